@@ -1,0 +1,104 @@
+//! Renders a report for people.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::report::{Problem, Report, Status};
+
+/// Prints the report on stdout, its problem on stderr.
+pub(super) fn print_report(report: &Report) {
+    let _ = std::io::stdout().write_all(render(report).as_bytes());
+    if let Some(problem) = report.problem.as_ref().filter(|_| !report.success) {
+        print_problem(problem);
+    }
+}
+
+/// Prints `error:`, its detail and its `hint:` on stderr.
+pub(super) fn print_problem(problem: &Problem) {
+    let mut text = format!("error: {}\n", problem.title);
+    for line in problem.detail.iter().flat_map(|detail| detail.lines()) {
+        let _ = writeln!(text, "  {line}");
+    }
+    if let Some(hint) = &problem.hint {
+        let _ = writeln!(text, "hint: {hint}");
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let place = report.environment.as_deref().unwrap_or_default();
+    let seconds = f64::from(u32::try_from(report.duration_ms).unwrap_or(u32::MAX)) / 1000.0;
+    let _ = writeln!(text, "{} {place}: {} in {seconds:.2} s", report.tool, report.outcome.word());
+    for (label, value) in facts(report) {
+        let _ = writeln!(text, "  {label:<11} {value}");
+    }
+    let failed = report.steps.iter().filter(|step| step.status == Status::Failed);
+    for step in failed {
+        let title = step.problem.as_ref().map_or("", |problem| problem.title.as_str());
+        let _ = writeln!(text, "  failed      {} {}: {title}", step.tool, step.name);
+    }
+    for (tool, value) in &report.details {
+        render_value(&mut text, tool, value, 1);
+    }
+    text
+}
+
+fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let (mut passed, mut skipped) = (0, 0);
+    for step in &report.steps {
+        match step.status {
+            Status::Passed => passed += 1,
+            Status::Skipped => skipped += 1,
+            Status::Failed => {}
+        }
+    }
+    let mut facts = Vec::new();
+    facts.extend(report.deployment.clone().map(|id| ("deployment", id)));
+    facts.extend(report.serving.clone().map(|revision| ("serving", revision)));
+    facts.extend(report.previous.clone().map(|revision| ("previous", revision)));
+    if !report.steps.is_empty() {
+        let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        facts.push(("steps", format!("{passed} passed of {}{skipped}", report.steps.len())));
+    }
+    facts.extend(report.log_file.clone().map(|file| ("log", file)));
+    facts
+}
+
+fn render_value(text: &mut String, name: &str, value: &Value, depth: usize) {
+    let pad = "  ".repeat(depth);
+    match value {
+        Value::Null => {}
+        Value::Object(members) => {
+            let _ = writeln!(text, "{pad}{name}");
+            for (key, member) in members {
+                render_value(text, key, member, depth + 1);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let _ = writeln!(text, "{pad}{name}");
+            for item in items {
+                let _ = writeln!(text, "{pad}  {}", one_line(item));
+            }
+        }
+        other => {
+            let _ = writeln!(text, "{pad}{name:<16} {}", one_line(other));
+        }
+    }
+}
+
+fn one_line(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(one_line).collect::<Vec<_>>().join(", "),
+        Value::Object(members) => members
+            .iter()
+            .filter(|(_, member)| !member.is_null())
+            .map(|(key, member)| format!("{key} {}", one_line(member)))
+            .collect::<Vec<_>>()
+            .join("  "),
+        other => other.to_string(),
+    }
+}

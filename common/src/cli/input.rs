@@ -1,0 +1,28 @@
+//! Reads the report of the tool before this one from stdin.
+
+use std::io::{IsTerminal, Read, stdin};
+
+use crate::report::{Problem, Received, read};
+
+/// More than any report of ours; a longer document is not one.
+const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// Reads and parses stdin.
+///
+/// # Errors
+/// Usage (exit 2): a terminal, nothing there, or something that is not a report.
+pub fn read_report(tool: &str) -> Result<Received, Problem> {
+    if stdin().is_terminal() {
+        return Err(Problem::usage(format!(
+            "{tool} without an environment continues a report, and stdin is a terminal"
+        ))
+        .hint(format!("deploy dev | {tool}   # or: {tool} dev")));
+    }
+    let mut bytes = Vec::new();
+    stdin()
+        .lock()
+        .take(LIMIT)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Problem::usage("cannot read stdin").detail(error.to_string()))?;
+    read(&String::from_utf8_lossy(&bytes))
+}

@@ -1,0 +1,153 @@
+//! One run of a tool: it times steps, shows progress, and ends in exactly one report.
+
+use std::io::{IsTerminal, Stdout, stdout};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::progress::Progress;
+use super::{Shared, human};
+use crate::interrupt;
+use crate::report::{Outcome, Problem, Received, Report, Status, Step, Writer};
+use crate::secrets::Secrets;
+
+/// What a tool's story writes into.
+pub struct Run {
+    pub report: Report,
+    tool: &'static str,
+    json: bool,
+    writer: Writer<Stdout>,
+    progress: Progress,
+    secrets: Secrets,
+    started: Instant,
+}
+
+impl Run {
+    pub fn new(tool: &'static str, shared: &Shared) -> Self {
+        Self {
+            report: Report::new(tool),
+            tool,
+            json: shared.json || !stdout().is_terminal(),
+            writer: Writer::new(stdout()),
+            progress: Progress::new(tool, shared.quiet),
+            secrets: Secrets::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Names what this run is about and flushes line 1 of the report.
+    pub fn begin(&mut self, environment: &str, deployment: Option<&str>) {
+        self.report.environment = Some(environment.to_owned());
+        self.report.deployment = deployment.map(str::to_owned);
+        if self.json {
+            self.writer.write_head(&self.report);
+        }
+    }
+
+    /// Continues a received report: its content becomes the beginning of this one.
+    pub fn follow(&mut self, received: Received) {
+        self.report.follow(received.report());
+        if self.json {
+            self.writer.write_head(&self.report);
+        }
+    }
+
+    /// Values that must never appear in what this run prints.
+    pub fn hide(&mut self, secrets: &Secrets) {
+        self.secrets.merge(secrets);
+    }
+
+    /// Runs one step and records how it ended.
+    ///
+    /// # Errors
+    /// The step's own problem, or `interrupted` when a signal came before it began.
+    pub fn step<T>(&mut self, name: &str, act: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+        interrupt::check()?;
+        let begun = Instant::now();
+        let result = act();
+        self.end_step(name, None, begun.elapsed(), result.as_ref().err());
+        result
+    }
+
+    /// Records a step that was timed elsewhere.
+    pub fn end_step(&mut self, name: &str, target: Option<&str>, took: Duration, problem: Option<&Problem>) {
+        let mut step = Step::new(self.tool, name, millis(took));
+        step.target = target.map(str::to_owned);
+        self.push(match problem {
+            Some(problem) => step.fail(problem.clone()),
+            None => step,
+        });
+    }
+
+    /// Records a step that is not done, with the reason.
+    pub fn skip(&mut self, name: &str, reason: &str) {
+        let step = Step::new(self.tool, name, 0).skip(reason);
+        self.push(step);
+    }
+
+    /// Appends a step of any tool and shows it.
+    pub fn push(&mut self, step: Step) {
+        self.progress.show(&step);
+        self.report.push(step);
+    }
+
+    /// Takes a sibling's report into this one and shows its failed steps.
+    pub fn adopt(&mut self, other: Report) {
+        for step in other.steps.iter().filter(|step| step.status != Status::Skipped) {
+            self.progress.show(step);
+        }
+        self.report.adopt(other);
+    }
+
+    /// One sentence of progress on stderr.
+    pub fn note(&self, sentence: &str) {
+        self.progress.say(sentence);
+    }
+
+    /// Puts facts under this tool's name.
+    pub fn detail(&mut self, name: &str, value: impl serde::Serialize) {
+        let value = serde_json::to_value(value).unwrap_or_default();
+        let facts = self.report.details.entry(self.tool.to_owned()).or_insert_with(|| serde_json::json!({}));
+        facts[name] = value;
+    }
+
+    /// Milliseconds since the run began.
+    pub fn elapsed_ms(&self) -> u64 {
+        millis(self.started.elapsed())
+    }
+
+    /// Concludes the report by `result`, prints it and gives the exit status that follows from it.
+    pub fn finish(mut self, result: Result<(), Problem>) -> ExitCode {
+        self.conclude(result.err());
+        let signal = self.interrupted_by();
+        let report = self.secrets.hide_in_report(&self.report);
+        if self.json {
+            self.writer.write_rest(&report);
+        } else {
+            human::print_report(&report);
+        }
+        if let Some(problem) = report.problem.as_ref().filter(|_| self.json && !report.success) {
+            self.progress.explain(problem);
+        }
+        ExitCode::from(signal.unwrap_or_else(|| report.exit_status()))
+    }
+
+    /// Settles outcome, problem and duration; also what is kept in the ledger.
+    pub fn conclude(&mut self, problem: Option<Problem>) {
+        if let Some(problem) = problem {
+            let outcome = if problem.is_unverified() { Outcome::Unverified } else { Outcome::Failed };
+            self.report.worsen(outcome);
+            self.report.problem.get_or_insert(problem);
+        }
+        self.report.duration_ms = self.elapsed_ms();
+    }
+
+    fn interrupted_by(&self) -> Option<u8> {
+        let kind = self.report.problem.as_ref().map(|problem| problem.kind.as_str());
+        let signal = interrupt::received().filter(|_| kind == Some("interrupted"))?;
+        u8::try_from(128 + signal).ok()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

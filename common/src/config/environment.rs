@@ -1,0 +1,220 @@
+//! One `[environments.NAME]` table: a place the app runs.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::value::{Listen, Span};
+
+/// How a new release takes over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Old and new overlap; no request is lost.
+    #[default]
+    BlueGreen,
+    /// Stop, then start, for apps that own one fixed port; short downtime.
+    Restart,
+}
+
+/// What keeps an instance alive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SupervisorKind {
+    #[default]
+    Process,
+    Systemd,
+    SystemdUser,
+}
+
+/// What takes traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatewayKind {
+    #[default]
+    Builtin,
+    Nginx,
+}
+
+/// How a promotion joins the branches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Merge {
+    #[default]
+    FfOnly,
+    Merge,
+}
+
+/// What the configuration says of one environment.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Branch patterns that may be deployed here; the first is the default.
+    pub branches: Vec<String>,
+    /// Only a tree verified in that environment may come here.
+    #[serde(default)]
+    pub promote_from: Option<String>,
+    /// The public side of the gateway.
+    pub listen: Listen,
+    /// `sqlite:PATH`; a relative path lies in this environment's shared directory.
+    #[serde(default)]
+    pub database: Option<String>,
+    #[serde(default)]
+    pub supervisor: SupervisorKind,
+    #[serde(default)]
+    pub gateway: GatewayKind,
+    /// Secrets, `NAME=value` a line; relative to deploy.toml.
+    #[serde(default)]
+    pub env_file: Option<PathBuf>,
+    /// A command that prints the env file.
+    #[serde(default)]
+    pub env_command: Option<String>,
+    #[serde(default)]
+    pub backups: Backups,
+    /// `https://…`, `mail …` or `command …`.
+    #[serde(default)]
+    pub notify: Vec<String>,
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// How long requests of the old release may finish. Default 30 s.
+    #[serde(default = "default_drain")]
+    pub drain: Span,
+    /// How long a new instance may take until it is ready. Default 30 s.
+    #[serde(default = "default_ready_timeout")]
+    pub ready_timeout: Span,
+    /// How long the gateway may hold requests. Default 10 s.
+    #[serde(default = "default_hold_limit")]
+    pub hold_limit: Span,
+    /// Whether the previous instance keeps running after a deployment. Default true.
+    #[serde(default = "default_keep_warm")]
+    pub keep_warm: bool,
+    /// How long the new instance is watched after cutover. Default 0 s.
+    #[serde(default)]
+    pub watch: Span,
+    #[serde(default)]
+    pub merge: Merge,
+    #[serde(default)]
+    pub evidence: Evidence,
+    #[serde(default)]
+    pub deadlines: Deadlines,
+}
+
+/// Backup retention and extras.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backups {
+    /// Default 10 where `promote_from` is set, else 5.
+    #[serde(default)]
+    pub keep: Option<u32>,
+    /// Further files, relative to the shared directory.
+    #[serde(default)]
+    pub files: Vec<PathBuf>,
+    /// A second place: a directory, or `command …`.
+    #[serde(default)]
+    pub second: Option<String>,
+}
+
+/// What counts as evidence for a promotion.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    #[serde(default)]
+    pub allowed_signers: Option<PathBuf>,
+    /// Default 7 days.
+    #[serde(default = "default_max_age")]
+    pub max_age: Span,
+}
+
+/// Limits on whole phases.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deadlines {
+    /// Default 120 s.
+    #[serde(default = "default_verify_deadline")]
+    pub verify: Span,
+    /// Default 300 s.
+    #[serde(default = "default_rollback_deadline")]
+    pub rollback: Span,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { allowed_signers: None, max_age: default_max_age() }
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { verify: default_verify_deadline(), rollback: default_rollback_deadline() }
+    }
+}
+
+impl Environment {
+    /// How many backups are kept.
+    pub fn kept_backups(&self) -> u32 {
+        self.backups.keep.unwrap_or(if self.promote_from.is_some() { 10 } else { 5 })
+    }
+
+    /// Whether `branch` may be deployed here.
+    pub fn accepts_branch(&self, branch: &str) -> bool {
+        self.branches.iter().any(|pattern| matches_pattern(pattern, branch))
+    }
+
+    /// The branch taken when none is named: the first one that is not a pattern.
+    pub fn default_branch(&self) -> Option<&str> {
+        self.branches.iter().map(String::as_str).find(|branch| !branch.contains('*'))
+    }
+}
+
+/// `*` stands for any text, slashes too.
+fn matches_pattern(pattern: &str, branch: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == branch;
+    };
+    let Some(tail) = branch.strip_prefix(start) else {
+        return false;
+    };
+    (0..=tail.len()).filter(|&at| tail.is_char_boundary(at)).any(|at| matches_pattern(rest, &tail[at..]))
+}
+
+fn default_drain() -> Span {
+    Span::seconds(30)
+}
+
+fn default_ready_timeout() -> Span {
+    Span::seconds(30)
+}
+
+fn default_hold_limit() -> Span {
+    Span::seconds(10)
+}
+
+fn default_keep_warm() -> bool {
+    true
+}
+
+fn default_max_age() -> Span {
+    Span::seconds(7 * 24 * 3600)
+}
+
+fn default_verify_deadline() -> Span {
+    Span::seconds(120)
+}
+
+fn default_rollback_deadline() -> Span {
+    Span::seconds(300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_pattern;
+
+    #[test]
+    fn patterns_match_whole_branch_names() {
+        assert!(matches_pattern("main", "main"));
+        assert!(!matches_pattern("main", "main2"));
+        assert!(matches_pattern("feature/*", "feature/a/b"));
+        assert!(!matches_pattern("feature/*", "features/a"));
+        assert!(matches_pattern("*-ok-*", "a-ok-b"));
+    }
+}

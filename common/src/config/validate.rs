@@ -1,0 +1,123 @@
+//! What a configuration must satisfy beyond its types.
+
+use std::path::{Component, Path};
+
+use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, nearest};
+use crate::report::Problem;
+
+/// Verbs and words of the command line; an environment of that name could never be addressed.
+const RESERVED: [&str; 26] = [
+    "all", "baseline", "confirm", "create", "doctor", "down", "errors", "help", "history", "hooks", "init",
+    "install", "list", "new", "plan", "prune", "rehearse", "restore", "serve", "show", "squash", "status",
+    "stop", "up", "verify", "watch",
+];
+
+pub(super) fn validate(config: &Config) -> Result<(), Problem> {
+    if config.environments.is_empty() {
+        return Err(wrong(config, "no [environments.NAME] table"));
+    }
+    validate_app(config)?;
+    for (name, environment) in &config.environments {
+        validate_environment(config, name, environment).map_err(|problem| Problem {
+            title: format!("{} in [environments.{name}]", problem.title),
+            ..problem
+        })?;
+    }
+    validate_listens(config)
+}
+
+fn validate_app(config: &Config) -> Result<(), Problem> {
+    let app = &config.app;
+    check(config, is_plain_name(&app.name), "app.name needs letters, digits, '-' or '_'")?;
+    check(config, !app.run.trim().is_empty(), "app.run is empty")?;
+    check(config, app.health.starts_with('/'), "app.health must begin with '/'")?;
+    check(
+        config,
+        app.shared.iter().all(|path| is_inside(path)),
+        "app.shared may only name paths inside the release",
+    )?;
+    for requirement in &app.requires {
+        let known = requirement.starts_with("tcp:") || requirement.starts_with("command:");
+        check(
+            config,
+            known,
+            &format!("app.requires '{requirement}' is neither tcp:HOST:PORT nor command:PROGRAM"),
+        )?;
+    }
+    let later = [(app.jobs.is_some(), "jobs"), (app.coverage.is_some(), "coverage")];
+    refuse_unavailable(config, &later)
+}
+
+fn validate_environment(config: &Config, name: &str, environment: &Environment) -> Result<(), Problem> {
+    check(config, is_plain_name(name), "the name needs letters, digits, '-' or '_'")?;
+    check(config, !RESERVED.contains(&name), "the name is a reserved word")?;
+    check(config, !environment.branches.is_empty(), "branches is empty")?;
+    check(config, environment.backups.keep != Some(0), "backups.keep must be at least 1")?;
+    if let Some(database) = &environment.database {
+        check(config, database.starts_with("sqlite:") && database.len() > 7, "database must be sqlite:PATH")?;
+    }
+    validate_promotion(config, name, environment)?;
+    refuse_unavailable(
+        config,
+        &[
+            (environment.supervisor != SupervisorKind::Process, "supervisor other than process"),
+            (environment.gateway != GatewayKind::Builtin, "gateway other than builtin"),
+            (environment.strategy != Strategy::BlueGreen, "strategy other than blue_green"),
+            (!environment.watch.0.is_zero(), "watch"),
+            (environment.backups.second.is_some(), "backups.second"),
+            (!environment.backups.files.is_empty(), "backups.files"),
+            (!environment.notify.is_empty(), "notify"),
+            (environment.env_command.is_some(), "env_command"),
+        ],
+    )
+}
+
+fn validate_promotion(config: &Config, name: &str, environment: &Environment) -> Result<(), Problem> {
+    let Some(from) = &environment.promote_from else { return Ok(()) };
+    check(config, from != name, "promote_from names the environment itself")?;
+    let known = config.environments.keys().map(String::as_str);
+    if config.environments.contains_key(from) {
+        return Ok(());
+    }
+    let guess = nearest(from, known).map_or(String::new(), |near| format!(", did you mean '{near}'?"));
+    Err(wrong(config, &format!("promote_from '{from}' is no environment{guess}")))
+}
+
+fn validate_listens(config: &Config) -> Result<(), Problem> {
+    let mut seen: Vec<(&str, std::net::SocketAddr)> = Vec::new();
+    for (name, environment) in &config.environments {
+        let address = environment.listen.0;
+        if let Some((other, _)) = seen.iter().find(|(_, taken)| *taken == address) {
+            return Err(wrong(config, &format!("'{other}' and '{name}' both listen on {address}")));
+        }
+        seen.push((name, address));
+    }
+    Ok(())
+}
+
+/// What the contract names and this version cannot do yet is refused, never ignored.
+fn refuse_unavailable(config: &Config, asked: &[(bool, &str)]) -> Result<(), Problem> {
+    match asked.iter().find(|(wanted, _)| *wanted) {
+        Some((_, what)) => Err(wrong(config, &format!("{what} is not available in this version"))),
+        None => Ok(()),
+    }
+}
+
+fn check(config: &Config, holds: bool, otherwise: &str) -> Result<(), Problem> {
+    if holds { Ok(()) } else { Err(wrong(config, otherwise)) }
+}
+
+fn wrong(config: &Config, what: &str) -> Problem {
+    Problem::configuration(what)
+        .detail(config.file.display().to_string())
+        .hint(format!("cat {}", config.file.display()))
+}
+
+fn is_plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.len() <= 64 && !name.starts_with('-') && name.chars().all(plain)
+}
+
+fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_))) && path.components().next().is_some()
+}

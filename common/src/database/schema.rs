@@ -1,0 +1,199 @@
+//! The schema of a database as a value: its hash, and what changed between two of them.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+
+use crate::report::{OrProblem, Problem};
+
+/// The tracking table of `migrate`; it is ours, not the app's.
+const TRACKING: &str = "migrations";
+
+/// One column as `PRAGMA table_xinfo` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Column {
+    name: String,
+    kind: String,
+    required: bool,
+    default: Option<String>,
+    key: i64,
+}
+
+/// Tables with their columns, and every other object with its text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Schema {
+    tables: BTreeMap<String, Vec<Column>>,
+    objects: BTreeMap<(String, String), Object>,
+}
+
+/// Any object of the schema, under its kind and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Object {
+    table: String,
+    /// SQL text, blanks normalised.
+    text: String,
+}
+
+/// What a newer schema does to code written for the older one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Same,
+    /// Only new tables, new optional columns, new plain indexes and views: old code lives on.
+    Grew,
+    /// Old code may fail; each entry names one reason.
+    Changed(Vec<String>),
+}
+
+impl Schema {
+    /// Reads the schema, without SQLite's and our own tables.
+    ///
+    /// # Errors
+    /// `database-unreadable`.
+    pub fn read(connection: &Connection) -> Result<Self, Problem> {
+        read(connection).or_problem("database-unreadable", || "cannot read the schema".into())
+    }
+
+    /// Hex SHA-256 over all objects.
+    pub fn hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for ((kind, name), object) in &self.objects {
+            hasher.update(format!("{kind}\0{name}\0{}\0", object.text));
+        }
+        crate::hex(&hasher.finalize())
+    }
+
+    /// Names of the app's tables.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.keys().map(String::as_str)
+    }
+
+    /// How `newer` differs from this schema.
+    pub fn compare(&self, newer: &Self) -> Change {
+        if self == newer {
+            return Change::Same;
+        }
+        let mut reasons = Vec::new();
+        for (name, columns) in &self.tables {
+            match newer.tables.get(name) {
+                None => reasons.push(format!("table {name} is gone")),
+                Some(after) => compare_columns(name, columns, after, &mut reasons),
+            }
+        }
+        self.compare_objects(newer, &mut reasons);
+        if reasons.is_empty() { Change::Grew } else { Change::Changed(reasons) }
+    }
+
+    fn compare_objects(&self, newer: &Self, reasons: &mut Vec<String>) {
+        for ((kind, name), object) in self.objects.iter().filter(|((kind, _), _)| kind == "view") {
+            match newer.objects.get(&(kind.clone(), name.clone())) {
+                None => reasons.push(format!("view {name} is gone")),
+                Some(after) if after.text != object.text => reasons.push(format!("view {name} changed")),
+                Some(_) => {}
+            }
+        }
+        for (key @ (kind, name), object) in &newer.objects {
+            let is_new = self.objects.get(key) != Some(object);
+            if is_new && object.restricts(kind) && self.tables.contains_key(&object.table) {
+                reasons.push(format!("{kind} {name} restricts the existing table {}", object.table));
+            }
+        }
+    }
+}
+
+impl Object {
+    fn restricts(&self, kind: &str) -> bool {
+        kind == "trigger" || (kind == "index" && self.text.to_uppercase().starts_with("CREATE UNIQUE"))
+    }
+}
+
+fn compare_columns(table: &str, before: &[Column], after: &[Column], reasons: &mut Vec<String>) {
+    for column in before {
+        match after.iter().find(|other| other.name == column.name) {
+            None => reasons.push(format!("column {table}.{} is gone", column.name)),
+            Some(other) if other != column => reasons.push(format!("column {table}.{} changed", column.name)),
+            Some(_) => {}
+        }
+    }
+    for column in after.iter().filter(|column| !before.iter().any(|known| known.name == column.name)) {
+        if column.required && column.default.is_none() {
+            reasons.push(format!("column {table}.{} is required and has no default", column.name));
+        }
+    }
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<Schema> {
+    let mut schema = Schema::default();
+    let mut objects = connection.prepare(
+        "SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master
+         WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> ?1 ORDER BY type, name",
+    )?;
+    let rows = objects.query_map([TRACKING], |row| {
+        let text: String = row.get(3)?;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        Ok((row.get(0)?, row.get(1)?, Object { table: row.get(2)?, text }))
+    })?;
+    for row in rows {
+        let (kind, name, object): (String, String, Object) = row?;
+        if kind == "table" {
+            schema.tables.insert(name.clone(), columns(connection, &name)?);
+        }
+        schema.objects.insert((kind, name), object);
+    }
+    Ok(schema)
+}
+
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
+    let mut info =
+        connection.prepare("SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_xinfo(?1)")?;
+    let rows = info.query_map([table], |row| {
+        Ok(Column {
+            name: row.get(0)?,
+            kind: row.get(1)?,
+            required: row.get(2)?,
+            default: row.get(3)?,
+            key: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(sql: &str) -> Schema {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(sql).unwrap();
+        Schema::read(&db).unwrap()
+    }
+
+    #[test]
+    fn growth_is_told_from_change() {
+        let base = "CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT);";
+        let old = schema(base);
+        let grown = [
+            "CREATE TABLE u(x)",
+            "ALTER TABLE t ADD COLUMN c TEXT",
+            "ALTER TABLE t ADD COLUMN c TEXT NOT NULL DEFAULT 'x'",
+            "CREATE INDEX i ON t(b)",
+            "CREATE TABLE u(x); CREATE UNIQUE INDEX i ON u(x)",
+            "CREATE VIEW v AS SELECT a FROM t",
+        ];
+        for sql in grown {
+            assert_eq!(old.compare(&schema(&format!("{base}{sql}"))), Change::Grew, "{sql}");
+        }
+        let changed = [
+            "DROP TABLE t",
+            "ALTER TABLE t RENAME COLUMN b TO c",
+            "ALTER TABLE t DROP COLUMN b",
+            "CREATE UNIQUE INDEX i ON t(b)",
+            "CREATE TRIGGER r BEFORE INSERT ON t BEGIN SELECT RAISE(FAIL, 'no'); END",
+            "DROP TABLE t; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT NOT NULL)",
+        ];
+        for sql in changed {
+            assert!(matches!(old.compare(&schema(&format!("{base}{sql}"))), Change::Changed(_)), "{sql}");
+        }
+        assert_eq!(old.compare(&schema("CREATE TABLE t(a INTEGER   PRIMARY KEY,\n b TEXT);")), Change::Same);
+    }
+}

@@ -1,0 +1,87 @@
+//! The log file of one run: everything that the programs it ran have printed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::report::{OrProblem, Problem, now};
+
+/// An open log file, 0600, never an existing one and never through a link.
+#[derive(Debug)]
+pub struct RunLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl RunLog {
+    /// Makes `DIR/TOOL-ENVIRONMENT-TIMESTAMP.log`; a collision gets a numeric suffix.
+    ///
+    /// # Errors
+    /// `log-unwritable`.
+    pub fn create(dir: &Path, tool: &str, environment: &str) -> Result<Self, Problem> {
+        let stem = format!("{tool}-{environment}-{}", now().strftime("%Y%m%dT%H%M%SZ"));
+        for number in 1..1000 {
+            let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+            let path = dir.join(format!("{stem}{suffix}.log"));
+            match open_new(&path) {
+                Ok(file) => return Ok(Self { file, path }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(Problem::new("log-unwritable", format!("cannot write {}", path.display()))
+                        .detail(error.to_string())
+                        .hint(format!("ls -ld {}", dir.display())));
+                }
+            }
+        }
+        Err(Problem::new("log-unwritable", format!("too many log files {stem}"))
+            .hint(format!("ls {}", dir.display())))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A headline before a program's output.
+    pub fn title(&self, text: &str) {
+        let _ = writeln!(&self.file, "# {} {text}", now());
+    }
+
+    /// A descriptor for a program to write to.
+    ///
+    /// # Errors
+    /// `log-unwritable`.
+    pub fn writer(&self) -> Result<File, Problem> {
+        self.file.try_clone().or_problem("log-unwritable", || "cannot duplicate the log file".into())
+    }
+
+    /// Position of the end, to read from later.
+    pub fn end(&self) -> u64 {
+        self.file.metadata().map_or(0, |meta| meta.len())
+    }
+
+    /// The last lines written since `start`.
+    pub fn tail(&self, start: u64) -> String {
+        tail(&self.path, start)
+    }
+}
+
+/// The last 20 lines, at most 4 KiB, of what stands in `path` after byte `start`.
+pub(crate) fn tail(path: &Path, start: u64) -> String {
+    const BYTES: u64 = 4096;
+    const LINES: usize = 20;
+    let Ok(mut file) = File::open(path) else { return String::new() };
+    let end = file.metadata().map_or(0, |meta| meta.len());
+    let from = start.max(end.saturating_sub(BYTES));
+    let mut bytes = Vec::new();
+    if file.seek(SeekFrom::Start(from)).is_err() || file.read_to_end(&mut bytes).is_err() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+fn open_new(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+}

@@ -1,0 +1,12 @@
+//! Running programs: output to the run's log file, a time limit, and never a process left behind.
+//!
+//! Each program leads a process group of its own; the whole group ends with it. None inherits our
+//! stdin or stdout. `sibling` runs the other tools of the product and speaks reports with them.
+
+mod log;
+mod program;
+mod sibling;
+
+pub use log::RunLog;
+pub use program::{Finished, Program};
+pub use sibling::{Sibling, companion};

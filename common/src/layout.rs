@@ -1,0 +1,144 @@
+//! Where everything lies below the state directory. Paths only; creating the roots is here too,
+//! since every directory of ours is born 0700.
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Environment};
+use crate::report::{OrProblem, Problem};
+
+/// One of the two places an instance runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slot {
+    Blue,
+    Green,
+}
+
+impl Slot {
+    pub const BOTH: [Self; 2] = [Self::Blue, Self::Green];
+
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Blue => Self::Green,
+            Self::Green => Self::Blue,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blue => "blue",
+            Self::Green => "green",
+        }
+    }
+
+    /// The slot of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|slot| slot.name() == name)
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The directories of one environment.
+#[derive(Debug, Clone)]
+pub struct Place {
+    state: PathBuf,
+    environment: String,
+}
+
+impl Place {
+    pub fn new(config: &Config, environment: &str) -> Self {
+        Self { state: config.state_dir(), environment: environment.to_owned() }
+    }
+
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.state.join(&self.environment)
+    }
+
+    pub fn lock(&self) -> PathBuf {
+        self.root().join("lock")
+    }
+
+    pub fn releases(&self) -> PathBuf {
+        self.root().join("releases")
+    }
+
+    pub fn release(&self, id: &str) -> PathBuf {
+        self.releases().join(id)
+    }
+
+    pub fn shared(&self) -> PathBuf {
+        self.root().join("shared")
+    }
+
+    pub fn slot(&self, slot: Slot) -> PathBuf {
+        self.root().join("slots").join(slot.name())
+    }
+
+    pub fn gateway(&self) -> PathBuf {
+        self.root().join("gateway")
+    }
+
+    pub fn backups(&self) -> PathBuf {
+        self.state.join("backups").join(&self.environment)
+    }
+
+    /// The environment's database file, when it has one.
+    pub fn database(&self, environment: &Environment) -> Option<PathBuf> {
+        let path = environment.database.as_deref()?.strip_prefix("sqlite:")?;
+        Some(self.shared().join(path))
+    }
+
+    /// Makes the environment's directories, 0700, the state directory ignoring itself in git.
+    ///
+    /// # Errors
+    /// `state-unwritable`.
+    pub fn create(&self) -> Result<(), Problem> {
+        for dir in [self.releases(), self.shared(), self.backups(), self.gateway()] {
+            create_private_dir(&dir)?;
+        }
+        for slot in Slot::BOTH {
+            create_private_dir(&self.slot(slot))?;
+        }
+        let ignore = self.state.join(".gitignore");
+        if !ignore.exists() {
+            fs::write(&ignore, "*\n").or_problem("state-unwritable", || unwritable(&ignore))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory and its parents, readable for the owner only.
+///
+/// # Errors
+/// `state-unwritable`.
+pub fn create_private_dir(dir: &Path) -> Result<(), Problem> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .or_problem("state-unwritable", || unwritable(dir))
+        .map_err(|problem| problem.hint(format!("ls -ld {}", nearest_existing(dir).display())))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("the state directory cannot be written: {}", path.display())
+}
+
+fn nearest_existing(path: &Path) -> &Path {
+    path.ancestors().find(|dir| dir.exists()).unwrap_or(path)
+}

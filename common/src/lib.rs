@@ -1,0 +1,28 @@
+//! What two or more tools need. A map of the modules, from the ones that know nothing upward:
+//!
+//! - `report` the document that every tool prints; `secrets` what it may never show
+//! - `config` deploy.toml; `layout` the directories of an environment
+//! - `interrupt` signals; `lock` one changing command at a time; `exec` running programs
+//! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
+//! - `ledger` what happened; `journal` how to undo it; `recovery` doing so after a crash
+//! - `cli` the command line; nothing below knows it
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cli;
+pub mod config;
+pub mod database;
+pub mod exec;
+pub mod interrupt;
+pub mod layout;
+pub mod lock;
+pub mod report;
+pub mod secrets;
+
+/// Lower-case hex of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        use std::fmt::Write;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

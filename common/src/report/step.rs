@@ -1,0 +1,60 @@
+//! A step: a gate, a deploy step and a check are one shape, so that every reader needs one loop.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Problem;
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Passed,
+    Failed,
+    /// Not done; `problem` gives the reason.
+    Skipped,
+}
+
+/// One thing done or checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// Tool that did it.
+    pub tool: String,
+    /// Dotted, stable: `gate.branch`, `routes.GET /doc/all/`.
+    pub name: String,
+    pub status: Status,
+    pub duration_ms: u64,
+    /// What it acted on: a URL, a file, a slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+impl Step {
+    /// A passed step; chain [`Step::fail`] or [`Step::skip`] to end it otherwise.
+    pub fn new(tool: &str, name: impl Into<String>, duration_ms: u64) -> Self {
+        let (tool, name) = (tool.to_owned(), name.into());
+        Self { tool, name, status: Status::Passed, duration_ms, target: None, problem: None }
+    }
+
+    #[must_use]
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    #[must_use]
+    pub fn fail(mut self, problem: Problem) -> Self {
+        self.status = Status::Failed;
+        self.problem = Some(problem);
+        self
+    }
+
+    #[must_use]
+    pub fn skip(mut self, reason: impl Into<String>) -> Self {
+        self.status = Status::Skipped;
+        self.problem = Some(Problem::new("skipped", reason));
+        self
+    }
+}

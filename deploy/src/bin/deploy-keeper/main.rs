@@ -1,0 +1,79 @@
+//! Keeps one child alive: restarts it with back-off, holds its public listener,
+//! keeps its log and says in `DIR/keeper.json` what is going on.
+//!
+//! It knows nothing about releases, slots or the gateway protocol; whoever
+//! starts it decides what runs and reads the record. Whether a keeper lives is
+//! told by the kernel lock on `DIR/keeper.lock`, never by a pid.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod backoff;
+mod child;
+mod descriptors;
+mod group;
+mod keeper;
+mod lock;
+mod options;
+mod orphan;
+mod record;
+mod signals;
+
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::process::ExitCode;
+
+use keeper::Keeper;
+use lock::Lock;
+use options::Options;
+use record::Record;
+use rustix::fs::Mode;
+use signals::Signals;
+
+const BACKLOG: i32 = 4096;
+const EXIT_USAGE: u8 = 2;
+const EXIT_LOCKED: u8 = 75;
+
+fn main() -> ExitCode {
+    match Options::parse(std::env::args_os().skip(1)) {
+        Ok(options) => run(&options).unwrap_or_else(|error| complain(1, &error.to_string())),
+        Err(problem) => complain(EXIT_USAGE, &problem),
+    }
+}
+
+fn run(options: &Options) -> io::Result<ExitCode> {
+    descriptors::shed_inherited()?;
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    // Already a session leader: nothing left to leave.
+    let _ = rustix::process::setsid();
+    // Orphans of the child come to us, so that "the whole group is gone" can be known.
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+
+    let signals = Signals::register()?;
+    let Some(_lock) = Lock::take(&options.dir)? else {
+        return Ok(ExitCode::from(EXIT_LOCKED));
+    };
+    orphan::clear(&options.dir, options.stop_timeout);
+    let mut record = Record::new(&options.dir);
+    record.save();
+
+    let listener = match options.listen.as_deref().map(listen).transpose() {
+        Ok(listener) => listener,
+        Err(error) => {
+            record.fail(&error);
+            return Err(error);
+        }
+    };
+    Keeper::new(options, signals, listener, record).run();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listen(address: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
+}
+
+fn complain(code: u8, problem: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {problem}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,31 @@
+//! Ends the child that a killed keeper left behind: it would keep the port.
+//! Trusts the old record only if pid and kernel start time both still match.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+
+use crate::child;
+use crate::group::Departing;
+use crate::record::Record;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Blocks until the orphan is gone; at most `patience` and the moment SIGKILL takes.
+pub(crate) fn clear(dir: &Path, patience: Duration) {
+    let Some((pid, start_ticks)) = Record::last_child(dir) else {
+        return;
+    };
+    if child::start_ticks(pid) != Some(start_ticks) {
+        return;
+    }
+    let Some(pid) = Pid::from_raw(pid) else {
+        return;
+    };
+    let mut orphan = Departing::terminate(pid, patience);
+    while !orphan.is_over(Instant::now()) {
+        orphan.enforce(Instant::now());
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}

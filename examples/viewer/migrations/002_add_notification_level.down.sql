@@ -1,0 +1,1 @@
+ALTER TABLE user_follow DROP COLUMN notification_level;
