@@ -12,11 +12,20 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod exec;
+pub mod gateway;
+pub mod git;
+pub mod http;
+pub mod identity;
+pub mod instance;
 pub mod interrupt;
 pub mod layout;
+pub mod ledger;
 pub mod lock;
+pub mod process;
+pub mod release;
 pub mod report;
 pub mod secrets;
+pub mod supervisor;
 
 /// Lower-case hex of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {

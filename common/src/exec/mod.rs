@@ -8,5 +8,6 @@ mod program;
 mod sibling;
 
 pub use log::RunLog;
+pub(crate) use log::tail;
 pub use program::{Finished, Program};
 pub use sibling::{Sibling, companion};

@@ -1,6 +1,8 @@
 //! One program run to its end.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -23,6 +25,7 @@ pub struct Program<'a> {
     argv: Vec<OsString>,
     dir: Option<PathBuf>,
     env: Vec<(OsString, OsString)>,
+    base: Option<BTreeMap<OsString, OsString>>,
     stdin: Option<Vec<u8>>,
     log: Option<&'a RunLog>,
     lock: Option<&'a Lock>,
@@ -59,6 +62,7 @@ impl<'a> Program<'a> {
             argv,
             dir: None,
             env: Vec::new(),
+            base: None,
             stdin: None,
             log: None,
             lock: None,
@@ -87,6 +91,13 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Replaces the inherited environment by `base`.
+    #[must_use]
+    pub fn only_env(mut self, base: BTreeMap<OsString, OsString>) -> Self {
+        self.base = Some(base);
         self
     }
 
@@ -138,8 +149,7 @@ impl<'a> Program<'a> {
             log.end()
         });
         let passed = self.lock.and_then(Lock::inheritable);
-        let expression =
-            passed.iter().map(lock::announce).fold(self.expression()?, |e, (name, value)| e.env(name, value));
+        let expression = self.expression(passed.as_ref())?;
         let begun = Instant::now();
         let handle = expression
             .start()
@@ -171,8 +181,9 @@ impl<'a> Program<'a> {
         Err(Problem::new("command-failed", title).detail(finished.tail))
     }
 
-    fn expression(&self) -> Result<Expression, Problem> {
-        let mut expression = cmd(&self.argv[0], &self.argv[1..]).unchecked().env_remove(lock::INHERITED);
+    fn expression(&self, passed: Option<&OwnedFd>) -> Result<Expression, Problem> {
+        let mut expression =
+            cmd(&self.argv[0], &self.argv[1..]).unchecked().full_env(self.environment(passed));
         expression = match &self.stdin {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
@@ -181,9 +192,6 @@ impl<'a> Program<'a> {
             Some(log) => expression.stdout_file(log.writer()?).stderr_file(log.writer()?),
             None => expression.stdout_capture().stderr_capture(),
         };
-        for (name, value) in &self.env {
-            expression = expression.env(name, value);
-        }
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
         }
@@ -191,6 +199,14 @@ impl<'a> Program<'a> {
             command.process_group(0);
             Ok(())
         }))
+    }
+
+    fn environment(&self, passed: Option<&OwnedFd>) -> BTreeMap<OsString, OsString> {
+        let mut variables = self.base.clone().unwrap_or_else(|| std::env::vars_os().collect());
+        variables.remove(OsStr::new(lock::INHERITED));
+        variables.extend(self.env.iter().cloned());
+        variables.extend(passed.map(lock::announce).map(|(name, value)| (name.into(), value.into())));
+        variables
     }
 
     fn wait(&self, handle: &Handle, begun: Instant) -> Result<(), Problem> {

@@ -38,10 +38,7 @@ mod tests {
 
     fn delays(runs_ms: &[u64]) -> Vec<u128> {
         let mut backoff = Backoff::default();
-        runs_ms
-            .iter()
-            .map(|&ran| backoff.delay_after(Duration::from_millis(ran)).as_millis())
-            .collect()
+        runs_ms.iter().map(|&ran| backoff.delay_after(Duration::from_millis(ran)).as_millis()).collect()
     }
 
     #[test]

@@ -35,15 +35,8 @@ impl Child {
             Some(listener) => hand_over(options, listener)?,
             None => direct(options),
         };
-        let child = command
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()?;
-        Ok(Self {
-            pid: Pid::from_child(&child),
-            started: Instant::now(),
-        })
+        let child = command.stdout(log.try_clone()?).stderr(log).process_group(0).spawn()?;
+        Ok(Self { pid: Pid::from_child(&child), started: Instant::now() })
     }
 }
 
@@ -59,10 +52,7 @@ fn direct(options: &Options) -> Command {
 
 fn hand_over(options: &Options, listener: &TcpListener) -> io::Result<Command> {
     let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", HAND_OVER, "sh"])
-        .args(&options.command)
-        .stdin(OwnedFd::from(listener.try_clone()?));
+    command.args(["-c", HAND_OVER, "sh"]).args(&options.command).stdin(OwnedFd::from(listener.try_clone()?));
     Ok(command)
 }
 
@@ -72,11 +62,7 @@ fn open_log(path: &Path) -> io::Result<File> {
         older.push(".1");
         fs::rename(path, PathBuf::from(older))?;
     }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 /// When the kernel started this process, in clock ticks since boot: with the
@@ -86,9 +72,5 @@ pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name and may hold spaces and brackets.
     let after_name = stat.rsplit_once(')')?.1;
-    after_name
-        .split_whitespace()
-        .nth(FIELDS_FROM_STATE_TO_START_TIME)?
-        .parse()
-        .ok()
+    after_name.split_whitespace().nth(FIELDS_FROM_STATE_TO_START_TIME)?.parse().ok()
 }

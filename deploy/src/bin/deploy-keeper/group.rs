@@ -21,21 +21,13 @@ impl Departing {
     /// SIGTERM now, SIGKILL after `patience`.
     pub(crate) fn terminate(pid: Pid, patience: Duration) -> Self {
         let _ = kill_process_group(pid, Signal::TERM);
-        Self {
-            pid,
-            deadline: Instant::now() + patience,
-            killed: false,
-        }
+        Self { pid, deadline: Instant::now() + patience, killed: false }
     }
 
     /// SIGKILL now: the leader is gone, what is left belongs to nobody.
     pub(crate) fn kill(pid: Pid) -> Self {
         let _ = kill_process_group(pid, Signal::KILL);
-        Self {
-            pid,
-            deadline: Instant::now() + AFTER_KILL,
-            killed: true,
-        }
+        Self { pid, deadline: Instant::now() + AFTER_KILL, killed: true }
     }
 
     /// Sends SIGKILL when patience has run out; true if that happened now.
@@ -49,7 +41,6 @@ impl Departing {
 
     /// Gone, or beyond what a signal can do.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
-        test_kill_process_group(self.pid) == Err(Errno::SRCH)
-            || (self.killed && now >= self.deadline)
+        test_kill_process_group(self.pid) == Err(Errno::SRCH) || (self.killed && now >= self.deadline)
     }
 }

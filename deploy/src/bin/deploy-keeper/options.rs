@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const USAGE: &str = "usage: deploy-keeper --dir DIR --log FILE [--listen ADDR] [--stop-timeout-ms N] -- COMMAND [ARG...]";
+const USAGE: &str =
+    "usage: deploy-keeper --dir DIR --log FILE [--listen ADDR] [--stop-timeout-ms N] -- COMMAND [ARG...]";
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to keep alive, and where to write about it.
@@ -30,9 +31,7 @@ impl Options {
             if name == "--" {
                 break;
             }
-            let value = arguments
-                .next()
-                .ok_or_else(|| format!("{name} needs a value; {USAGE}"))?;
+            let value = arguments.next().ok_or_else(|| format!("{name} needs a value; {USAGE}"))?;
             match name.as_str() {
                 "--dir" => dir = Some(PathBuf::from(value)),
                 "--log" => log = Some(PathBuf::from(value)),

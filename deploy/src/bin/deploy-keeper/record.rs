@@ -85,11 +85,8 @@ impl Record {
     }
 
     pub(crate) fn set_exit(&mut self, status: WaitStatus) {
-        self.last_exit = Some(Exit {
-            code: status.exit_status(),
-            signal: status.terminating_signal(),
-            at_ms: unix_ms(),
-        });
+        self.last_exit =
+            Some(Exit { code: status.exit_status(), signal: status.terminating_signal(), at_ms: unix_ms() });
     }
 
     pub(crate) fn set_error(&mut self, error: &io::Error, doing: &str) {
@@ -115,12 +112,8 @@ impl Record {
 
     fn try_save(&self) -> io::Result<()> {
         let temporary = self.path.with_extension("json.tmp");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         serde_json::to_writer(&mut file, self)?;
         writeln!(file)?;
         fs::rename(&temporary, &self.path)
@@ -132,8 +125,6 @@ fn elapsed_ms(child: &Child) -> u64 {
 }
 
 fn unix_ms() -> u64 {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

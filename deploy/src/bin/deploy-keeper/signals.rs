@@ -31,11 +31,7 @@ impl Signals {
         for signal in [SIGTERM, SIGHUP, SIGCHLD] {
             pipe::register(signal, waker.try_clone()?)?;
         }
-        Ok(Self {
-            stop,
-            upgrade,
-            wake,
-        })
+        Ok(Self { stop, upgrade, wake })
     }
 
     pub(crate) fn stop_requested(&self) -> bool {
@@ -51,10 +47,7 @@ impl Signals {
     pub(crate) fn wait(&self, limit: Option<Duration>) {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         // Interrupted or not, the caller looks at everything again.
-        let _ = poll(
-            &mut [PollFd::new(&self.wake, PollFlags::IN)],
-            limit.as_ref(),
-        );
+        let _ = poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], limit.as_ref());
         let mut bytes = [0; 64];
         while (&self.wake).read(&mut bytes).is_ok_and(|count| count > 0) {}
     }

@@ -14,7 +14,9 @@ def test_login_leads_back_to_where_it_began(log_in):
     assert log_in(next="//example.org/").location == "/"
 
 
-@pytest.mark.parametrize(("user", "password"), [("demo", "wrong"), ("demo", ""), ("nobody", "quiet-harbour"), ("ines", "!")])
+@pytest.mark.parametrize(
+    ("user", "password"), [("demo", "wrong"), ("demo", ""), ("nobody", "quiet-harbour"), ("ines", "!")]
+)
 def test_wrong_login_is_refused(log_in, client, user, password):
     answer = log_in(user, password)
     assert answer.status_code == 401

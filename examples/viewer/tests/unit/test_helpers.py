@@ -6,7 +6,15 @@ from viewer.csrf import is_valid
 
 @pytest.mark.parametrize(
     ("expected", "given", "valid"),
-    [("abc", "abc", True), ("abc", "abd", False), ("abc", "", False), ("abc", None, False), (None, "", False), ("", "", False), ("abc", "äbc", False)],
+    [
+        ("abc", "abc", True),
+        ("abc", "abd", False),
+        ("abc", "äbc", False),
+        ("abc", "", False),
+        ("abc", None, False),
+        ("", "", False),
+        (None, "", False),
+    ],
 )
 def test_token(expected, given, valid):
     assert is_valid(expected, given) is valid
@@ -18,7 +26,9 @@ def test_paths_on_this_site_are_safe(app, target):
         assert safe_target(target) == target
 
 
-@pytest.mark.parametrize("target", ["", "account", "https://example.org/", "//example.org/", "/\\example.org", "/\t/example.org"])
+@pytest.mark.parametrize(
+    "target", ["", "account", "https://example.org/", "//example.org/", "/\\example.org", "/\t/example.org"]
+)
 def test_other_targets_lead_to_the_first_page(app, target):
     with app.test_request_context():
         assert safe_target(target) == "/"

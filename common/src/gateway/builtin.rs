@@ -1,0 +1,141 @@
+//! The client side of `deploy-gateway`: one JSON line each way over its control socket.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Drained, GatewayStatus, Target};
+use crate::config::Listen;
+use crate::exec::companion;
+use crate::identity;
+use crate::instance::base_environment;
+use crate::layout::Place;
+use crate::report::{OrProblem, Problem};
+use crate::supervisor::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
+
+const ANSWER: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Speaks with the gateway of one environment.
+#[derive(Debug, Clone)]
+pub struct Client {
+    dir: PathBuf,
+    listen: Listen,
+}
+
+impl Client {
+    pub(super) fn new(place: &Place, listen: Listen) -> Self {
+        Self { dir: place.gateway(), listen }
+    }
+
+    pub(super) fn ensure(&self) -> Result<GatewayStatus, Problem> {
+        if let Some(status) = self.status() {
+            if status.listen == self.listen.0.to_string() {
+                return Ok(status);
+            }
+            self.stop()?;
+        }
+        if !keeper_lives(&self.dir) {
+            self.start()?;
+        }
+        let begun = Instant::now();
+        loop {
+            match self.status() {
+                Some(status) => return Ok(status),
+                None if begun.elapsed() < START => std::thread::sleep(PAUSE),
+                None => return Err(self.failed("the gateway does not answer")),
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> Option<GatewayStatus> {
+        let answer = self.ask(&json!({"command": "status"}), ANSWER).ok()?;
+        serde_json::from_value(answer).ok()
+    }
+
+    pub(super) fn switch(&self, target: Option<&Target>) -> Result<(), Problem> {
+        self.ask(&json!({"command": "switch", "target": target}), ANSWER).map(drop)
+    }
+
+    pub(super) fn drain(&self, deployment: &str, limit: Duration) -> Result<Drained, Problem> {
+        let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let command = json!({"command": "drain", "deployment": deployment, "timeout_ms": milliseconds});
+        let answer = self.ask(&command, limit + ANSWER)?;
+        serde_json::from_value(answer).map_err(|error| self.failed(&error.to_string()))
+    }
+
+    pub(super) fn stop(&self) -> Result<(), Problem> {
+        match KeeperRecord::read(&self.dir) {
+            Some(record) if keeper_lives(&self.dir) => stop_keeper(&self.dir, &record).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&self) -> Result<(), Problem> {
+        let mut command = Command::new(companion("deploy-keeper")?);
+        command
+            .arg("--dir")
+            .arg(&self.dir)
+            .arg("--log")
+            .arg(self.dir.join("gateway.log"))
+            .args(["--listen", &self.listen.0.to_string(), "--"])
+            .arg(companion("deploy-gateway")?)
+            .arg("--dir")
+            .arg(&self.dir)
+            .current_dir("/")
+            .env_clear()
+            .envs(base_environment());
+        let record = start_keeper(&self.dir, command)?;
+        match record.error_kind.as_deref() {
+            Some("address_in_use") => Err(port_taken(self.listen)),
+            _ if record.state == "failed" => {
+                Err(self.failed(record.error.as_deref().unwrap_or("the keeper could not start it")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(&self, command: &Value, limit: Duration) -> Result<Value, Problem> {
+        let answer = self
+            .exchange(command, limit)
+            .or_problem("gateway-failed", || "the gateway does not answer".into());
+        let answer = answer.map_err(|problem| problem.hint(self.hint()))?;
+        match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(self.failed(error)),
+            None => Ok(answer),
+        }
+    }
+
+    /// Connects through the directory's descriptor: a socket path may not exceed 107 bytes.
+    fn exchange(&self, command: &Value, limit: Duration) -> std::io::Result<Value> {
+        let dir = File::open(&self.dir)?;
+        let mut stream = UnixStream::connect(format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd()))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.write_all(format!("{command}\n").as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    fn failed(&self, why: &str) -> Problem {
+        Problem::new("gateway-failed", "the gateway failed").detail(why).hint(self.hint())
+    }
+
+    fn hint(&self) -> String {
+        format!("tail -n 50 {}", self.dir.join("gateway.log").display())
+    }
+}
+
+/// The problem of a public address that somebody else has.
+pub(crate) fn port_taken(listen: Listen) -> Problem {
+    let who = identity::stranger(listen.0).unwrap_or_else(|| "a process that this user may not see".into());
+    Problem::new("port-taken", format!("{} is taken by {who}", listen.0))
+        .hint(format!("ss -ltnp 'sport = :{}'", listen.0.port()))
+}

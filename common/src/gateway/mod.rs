@@ -1,0 +1,109 @@
+//! What takes traffic: a driver per kind of gateway, chosen by the configuration.
+
+mod builtin;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Listen;
+use crate::instance::Instance;
+use crate::layout::{Place, Slot};
+use crate::report::Problem;
+
+/// Where the gateway sends requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub slot: Slot,
+    pub address: SocketAddr,
+    pub deployment: String,
+}
+
+impl From<&Instance> for Target {
+    fn from(instance: &Instance) -> Self {
+        Self { slot: instance.slot, address: instance.address, deployment: instance.deployment.clone() }
+    }
+}
+
+/// What the gateway says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    pub pid: u32,
+    pub version: String,
+    pub listen: String,
+    pub active: Option<Target>,
+    pub in_flight: u64,
+    pub requests: u64,
+    pub failed: u64,
+    pub server_errors: u64,
+    pub requests_cut: u64,
+}
+
+/// How letting go of the old instance went.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Drained {
+    pub drained: bool,
+    pub requests_cut: u64,
+    pub waited_ms: u64,
+}
+
+/// The gateway of one environment.
+#[derive(Debug, Clone)]
+pub enum Gateway {
+    /// Our own reverse proxy.
+    Builtin(builtin::Client),
+}
+
+impl Gateway {
+    pub fn new(place: &Place, listen: Listen) -> Self {
+        Self::Builtin(builtin::Client::new(place, listen))
+    }
+
+    /// Starts the gateway when it does not run.
+    ///
+    /// # Errors
+    /// `port-taken`, naming who has the public address; `gateway-failed`.
+    pub fn ensure(&self) -> Result<GatewayStatus, Problem> {
+        match self {
+            Self::Builtin(client) => client.ensure(),
+        }
+    }
+
+    /// What the gateway says; `None` when it does not run.
+    pub fn status(&self) -> Option<GatewayStatus> {
+        match self {
+            Self::Builtin(client) => client.status(),
+        }
+    }
+
+    /// Sends all later requests to `target`, or answers 503 for `None`.
+    ///
+    /// # Errors
+    /// `gateway-failed`.
+    pub fn switch(&self, target: Option<&Target>) -> Result<(), Problem> {
+        match self {
+            Self::Builtin(client) => client.switch(target),
+        }
+    }
+
+    /// Waits until no request is left at `deployment`; after `limit` the rest is cut and counted.
+    ///
+    /// # Errors
+    /// `gateway-failed`.
+    pub fn drain(&self, deployment: &str, limit: Duration) -> Result<Drained, Problem> {
+        match self {
+            Self::Builtin(client) => client.drain(deployment, limit),
+        }
+    }
+
+    /// Ends the gateway; requests in flight are finished first.
+    ///
+    /// # Errors
+    /// `not-stopped`.
+    pub fn stop(&self) -> Result<(), Problem> {
+        match self {
+            Self::Builtin(client) => client.stop(),
+        }
+    }
+}

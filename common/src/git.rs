@@ -1,0 +1,232 @@
+//! git, as the git command: resolving, comparing, exporting a revision, tags.
+//!
+//! Names from outside are always resolved with `--end-of-options` or as full refs, so that none is
+//! ever taken for an option.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::exec::{Finished, Program};
+use crate::report::{OrProblem, Problem};
+
+const LOCAL: Duration = Duration::from_secs(60);
+const NETWORK: Duration = Duration::from_secs(300);
+
+/// A repository on this host.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    dir: PathBuf,
+}
+
+/// How a local branch stands to its remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    Same,
+    /// Commits that only the local branch has, and that only the remote has.
+    Apart {
+        ahead: u64,
+        behind: u64,
+    },
+}
+
+impl Repository {
+    /// The repository that `dir` lies in.
+    ///
+    /// # Errors
+    /// `not-a-repository`.
+    pub fn open(dir: &Path) -> Result<Self, Problem> {
+        let repository = Self { dir: dir.to_owned() };
+        repository.run(&["rev-parse", "--git-dir"], LOCAL)?.status.success().then_some(repository).ok_or_else(
+            || {
+                Problem::new("not-a-repository", format!("{} is not in a git repository", dir.display()))
+                    .hint(format!("git -C {} status", dir.display()))
+            },
+        )
+    }
+
+    /// The checked-out branch; none when detached or bare.
+    pub fn branch(&self) -> Option<String> {
+        self.line(&["symbolic-ref", "--quiet", "--short", "HEAD"])
+    }
+
+    /// Changed and untracked files, as `git status --porcelain` prints them; empty when clean.
+    pub fn changes(&self) -> Result<Vec<String>, Problem> {
+        if self.line(&["rev-parse", "--is-bare-repository"]).as_deref() == Some("true") {
+            return Ok(Vec::new());
+        }
+        let finished = self.succeed(&["status", "--porcelain", "--untracked-files=normal"], LOCAL)?;
+        Ok(text(&finished).lines().map(str::to_owned).collect())
+    }
+
+    /// The first remote's name, `origin` preferred.
+    pub fn remote(&self) -> Option<String> {
+        let remotes = text(&self.run(&["remote"], LOCAL).ok()?);
+        remotes.lines().find(|name| *name == "origin").or_else(|| remotes.lines().next()).map(str::to_owned)
+    }
+
+    /// Fetches branches and tags.
+    ///
+    /// # Errors
+    /// `fetch-failed` (retryable).
+    pub fn fetch(&self, remote: &str) -> Result<(), Problem> {
+        let finished = self.run(&["fetch", "--quiet", "--tags", "--prune", remote], NETWORK)?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(Problem::new("fetch-failed", format!("cannot fetch from the remote '{remote}'"))
+            .detail(finished.tail)
+            .hint(format!("git -C {} fetch {remote}", self.dir.display()))
+            .retryable())
+    }
+
+    /// The commit id a name stands for.
+    pub fn commit(&self, name: &str) -> Option<String> {
+        self.line(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])
+    }
+
+    /// The tree id of a commit.
+    pub fn tree(&self, commit: &str) -> Option<String> {
+        self.line(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{commit}^{{tree}}")])
+    }
+
+    /// The first line of a commit's message.
+    pub fn subject(&self, commit: &str) -> Option<String> {
+        self.line(&["log", "-1", "--format=%s", "--end-of-options", commit])
+    }
+
+    /// The author of a commit and when it was written.
+    pub fn author(&self, commit: &str) -> Option<String> {
+        self.line(&["log", "-1", "--format=%an, %aI", "--end-of-options", commit])
+    }
+
+    /// Whether `commit` belongs to the history of `of`.
+    pub fn contains(&self, of: &str, commit: &str) -> bool {
+        self.run(&["merge-base", "--is-ancestor", "--end-of-options", commit, of], LOCAL)
+            .is_ok_and(|finished| finished.status.success())
+    }
+
+    /// How far two commits are apart.
+    ///
+    /// # Errors
+    /// `command-failed`.
+    pub fn compare(&self, local: &str, remote: &str) -> Result<Sync, Problem> {
+        let range = format!("{local}...{remote}");
+        let finished =
+            self.succeed(&["rev-list", "--left-right", "--count", "--end-of-options", &range], LOCAL)?;
+        let counts: Vec<u64> =
+            text(&finished).split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        Ok(match counts[..] {
+            [ahead, behind] if ahead + behind > 0 => Sync::Apart { ahead, behind },
+            _ => Sync::Same,
+        })
+    }
+
+    /// Writes the files of a commit into the existing directory `target`.
+    ///
+    /// # Errors
+    /// `checkout-failed`.
+    pub fn export(&self, commit: &str, target: &Path) -> Result<(), Problem> {
+        let scratch = tempfile::tempdir()
+            .or_problem("checkout-failed", || "cannot make a temporary directory".into())?;
+        let index = scratch.path().join("index");
+        let prefix = format!("{}/", target.display());
+        for args in [
+            vec!["read-tree", "--end-of-options", commit],
+            vec!["checkout-index", "--all", "--force", "--quiet", "--prefix", &prefix],
+        ] {
+            let finished = self.program(&args, LOCAL).env("GIT_INDEX_FILE", &index).run()?;
+            if !finished.status.success() {
+                return Err(Problem::new("checkout-failed", format!("cannot check out {commit}"))
+                    .detail(finished.tail)
+                    .hint(format!("df -h {}", target.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an annotated tag; one that exists on the same commit is left alone.
+    ///
+    /// # Errors
+    /// `tag-failed`.
+    pub fn tag(&self, name: &str, commit: &str, message: &str) -> Result<(), Problem> {
+        if self.commit(&format!("refs/tags/{name}")).as_deref() == Some(commit) {
+            return Ok(());
+        }
+        let finished =
+            self.run(&["tag", "--annotate", "--message", message, "--end-of-options", name, commit], LOCAL)?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(Problem::new("tag-failed", format!("cannot make the tag {name}"))
+            .detail(finished.tail)
+            .hint(format!("git -C {} tag --list {name}", self.dir.display())))
+    }
+
+    /// Pushes `source` to `refs/heads/branch` or another full ref, never forced.
+    ///
+    /// # Errors
+    /// `push-refused` (retryable).
+    pub fn push(&self, remote: &str, source: &str, target: &str) -> Result<(), Problem> {
+        let finished = self.run(&["push", "--quiet", remote, &format!("{source}:{target}")], NETWORK)?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(Problem::new("push-refused", format!("the remote '{remote}' did not take {target}"))
+            .detail(finished.tail)
+            .hint(format!("git -C {} push {remote} {source}:{target}", self.dir.display()))
+            .retryable())
+    }
+
+    /// Moves a local branch from `old` to `new`, only if it still stands at `old`.
+    ///
+    /// # Errors
+    /// `command-failed`.
+    pub fn move_branch(&self, branch: &str, new: &str, old: &str) -> Result<(), Problem> {
+        self.succeed(&["update-ref", &format!("refs/heads/{branch}"), new, old], LOCAL).map(drop)
+    }
+
+    /// Names of all branches, remote ones without the remote's name.
+    pub fn branches(&self) -> Vec<String> {
+        let args = ["for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes"];
+        let listed = self.run(&args, LOCAL).map(|finished| text(&finished)).unwrap_or_default();
+        let mut names: Vec<String> =
+            listed.lines().map(|name| name.strip_prefix("origin/").unwrap_or(name).to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn line(&self, args: &[&str]) -> Option<String> {
+        let finished = self.run(args, LOCAL).ok()?;
+        let line = text(&finished).trim_end().to_owned();
+        (finished.status.success() && !line.is_empty()).then_some(line)
+    }
+
+    fn run(&self, args: &[&str], limit: Duration) -> Result<Finished, Problem> {
+        self.program(args, limit).run()
+    }
+
+    fn succeed(&self, args: &[&str], limit: Duration) -> Result<Finished, Problem> {
+        self.program(args, limit).succeed()
+    }
+
+    fn program(&self, args: &[&str], limit: Duration) -> Program<'static> {
+        Program::new("git")
+            .args(["-C"])
+            .args([&self.dir])
+            .args(args)
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("LC_ALL", "C")
+            .limit(limit)
+    }
+}
+
+fn text(finished: &Finished) -> String {
+    String::from_utf8_lossy(&finished.stdout).into_owned()
+}
+
+/// The first seven characters of a commit id.
+pub fn short(revision: &str) -> &str {
+    revision.get(..7).unwrap_or(revision)
+}

@@ -1,0 +1,92 @@
+//! The kernel's tables of listening TCP sockets.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+const LISTEN: &str = "0A";
+
+/// One listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub(super) address: SocketAddr,
+    pub(super) uid: u32,
+    pub(super) inode: u64,
+}
+
+/// The sockets that compete for connections to `address`.
+pub(super) fn listening(address: SocketAddr) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        match fs::read_to_string(table) {
+            Ok(text) => sockets.extend(text.lines().filter_map(parse).filter(|row| row.serves(address))),
+            Err(error) if error.kind() == ErrorKind::NotFound && table.ends_with('6') => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sockets)
+}
+
+impl Socket {
+    fn serves(&self, address: SocketAddr) -> bool {
+        let own = self.address.ip().to_canonical();
+        let asked = address.ip().to_canonical();
+        self.address.port() == address.port()
+            && (own == asked || own.is_unspecified() || asked.is_unspecified())
+    }
+}
+
+/// Columns: number, local address, remote address, state, queues, timer, retransmits, uid,
+/// timeout, inode, …
+fn parse(line: &str) -> Option<Socket> {
+    let columns: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
+    if columns.get(3) != Some(&LISTEN) {
+        return None;
+    }
+    let (ip, port) = columns[1].split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let (uid, inode) = (columns.get(7)?.parse().ok()?, columns.get(9)?.parse().ok()?);
+    Some(Socket { address: SocketAddr::new(parse_ip(ip)?, port), uid, inode })
+}
+
+/// The kernel prints an address as words in its own byte order.
+fn parse_ip(hex: &str) -> Option<IpAddr> {
+    let mut bytes = Vec::with_capacity(16);
+    for at in (0..hex.len()).step_by(8) {
+        let word = u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    let four = <[u8; 4]>::try_from(bytes.as_slice()).map(|bytes| Ipv4Addr::from(bytes).into());
+    four.or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(|bytes| Ipv6Addr::from(bytes).into())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn rows_are_read_as_the_kernel_prints_them() {
+        let four = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 45 1 0 100 0 0 10 0";
+        let mapped = "   1: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 46 1";
+        let busy = four.replace(" 0A ", " 01 ");
+        let parsed = parse(four).unwrap();
+        assert_eq!((parsed.address, parsed.uid, parsed.inode), ("127.0.0.1:8080".parse().unwrap(), 1000, 45));
+        assert!(parse(mapped).unwrap().serves("127.0.0.1:8080".parse().unwrap()));
+        assert_eq!(parse(&busy), None);
+        assert_eq!(parse("  sl  local_address rem_address   st"), None);
+    }
+
+    #[test]
+    fn wildcards_compete_and_other_addresses_do_not() {
+        let row = |address: &str| Socket { address: address.parse().unwrap(), uid: 0, inode: 1 };
+        let asked = "127.0.0.1:80".parse().unwrap();
+        for competitor in ["127.0.0.1:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {
+            assert!(row(competitor).serves(asked), "{competitor}");
+        }
+        for other in ["127.0.0.2:80", "127.0.0.1:81", "[::1]:80"] {
+            assert!(!row(other).serves(asked), "{other}");
+        }
+        assert!(row("127.0.0.1:80").serves("0.0.0.0:80".parse().unwrap()));
+    }
+}

@@ -1,0 +1,181 @@
+//! An instance: a running release. Its record on disk, its environment, and when it is ready.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::http::{self, Answer};
+use crate::interrupt;
+use crate::layout::{Place, Slot};
+use crate::report::{OrProblem, Problem};
+use crate::secrets::Secrets;
+use crate::supervisor::{Condition, Supervisor};
+
+/// Variables of the operator's shell that an instance may see.
+const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a slot runs, as `slots/SLOT/instance.json` says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    pub slot: Slot,
+    pub deployment: String,
+    /// Id of the release directory.
+    pub release: String,
+    pub revision: String,
+    /// Private address behind the gateway.
+    pub address: SocketAddr,
+}
+
+impl Instance {
+    /// An instance on a free private port.
+    ///
+    /// # Errors
+    /// `no-port`.
+    pub fn new(slot: Slot, deployment: &str, release: &str, revision: &str) -> Result<Self, Problem> {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .or_problem("no-port", || "no private port is free".into())?;
+        let (deployment, release, revision) =
+            (deployment.to_owned(), release.to_owned(), revision.to_owned());
+        Ok(Self { slot, deployment, release, revision, address })
+    }
+
+    /// The record of a slot, when it has ever been used.
+    pub fn read(place: &Place, slot: Slot) -> Option<Self> {
+        serde_json::from_slice(&fs::read(place.slot(slot).join("instance.json")).ok()?).ok()
+    }
+
+    /// The record of the slot that runs `deployment`.
+    pub fn of(place: &Place, deployment: &str) -> Option<Self> {
+        Slot::BOTH
+            .into_iter()
+            .filter_map(|slot| Self::read(place, slot))
+            .find(|found| found.deployment == deployment)
+    }
+
+    /// Writes the record, whole or not at all.
+    ///
+    /// # Errors
+    /// `state-unwritable`.
+    pub fn write(&self, place: &Place) -> Result<(), Problem> {
+        let path = place.slot(self.slot).join("instance.json");
+        let fresh = path.with_extension("json.new");
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        fs::write(&fresh, text)
+            .and_then(|()| fs::rename(&fresh, &path))
+            .or_problem("state-unwritable", || format!("cannot write {}", path.display()))
+    }
+
+    /// The environment of its processes: the contract's variables, then the secrets.
+    pub fn environment(
+        &self,
+        config: &Config,
+        place: &Place,
+        secrets: &Secrets,
+    ) -> BTreeMap<OsString, OsString> {
+        let mut variables = base_environment();
+        let mut set = |name: &str, value: String| variables.insert(name.into(), value.into());
+        set("BIND", self.address.to_string());
+        set("PORT", self.address.port().to_string());
+        set("ENVIRONMENT", place.environment().to_owned());
+        set("RELEASE", self.release.clone());
+        set("REVISION", self.revision.clone());
+        set("PYTHONDONTWRITEBYTECODE", "1".to_owned());
+        let database =
+            config.environments.get(place.environment()).and_then(|settings| place.database(settings));
+        if let Some(path) = database {
+            set("DATABASE_URL", format!("sqlite:///{}", path.display()));
+            set("DATABASE_PATH", path.display().to_string());
+        }
+        for (name, value) in secrets.pairs() {
+            set(name, value.to_owned());
+        }
+        variables
+    }
+
+    /// Waits until the health path answers below 400.
+    ///
+    /// # Errors
+    /// `instance-exited`, `instance-unhealthy` (it answers, with an error), `instance-not-ready`
+    /// (no answer in time), each with the last lines of its log.
+    pub fn wait_ready(
+        &self,
+        supervisor: Supervisor,
+        place: &Place,
+        health: &str,
+        limit: Duration,
+    ) -> Result<(), Problem> {
+        let begun = Instant::now();
+        let url = format!("http://{}{health}", self.address);
+        let mut pause = FIRST_PAUSE;
+        let mut last = None;
+        while begun.elapsed() < limit {
+            interrupt::check()?;
+            if let Condition::Exited { ending } = supervisor.condition(place, self.slot) {
+                return Err(self.explain(
+                    supervisor,
+                    place,
+                    Problem::new("instance-exited", format!("the new instance ended at once with {ending}")),
+                ));
+            }
+            match http::get(&url, PROBE_LIMIT.min(limit)) {
+                Ok(answer) if answer.status < 400 => return Ok(()),
+                other => last = Some(other),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(self.explain(supervisor, place, not_ready(&url, limit, last)))
+    }
+
+    fn explain(&self, supervisor: Supervisor, place: &Place, problem: Problem) -> Problem {
+        let log = supervisor.log_file(place, self.slot);
+        let tail = crate::exec::tail(&log, 0);
+        let detail = problem.detail.clone().into_iter().chain((!tail.is_empty()).then_some(tail));
+        let detail = detail.collect::<Vec<_>>().join("\n");
+        let problem = problem.hint(format!("tail -n 50 {}", log.display()));
+        if detail.is_empty() { problem } else { problem.detail(detail) }
+    }
+}
+
+fn not_ready(url: &str, limit: Duration, last: Option<Result<Answer, String>>) -> Problem {
+    let seconds = limit.as_secs_f32();
+    match last {
+        Some(Ok(answer)) => Problem::new(
+            "instance-unhealthy",
+            format!("the new instance still answers {} after {seconds:.0} s", answer.status),
+        )
+        .detail(format!("GET {url}")),
+        Some(Err(error)) => Problem::new(
+            "instance-not-ready",
+            format!("the new instance did not answer within {seconds:.0} s"),
+        )
+        .detail(format!("GET {url}: {error}")),
+        None => Problem::new("instance-not-ready", "the new instance had no time to answer"),
+    }
+}
+
+/// The operator's environment, reduced to what programs of the app may see.
+pub fn base_environment() -> BTreeMap<OsString, OsString> {
+    INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
+}
+
+/// Reads the environment's secrets; none when no env file is configured.
+///
+/// # Errors
+/// `env-file`.
+pub fn read_secrets(config: &Config, env_file: Option<&Path>) -> Result<Secrets, Problem> {
+    match env_file {
+        Some(file) => Secrets::read(&config.root().join(file)),
+        None => Ok(Secrets::default()),
+    }
+}

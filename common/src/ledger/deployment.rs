@@ -1,0 +1,318 @@
+//! Deployments (and the operations that are numbered like them): rows, states, queries.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{OptionalExtension, Row, named_params, params};
+use serde::Serialize;
+
+use super::{Ledger, unreadable, unwritable};
+use crate::layout::Slot;
+use crate::report::{Problem, Report, Step, now};
+
+/// What a ledger row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Deploy,
+    Rollback,
+    Migrate,
+    Restore,
+}
+
+/// Where a deployment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Running,
+    Serving,
+    Verified,
+    Superseded,
+    Failed,
+    RolledBack,
+    Broken,
+}
+
+macro_rules! words {
+    ($type:ty, $($variant:ident = $word:literal),+) => {
+        impl $type {
+            /// The word in the ledger and in reports.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                match value.as_str()? { $($word => Ok(Self::$variant),)+ _ => Err(FromSqlError::InvalidType) }
+            }
+        }
+    };
+}
+words!(Kind, Deploy = "deploy", Rollback = "rollback", Migrate = "migrate", Restore = "restore");
+words!(
+    State,
+    Running = "running",
+    Serving = "serving",
+    Verified = "verified",
+    Superseded = "superseded",
+    Failed = "failed",
+    RolledBack = "rolled_back",
+    Broken = "broken"
+);
+
+/// One row of the ledger.
+#[derive(Debug, Clone, Serialize)]
+pub struct Deployment {
+    /// Order of insertion; clocks may step back, this never does.
+    pub number: i64,
+    pub id: String,
+    pub environment: String,
+    pub kind: Kind,
+    pub state: State,
+    pub revision: String,
+    pub branch: Option<String>,
+    pub tree: Option<String>,
+    /// Id of the release directory it runs.
+    pub release: Option<String>,
+    pub slot: Option<Slot>,
+    /// The deployment that served before.
+    pub replaced: Option<String>,
+    /// Of a rollback: the deployment it went back to.
+    pub restores: Option<String>,
+    pub who: String,
+    pub started_ms: i64,
+    pub serving_ms: Option<i64>,
+    pub verified_ms: Option<i64>,
+    pub ended_ms: Option<i64>,
+    pub outcome: Option<String>,
+    pub log_file: Option<String>,
+}
+
+/// What is known when a deployment begins.
+pub struct Beginning<'a> {
+    pub id: &'a str,
+    pub environment: &'a str,
+    pub kind: Kind,
+    pub revision: &'a str,
+    pub branch: Option<&'a str>,
+    pub tree: Option<&'a str>,
+    pub replaced: Option<&'a str>,
+    pub restores: Option<&'a str>,
+    pub log_file: Option<&'a str>,
+}
+
+const COLUMNS: &str = "number, id, environment, kind, state, revision, branch, tree, release, slot, replaced, \
+    restores, who, started_ms, serving_ms, verified_ms, ended_ms, outcome, log_file";
+
+impl Ledger {
+    /// Records that a deployment is running.
+    pub fn begin(&self, beginning: &Beginning<'_>) -> Result<(), Problem> {
+        let who = crate::lock::who();
+        self.durably(|db| {
+            db.execute(
+                "INSERT INTO deployments(id, environment, kind, state, revision, branch, tree, replaced, restores, who, started_ms, log_file)
+                 VALUES (:id, :environment, :kind, 'running', :revision, :branch, :tree, :replaced, :restores, :who, :started, :log)",
+                named_params! {
+                    ":id": beginning.id, ":environment": beginning.environment, ":kind": beginning.kind.word(),
+                    ":revision": beginning.revision, ":branch": beginning.branch, ":tree": beginning.tree,
+                    ":replaced": beginning.replaced, ":restores": beginning.restores, ":who": who,
+                    ":started": now().as_millisecond(), ":log": beginning.log_file,
+                },
+            )
+            .map(drop)
+        })
+    }
+
+    /// Records which release directory and slot a deployment uses.
+    pub fn place(&self, id: &str, release: &str, slot: Slot) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET release = ?2, slot = ?3 WHERE id = ?1",
+                params![id, release, slot.name()],
+            )
+            .map(drop)
+        })
+    }
+
+    /// Records that traffic goes to this deployment now.
+    pub fn set_serving(&self, environment: &str, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET state = 'serving', serving_ms = ?2 WHERE id = ?1",
+                params![id, now().as_millisecond()],
+            )?;
+            point(db, environment, Some(id))
+        })
+    }
+
+    /// Records that traffic goes to `id` (or nowhere) again; its state stays what it was.
+    pub fn restore_serving(&self, environment: &str, id: Option<&str>) -> Result<(), Problem> {
+        self.durably(|db| point(db, environment, id))
+    }
+
+    /// Records that a serving deployment is proved; older verified ones become superseded.
+    pub fn set_verified(&self, environment: &str, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET state = 'superseded' WHERE environment = ?1 AND state IN ('verified', 'serving') AND id <> ?2",
+                params![environment, id],
+            )?;
+            db.execute(
+                "UPDATE deployments SET state = 'verified', verified_ms = coalesce(verified_ms, ?2) WHERE id = ?1",
+                params![id, now().as_millisecond()],
+            )
+            .map(drop)
+        })
+    }
+
+    /// Records a state; `rolled_back` of a bad release takes its `verified` away.
+    pub fn set_state(&self, id: &str, state: State) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute("UPDATE deployments SET state = ?2 WHERE id = ?1", params![id, state.word()]).map(drop)
+        })
+    }
+
+    /// Takes a deployment out of the rollback targets: a check found it bad.
+    pub fn withdraw(&self, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute("UPDATE deployments SET state = 'rolled_back', verified_ms = NULL WHERE id = ?1", [id])
+                .map(drop)
+        })
+    }
+
+    /// Ends a deployment with its report, in the ledger and in the event log.
+    pub fn end(&self, id: &str, report: &Report) -> Result<(), Problem> {
+        let text = serde_json::to_string(report).unwrap_or_default();
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET ended_ms = ?2, outcome = ?3, report = ?4 WHERE id = ?1",
+                params![id, now().as_millisecond(), report.outcome.word(), text],
+            )
+            .map(drop)
+        })?;
+        match self.deployment(id)? {
+            Some(deployment) => self.log_event(&deployment, report),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a step; cheap, since losing the last ones in a power cut harms nothing.
+    pub fn record_step(&self, id: &str, step: &Step) -> Result<(), Problem> {
+        let problem = step.problem.as_ref().and_then(|problem| serde_json::to_string(problem).ok());
+        let status =
+            serde_json::to_value(step.status).ok().and_then(|value| value.as_str().map(str::to_owned));
+        self.db
+            .execute(
+                "INSERT INTO steps SELECT :id, 1 + ifnull(max(number), 0), :tool, :name, :status, :ms, :target, :problem
+                 FROM steps WHERE deployment = :id",
+                named_params! {
+                    ":id": id, ":tool": step.tool, ":name": step.name, ":status": status,
+                    ":ms": i64::try_from(step.duration_ms).unwrap_or(i64::MAX), ":target": step.target, ":problem": problem,
+                },
+            )
+            .map(drop)
+            .map_err(|error| unwritable(&error))
+    }
+
+    /// The row of that id.
+    pub fn deployment(&self, id: &str) -> Result<Option<Deployment>, Problem> {
+        self.one("WHERE id = ?1", &[&id])
+    }
+
+    /// The deployment that traffic goes to.
+    pub fn serving(&self, environment: &str) -> Result<Option<Deployment>, Problem> {
+        self.one("WHERE id = (SELECT serving FROM environments WHERE name = ?1)", &[&environment])
+    }
+
+    /// The newest row that changed what serves: a deploy or a rollback.
+    pub fn newest(&self, environment: &str) -> Result<Option<Deployment>, Problem> {
+        self.one(
+            "WHERE environment = ?1 AND kind IN ('deploy', 'rollback') ORDER BY number DESC LIMIT 1",
+            &[&environment],
+        )
+    }
+
+    /// Rows whose run never ended, newest first.
+    pub fn unfinished(&self, environment: &str) -> Result<Vec<Deployment>, Problem> {
+        self.many("WHERE environment = ?1 AND ended_ms IS NULL ORDER BY number DESC", &[&environment])
+    }
+
+    /// The newest verified deploy older than row `before`.
+    pub fn verified_before(&self, environment: &str, before: i64) -> Result<Option<Deployment>, Problem> {
+        self.one(
+            "WHERE environment = ?1 AND kind = 'deploy' AND verified_ms IS NOT NULL AND release IS NOT NULL AND number < ?2 ORDER BY number DESC LIMIT 1",
+            &[&environment, &before],
+        )
+    }
+
+    /// The newest verified deploy of a revision.
+    pub fn verified_revision(
+        &self,
+        environment: &str,
+        revision: &str,
+    ) -> Result<Option<Deployment>, Problem> {
+        self.one(
+            "WHERE environment = ?1 AND revision = ?2 AND kind = 'deploy' AND verified_ms IS NOT NULL AND release IS NOT NULL ORDER BY number DESC LIMIT 1",
+            &[&environment, &revision],
+        )
+    }
+
+    /// Verified deploys, newest first.
+    pub fn verified(&self, environment: &str, limit: u32) -> Result<Vec<Deployment>, Problem> {
+        self.many(
+            "WHERE environment = ?1 AND kind = 'deploy' AND verified_ms IS NOT NULL ORDER BY number DESC LIMIT ?2",
+            &[&environment, &limit],
+        )
+    }
+
+    /// All rows, newest first.
+    pub fn history(&self, environment: &str, limit: u32) -> Result<Vec<Deployment>, Problem> {
+        self.many("WHERE environment = ?1 ORDER BY number DESC LIMIT ?2", &[&environment, &limit])
+    }
+
+    fn one(&self, condition: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Option<Deployment>, Problem> {
+        self.db
+            .prepare(&format!("SELECT {COLUMNS} FROM deployments {condition}"))
+            .and_then(|mut statement| statement.query_row(values, from_row).optional())
+            .map_err(|error| unreadable(&error))
+    }
+
+    fn many(&self, condition: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Deployment>, Problem> {
+        let read = || {
+            let mut statement = self.db.prepare(&format!("SELECT {COLUMNS} FROM deployments {condition}"))?;
+            let rows = statement.query_map(values, from_row)?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| unreadable(&error))
+    }
+}
+
+fn point(db: &rusqlite::Connection, environment: &str, id: Option<&str>) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO environments(name, serving) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET serving = ?2",
+        params![environment, id],
+    )
+    .map(drop)
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Deployment> {
+    Ok(Deployment {
+        number: row.get(0)?,
+        id: row.get(1)?,
+        environment: row.get(2)?,
+        kind: row.get(3)?,
+        state: row.get(4)?,
+        revision: row.get(5)?,
+        branch: row.get(6)?,
+        tree: row.get(7)?,
+        release: row.get(8)?,
+        slot: row.get::<_, Option<String>>(9)?.as_deref().and_then(Slot::from_name),
+        replaced: row.get(10)?,
+        restores: row.get(11)?,
+        who: row.get(12)?,
+        started_ms: row.get(13)?,
+        serving_ms: row.get(14)?,
+        verified_ms: row.get(15)?,
+        ended_ms: row.get(16)?,
+        outcome: row.get(17)?,
+        log_file: row.get(18)?,
+    })
+}

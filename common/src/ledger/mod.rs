@@ -1,0 +1,95 @@
+//! The ledger: every deployment, step, journal entry and verification, in one SQLite file.
+//!
+//! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
+//! rows and their queries, `journal_rows` the undo entries, `event_log` the readable twin.
+
+mod deployment;
+mod event_log;
+mod journal_rows;
+mod schema;
+mod verification;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use deployment::{Beginning, Deployment, Kind, State};
+pub use journal_rows::JournalRow;
+pub use verification::Verification;
+
+use crate::config::Config;
+use crate::layout::create_private_dir;
+use crate::report::{OrProblem, Problem};
+
+const BUSY: Duration = Duration::from_secs(10);
+
+/// An open ledger.
+pub struct Ledger {
+    db: Connection,
+    event_log: PathBuf,
+}
+
+impl Ledger {
+    /// Opens the ledger for writing and makes it when there is none.
+    ///
+    /// # Errors
+    /// `state-unwritable`, `ledger-unreadable`.
+    pub fn open(config: &Config) -> Result<Self, Problem> {
+        create_private_dir(&config.state_dir())?;
+        let path = config.state_dir().join("ledger.db");
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .or_problem("state-unwritable", || {
+                format!("the state directory cannot be written: {}", path.display())
+            })?;
+        let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::prepare(&ledger.db).map_err(|error| unreadable(&error).detail(path.display().to_string()))?;
+        Ok(ledger)
+    }
+
+    /// Opens an existing ledger for reading; `None` when nothing was ever deployed.
+    ///
+    /// # Errors
+    /// `ledger-unreadable`.
+    pub fn open_read_only(config: &Config) -> Result<Option<Self>, Problem> {
+        let path = config.state_dir().join("ledger.db");
+        if !path.exists() {
+            return Ok(None);
+        }
+        Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY).map(Some)
+    }
+
+    fn connect(config: &Config, path: &Path, flags: OpenFlags) -> Result<Self, Problem> {
+        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .and_then(|db| db.busy_timeout(BUSY).map(|()| db))
+            .map_err(|error| unreadable(&error))?;
+        Ok(Self { db, event_log: config.event_log_file() })
+    }
+
+    /// Runs `act` in one transaction that has reached the disk when this returns.
+    fn durably<T>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Problem> {
+        let write = || {
+            self.db.pragma_update(None, "synchronous", "FULL")?;
+            let transaction = self.db.unchecked_transaction()?;
+            let value = act(&transaction)?;
+            transaction.commit()?;
+            self.db.pragma_update(None, "synchronous", "NORMAL")?;
+            Ok(value)
+        };
+        write().map_err(|error: rusqlite::Error| unwritable(&error))
+    }
+}
+
+fn unreadable(error: &rusqlite::Error) -> Problem {
+    Problem::new("ledger-unreadable", "the ledger cannot be read").detail(error.to_string())
+}
+
+fn unwritable(error: &rusqlite::Error) -> Problem {
+    Problem::new("state-unwritable", "the ledger cannot be written").detail(error.to_string()).hint("df -h")
+}

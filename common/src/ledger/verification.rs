@@ -1,0 +1,77 @@
+//! Verifications: the evidence that a promotion asks for.
+
+use rusqlite::{OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::{Deployment, Ledger, unreadable};
+use crate::report::{Problem, Report, now};
+
+/// One full verification of a serving release.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verification {
+    pub environment: String,
+    pub deployment: String,
+    pub revision: String,
+    pub tree: Option<String>,
+    pub passed: bool,
+    pub at_ms: i64,
+    pub duration_ms: i64,
+    pub host: String,
+}
+
+const COLUMNS: &str = "environment, deployment, revision, tree, passed, at_ms, duration_ms, host";
+
+impl Ledger {
+    /// Saves a full verification of `deployment`, passed when the report says so.
+    pub fn save_verification(&self, deployment: &Deployment, report: &Report) -> Result<(), Problem> {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let text = serde_json::to_string(report).unwrap_or_default();
+        self.durably(|db| {
+            db.execute(
+                "INSERT INTO verifications(environment, deployment, revision, tree, passed, at_ms, duration_ms, host, report)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    deployment.environment, deployment.id, deployment.revision, deployment.tree, report.success,
+                    now().as_millisecond(), i64::try_from(report.duration_ms).unwrap_or(i64::MAX), host, text,
+                ],
+            )
+            .map(drop)
+        })
+    }
+
+    /// The newest verification of a tree in an environment.
+    pub fn evidence(&self, environment: &str, tree: &str) -> Result<Option<Verification>, Problem> {
+        self.verification("environment = ?1 AND tree = ?2", &[&environment, &tree])
+    }
+
+    /// The newest verification in an environment.
+    pub fn last_verification(&self, environment: &str) -> Result<Option<Verification>, Problem> {
+        self.verification("environment = ?1", &[&environment])
+    }
+
+    fn verification(
+        &self,
+        condition: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<Option<Verification>, Problem> {
+        self.db
+            .prepare(&format!(
+                "SELECT {COLUMNS} FROM verifications WHERE {condition} ORDER BY number DESC LIMIT 1"
+            ))
+            .and_then(|mut statement| statement.query_row(values, from_row).optional())
+            .map_err(|error| unreadable(&error))
+    }
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Verification> {
+    Ok(Verification {
+        environment: row.get(0)?,
+        deployment: row.get(1)?,
+        revision: row.get(2)?,
+        tree: row.get(3)?,
+        passed: row.get(4)?,
+        at_ms: row.get(5)?,
+        duration_ms: row.get(6)?,
+        host: row.get(7)?,
+    })
+}

@@ -1,0 +1,56 @@
+//! The app's own commands in a fresh release: its build, and its tests as a gate.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::exec::{Program, RunLog};
+use crate::instance::base_environment;
+use crate::lock::Lock;
+use crate::report::{OrProblem, Problem};
+
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+const TEST_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Runs the build command in the release directory.
+///
+/// # Errors
+/// `build-failed` with the last lines of output.
+pub fn run_build(line: &str, dir: &Path, log: &RunLog, lock: &Lock) -> Result<(), Problem> {
+    run(line, dir, log, lock, BUILD_LIMIT, &[])
+        .map_err(|problem| rename(problem, "build-failed", "the build failed", log))
+}
+
+/// Runs the app's tests: an empty temporary database, no secrets, not the environment's database.
+///
+/// # Errors
+/// `tests-failed` with the last lines of output.
+pub fn run_tests(line: &str, dir: &Path, log: &RunLog, lock: &Lock) -> Result<(), Problem> {
+    let scratch =
+        tempfile::tempdir().or_problem("tests-failed", || "cannot make a temporary directory".into())?;
+    let database = scratch.path().join("test.db").display().to_string();
+    let url = format!("sqlite:///{database}");
+    let variables = [("DATABASE_PATH", database.as_str()), ("DATABASE_URL", &url), ("ENVIRONMENT", "test")];
+    run(line, dir, log, lock, TEST_LIMIT, &variables)
+        .map_err(|problem| rename(problem, "tests-failed", "the app's tests failed", log))
+}
+
+fn run(
+    line: &str,
+    dir: &Path,
+    log: &RunLog,
+    lock: &Lock,
+    limit: Duration,
+    variables: &[(&str, &str)],
+) -> Result<(), Problem> {
+    let program = Program::shell(line).dir(dir).log(log).lock(lock).limit(limit).only_env(base_environment());
+    let program = program.env("PYTHONDONTWRITEBYTECODE", "1");
+    variables.iter().fold(program, |program, (name, value)| program.env(name, value)).succeed().map(drop)
+}
+
+fn rename(problem: Problem, kind: &str, title: &str, log: &RunLog) -> Problem {
+    if problem.kind == "interrupted" {
+        return problem;
+    }
+    let detail = [Some(problem.title), problem.detail].into_iter().flatten().collect::<Vec<_>>().join("\n");
+    Problem::new(kind, title).detail(detail).hint(format!("less +G {}", log.path().display()))
+}

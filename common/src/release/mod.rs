@@ -1,0 +1,74 @@
+//! A release: one revision, built in a directory of its own, immutable from then on.
+//!
+//! `build` makes it and runs the app's own commands, `shared` links what survives, `prune` removes
+//! old ones. Which release serves is not known here.
+
+mod build;
+mod prune;
+mod shared;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+pub use build::{run_build, run_tests};
+pub use prune::{prune, remove};
+pub use shared::link_shared;
+
+use crate::git::Repository;
+use crate::layout::{Place, create_private_dir};
+use crate::report::{OrProblem, Problem};
+
+/// Checks a revision out into `releases/ID`, which appears whole or not at all.
+///
+/// # Errors
+/// `checkout-failed`, `state-unwritable`.
+pub fn checkout(
+    repository: &Repository,
+    place: &Place,
+    id: &str,
+    revision: &str,
+) -> Result<PathBuf, Problem> {
+    let target = place.release(id);
+    let fresh = place.releases().join(format!(".new-{id}"));
+    if fresh.exists() {
+        remove(&fresh)?;
+    }
+    create_private_dir(&fresh)?;
+    let made = repository.export(revision, &fresh).and_then(|()| {
+        fs::rename(&fresh, &target)
+            .and_then(|()| sync_dir(&place.releases()))
+            .or_problem("checkout-failed", || format!("cannot make {}", target.display()))
+    });
+    if made.is_err() {
+        let _ = fs::remove_dir_all(&fresh);
+    }
+    made.map(|()| target)
+}
+
+/// Takes the write permission from everything below `dir`.
+///
+/// # Errors
+/// `state-unwritable`.
+pub fn seal(dir: &Path) -> Result<(), Problem> {
+    set_writable(dir, false)
+}
+
+fn set_writable(dir: &Path, writable: bool) -> Result<(), Problem> {
+    let title = || format!("cannot change the permissions of {}", dir.display());
+    for entry in walkdir::WalkDir::new(dir) {
+        let entry = entry.or_problem("state-unwritable", title)?;
+        if entry.file_type().is_symlink() || (writable && !entry.file_type().is_dir()) {
+            continue;
+        }
+        let mut permissions = entry.metadata().or_problem("state-unwritable", title)?.permissions();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&permissions);
+        let wanted = if writable { mode | 0o200 } else { mode & !0o222 };
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, wanted);
+        fs::set_permissions(entry.path(), permissions).or_problem("state-unwritable", title)?;
+    }
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,183 @@
+//! The `process` supervisor: each instance has a keeper, a small parent that restarts it with
+//! back-off and keeps its log. A keeper lives exactly as long as the lock on its `keeper.lock`.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde::Deserialize;
+
+use super::{Condition, Start, Stopped};
+use crate::exec::companion;
+use crate::instance::Instance;
+use crate::layout::{Place, Slot};
+use crate::process::{await_end, environment_of};
+use crate::report::{OrProblem, Problem};
+
+/// How much longer than its own limit a keeper may take to end.
+const SLACK: Duration = Duration::from_secs(5);
+const STARTED: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What `keeper.json` says.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct KeeperRecord {
+    pub(crate) pid: u32,
+    pub(crate) state: String,
+    pub(crate) child: Option<u32>,
+    child_started_ms: Option<i64>,
+    starts: u64,
+    last_exit: Option<Ending>,
+    pub(crate) error: Option<String>,
+    pub(crate) error_kind: Option<String>,
+    #[serde(default)]
+    killed: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ending {
+    code: Option<i32>,
+    signal: Option<i32>,
+}
+
+impl KeeperRecord {
+    /// The record in a keeper's directory.
+    pub(crate) fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(dir.join("keeper.json")).ok()?).ok()
+    }
+
+    fn ending(&self) -> String {
+        match &self.last_exit {
+            Some(Ending { code: Some(code), .. }) => format!("exit status {code}"),
+            Some(Ending { signal: Some(signal), .. }) => format!("signal {signal}"),
+            _ => self.error.clone().unwrap_or_else(|| "an unknown status".into()),
+        }
+    }
+}
+
+/// Whether a keeper lives in `dir`.
+pub(crate) fn keeper_lives(dir: &Path) -> bool {
+    File::open(dir.join("keeper.lock"))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Starts a keeper in `dir` and waits until it has its child, or has failed.
+pub(crate) fn start_keeper(dir: &Path, mut command: Command) -> Result<KeeperRecord, Problem> {
+    let _ = fs::remove_file(dir.join("keeper.json"));
+    let mut keeper = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .env_remove(crate::lock::INHERITED)
+        .spawn()
+        .or_problem("not-started", || "cannot start the keeper".into())?;
+    let begun = Instant::now();
+    while begun.elapsed() < STARTED {
+        if let Some(record) = KeeperRecord::read(dir).filter(|record| record.state != "starting") {
+            return Ok(record);
+        }
+        if let Ok(Some(status)) = keeper.try_wait() {
+            let failed = KeeperRecord::read(dir);
+            return failed
+                .ok_or_else(|| Problem::new("not-started", format!("the keeper ended with {status}")));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(Problem::new("not-started", format!("the keeper in {} did not begin", dir.display())))
+}
+
+pub(super) fn start(place: &Place, start: Start<'_>) -> Result<(), Problem> {
+    let dir = place.slot(start.slot);
+    let mut command = Command::new(companion("deploy-keeper")?);
+    command
+        .arg("--dir")
+        .arg(&dir)
+        .arg("--log")
+        .arg(dir.join("app.log"))
+        .args(["--stop-timeout-ms", &start.grace.as_millis().to_string(), "--", "/bin/sh", "-c", start.run])
+        .current_dir(&start.dir)
+        .env_clear()
+        .envs(start.environment);
+    let _ = fs::remove_file(dir.join("app.log"));
+    start_keeper(&dir, command).map(drop)
+}
+
+pub(super) fn condition(place: &Place, slot: Slot) -> Condition {
+    let dir = place.slot(slot);
+    let Some(record) = KeeperRecord::read(&dir) else { return Condition::Stopped };
+    if keeper_lives(&dir) {
+        return match (record.state.as_str(), record.child) {
+            ("running", Some(pid)) if record.starts == 1 || record.last_exit.is_none() => {
+                running(&record, pid)
+            }
+            ("running", Some(pid)) if has_settled(&record) => running(&record, pid),
+            _ => Condition::Exited { ending: record.ending() },
+        };
+    }
+    match orphan(place, slot, &record) {
+        Some(pid) => Condition::Orphaned { pid },
+        None if record.state == "stopped" => Condition::Stopped,
+        None => Condition::Exited { ending: record.ending() },
+    }
+}
+
+fn running(record: &KeeperRecord, pid: u32) -> Condition {
+    Condition::Running { pid, starts: record.starts, since_ms: record.child_started_ms.unwrap_or_default() }
+}
+
+/// A restarted instance counts as running once it has lived for two seconds.
+fn has_settled(record: &KeeperRecord) -> bool {
+    let now = crate::report::now().as_millisecond();
+    record.child_started_ms.is_some_and(|started| now - started >= 2000)
+}
+
+/// The instance's process when it outlived its keeper; told from a stranger by its `RELEASE`.
+fn orphan(place: &Place, slot: Slot, record: &KeeperRecord) -> Option<u32> {
+    let pid = record.child?;
+    let release = Instance::read(place, slot)?.release;
+    (environment_of(pid, "RELEASE")? == release).then_some(pid)
+}
+
+pub(super) fn stop(place: &Place, slot: Slot) -> Result<Stopped, Problem> {
+    let dir = place.slot(slot);
+    let Some(record) = KeeperRecord::read(&dir) else { return Ok(Stopped::default()) };
+    if keeper_lives(&dir) {
+        return stop_keeper(&dir, &record);
+    }
+    match orphan(place, slot, &record) {
+        Some(pid) => stop_orphan(pid),
+        None => Ok(Stopped::default()),
+    }
+}
+
+/// Asks a keeper to end its child and itself, and waits for both.
+pub(crate) fn stop_keeper(dir: &Path, record: &KeeperRecord) -> Result<Stopped, Problem> {
+    let Some(pid) = to_pid(record.pid) else { return Ok(Stopped::default()) };
+    let _ = kill_process(pid, Signal::TERM);
+    if !await_end(pid, GRACE + SLACK + SLACK) {
+        return Err(Problem::new("not-stopped", format!("the keeper {} does not end", record.pid))
+            .hint(format!("ps -fp {}", record.pid)));
+    }
+    let killed = KeeperRecord::read(dir).is_some_and(|last| last.killed);
+    Ok(Stopped { killed })
+}
+
+fn stop_orphan(pid: u32) -> Result<Stopped, Problem> {
+    let Some(leader) = to_pid(pid) else { return Ok(Stopped::default()) };
+    let _ = kill_process_group(leader, Signal::TERM);
+    if await_end(leader, GRACE) {
+        let _ = kill_process_group(leader, Signal::KILL);
+        return Ok(Stopped::default());
+    }
+    let _ = kill_process_group(leader, Signal::KILL);
+    if await_end(leader, SLACK) {
+        return Ok(Stopped { killed: true });
+    }
+    Err(Problem::new("not-stopped", format!("process {pid} does not end")).hint(format!("ps -fp {pid}")))
+}
+
+pub(crate) fn to_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}

@@ -1,0 +1,30 @@
+//! The gateway's own answers: small pages that say what a visitor can do and
+//! nothing about what is behind.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use crate::body::Reply;
+
+const RETRY_AFTER_SECONDS: &str = "5";
+
+pub(crate) fn refuse(status: StatusCode) -> Response<Reply> {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let advice = if status.is_server_error() { "<p>Please try again in a moment.</p>\n" } else { "" };
+    let page = format!("<!doctype html>\n<title>{reason}</title>\n<h1>{reason}</h1>\n{advice}");
+    let mut response = Response::new(Reply::Page(Full::new(Bytes::from(page))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(ALLOW, methods);
+    }
+    response
+}
