@@ -1,1 +1,94 @@
-fn main() {}
+//! `backup [ENV] [create|list|restore ID|verify ID|prune]`: snapshots of an environment's
+//! database that are proved before they count, and the way back from them.
+//!
+//! The story in a page: which verb, on which environment. `creation` makes a backup,
+//! `restoration` puts one back, `verification` checks one, `retention` says which may go.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod archive;
+mod arguments;
+mod aside;
+mod content;
+mod creation;
+mod difference;
+mod draft;
+mod export;
+mod listing;
+mod operation;
+mod provenance;
+mod restoration;
+mod retention;
+mod site;
+mod space;
+mod verification;
+
+use std::process::ExitCode;
+
+use common::cli::{self, Run};
+use common::report::Problem;
+
+use arguments::{Args, CreateOptions, Verb};
+use creation::Request;
+use site::Site;
+
+fn main() -> ExitCode {
+    cli::main::<Args>("backup", story)
+}
+
+fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
+    let verb = args.verb.unwrap_or(Verb::Create(args.create));
+    let Some(environment) = args.environment else {
+        return match verb {
+            Verb::Create(options) => continue_report(&args.shared, options, run),
+            other => Err(Problem::usage(format!("'{}' needs an environment", other.name()))
+                .hint(format!("backup dev {}", other.name()))),
+        };
+    };
+    let config = args.shared.load()?;
+    let site = Site::open(&config, &environment, run)?;
+    match verb {
+        Verb::Create(options) => {
+            run.begin(&environment, options.deployment.as_deref());
+            create(run, &site, options)
+        }
+        Verb::List => listing::list(run, &site),
+        Verb::Restore { id, discard_writes, wait } => {
+            restoration::restore(run, &site, &id, discard_writes, wait.limit())
+        }
+        Verb::Verify { id } => verification::verify(run, &site, &id),
+        Verb::Prune { dry_run, wait } => {
+            run.begin(&environment, None);
+            let _lock = site.lock("backup prune", wait.limit())?;
+            retention::prune(run, &site, dry_run)
+        }
+    }
+}
+
+/// The tool before this one names the environment; what it could not do stays undone.
+fn continue_report(shared: &cli::Shared, mut options: CreateOptions, run: &mut Run) -> Result<(), Problem> {
+    run.follow(cli::read_report("backup")?);
+    if !run.report.success {
+        return Ok(());
+    }
+    let environment = run.report.environment.clone().ok_or_else(|| {
+        Problem::usage("the report on stdin names no environment").hint("deploy dev | verify | rollback")
+    })?;
+    let config = shared.load()?;
+    let site = Site::open(&config, &environment, run)?;
+    options.deployment = options.deployment.or_else(|| run.report.deployment.clone());
+    create(run, &site, options)
+}
+
+fn create(run: &mut Run, site: &Site<'_>, options: CreateOptions) -> Result<(), Problem> {
+    let _lock = site.lock("backup create", options.wait.limit())?;
+    let request = Request {
+        reason: &options.reason,
+        protect: options.protect,
+        deployment: options.deployment,
+        even_damaged: false,
+    };
+    let Some(backup) = creation::create(run, site, &request)? else { return Ok(()) };
+    creation::describe(run, &backup);
+    retention::follow_creation(run, site);
+    Ok(())
+}

@@ -177,6 +177,25 @@ impl Repository {
             .retryable())
     }
 
+    /// Merges two commits into a new one that no branch points to yet; no work tree is touched.
+    ///
+    /// # Errors
+    /// `promotion-conflict`, naming the files.
+    pub fn merge_commit(&self, first: &str, second: &str, message: &str) -> Result<String, Problem> {
+        let merged =
+            self.run(&["merge-tree", "--write-tree", "--name-only", "--no-messages", first, second], LOCAL)?;
+        let output = text(&merged);
+        let (tree, files) = output.split_once('\n').unwrap_or((&output, ""));
+        if !merged.status.success() {
+            return Err(Problem::new("promotion-conflict", "the branches change the same lines")
+                .detail(files.trim().to_owned())
+                .hint(format!("git merge-tree {} {}", short(first), short(second))));
+        }
+        let made =
+            self.succeed(&["commit-tree", tree.trim(), "-p", first, "-p", second, "-m", message], LOCAL)?;
+        Ok(text(&made).trim().to_owned())
+    }
+
     /// Moves a local branch from `old` to `new`, only if it still stands at `old`.
     ///
     /// # Errors

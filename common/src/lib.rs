@@ -8,23 +8,30 @@
 //! - `cli` the command line; nothing below knows it
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod backups;
+pub mod chores;
 pub mod cli;
 pub mod config;
 pub mod database;
 pub mod exec;
 pub mod gateway;
 pub mod git;
+pub mod handover;
 pub mod http;
 pub mod identity;
 pub mod instance;
 pub mod interrupt;
+pub mod journal;
 pub mod layout;
 pub mod ledger;
 pub mod lock;
+pub mod migrations;
 pub mod process;
+pub mod recovery;
 pub mod release;
 pub mod report;
 pub mod secrets;
+pub mod site;
 pub mod supervisor;
 
 /// Lower-case hex of `bytes`.

@@ -1,20 +1,9 @@
-//! Processes seen from outside: their environment, and waiting for the end of one that is not
-//! our child.
+//! Waiting for the end of a process that is not our child.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
-/// One variable of a process's environment; `None` also when it may not be read.
-pub fn environment_of(pid: u32, name: &str) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    bytes.split(|byte| *byte == 0).find_map(|entry| {
-        let text = String::from_utf8_lossy(entry);
-        text.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
-    })
-}
 
 /// Waits until the process has ended, at most `limit`; true when it has.
 pub fn await_end(pid: Pid, limit: Duration) -> bool {
@@ -34,4 +23,9 @@ pub fn await_end(pid: Pid, limit: Duration) -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// A kernel process id, when the number can be one.
+pub fn to_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }

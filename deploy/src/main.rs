@@ -1,1 +1,94 @@
-fn main() {}
+//! `deploy ENV`: makes a revision serve, or leaves everything as it was.
+//!
+//! The story is below, one stage a module: `pre_deployment` gates, `deployment` builds, migrates
+//! and starts, `verification` proves and cuts over, `post_deployment` tags and tidies up. An
+//! `Attempt` carries what they share and undoes it all when one of them fails.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod arguments;
+mod attempt;
+mod deployment;
+mod doctor;
+mod gates;
+mod init;
+mod merge;
+mod plan;
+mod post_deployment;
+mod pre_deployment;
+mod siblings;
+mod source;
+mod verification;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, DeployOptions, Verb};
+use attempt::Attempt;
+use common::cli::{self, Run};
+use common::handover;
+use common::ledger::{Deployment, State};
+use common::report::Problem;
+use common::site::Site;
+use source::Source;
+
+fn main() -> ExitCode {
+    cli::main::<Arguments>("deploy", story)
+}
+
+fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
+    match (&arguments.verb, &arguments.environment) {
+        (Some(Verb::Init(options)), None) => init::run(run, options),
+        (Some(Verb::Doctor), environment) => doctor::run(run, &arguments, environment.as_deref()),
+        (None, Some(environment)) => deploy(run, &arguments, environment),
+        (Some(Verb::Init(_)), Some(_)) => {
+            Err(Problem::usage("init takes no environment").hint("deploy init"))
+        }
+        (None, None) => Err(Problem::usage("deploy needs an environment").hint("deploy dev")),
+    }
+}
+
+fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(), Problem> {
+    let options = &arguments.options;
+    let config = arguments.shared.load()?;
+    config.environment(environment)?;
+    let source = Source::choose(&config, environment, options)?;
+    if options.plan {
+        return plan::tell(run, &config, environment, &source, options);
+    }
+    run.report.environment = Some(environment.to_owned());
+    let site = Site::open(config, environment, "deploy", options.wait())?;
+    if let Some(serving) = needless(&site, &source, options)? {
+        tell_needless(run, &serving);
+        return Ok(());
+    }
+    let mut attempt = Attempt::begin(run, site, source)?;
+    let result = stages(&mut attempt, options);
+    attempt.end(result)
+}
+
+fn stages(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
+    pre_deployment::run(attempt, options)?;
+    deployment::run(attempt)?;
+    verification::run(attempt, options)?;
+    post_deployment::run(attempt);
+    Ok(())
+}
+
+/// The deployment that serves the asked-for revision already, verified and undisturbed.
+fn needless(site: &Site, source: &Source, options: &DeployOptions) -> Result<Option<Deployment>, Problem> {
+    if options.again || !site.ledger.unfinished(&site.environment)?.is_empty() {
+        return Ok(None);
+    }
+    let serving = site.ledger.serving(&site.environment)?.filter(|serving| {
+        serving.revision == source.revision
+            && serving.state == State::Verified
+            && handover::serves(site, serving)
+    });
+    Ok(serving)
+}
+
+fn tell_needless(run: &mut Run, serving: &Deployment) {
+    run.begin(&serving.environment, Some(&serving.id));
+    run.report.serving = Some(serving.revision.clone());
+    run.report.release = Some(attempt::release_of(serving));
+    run.skip("deploy", "this revision serves already and is verified; --again deploys it all the same");
+}

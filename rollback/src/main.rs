@@ -1,1 +1,104 @@
-fn main() {}
+//! `rollback`: undoes a failed deployment, or goes back to an earlier verified one.
+//!
+//! From a report on stdin it acts only when the ledger agrees that there is something to undo; a
+//! good report passes through untouched. From flags it does as asked. `decision` says whether to
+//! act, `target` where to go, `return_trip` goes there.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod arguments;
+mod decision;
+mod return_trip;
+mod target;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use common::cli::{self, Run};
+use common::interrupt;
+use common::recovery;
+use common::report::{Outcome, Problem};
+use common::site::Site;
+use decision::Decision;
+use return_trip::Reason;
+use target::Wish;
+
+fn main() -> ExitCode {
+    cli::main::<Arguments>("rollback", story)
+}
+
+fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
+    match &arguments.environment {
+        Some(environment) => as_asked(run, &arguments, environment),
+        None => from_report(run, &arguments),
+    }
+}
+
+/// Somebody wants an earlier release: success is success.
+fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(), Problem> {
+    let config = arguments.shared.load()?;
+    config.environment(environment)?;
+    run.report.environment = Some(environment.to_owned());
+    let wish = Wish::of(arguments);
+    let site = open(run, config, environment, arguments)?;
+    recover(run, &site)?;
+    let target = run.step("target", || target::find(&site, &wish))?;
+    return_trip::go(run, site, &target, Reason::Asked)
+}
+
+/// A chain's last word: acts only on a failed deployment that is still the newest.
+fn from_report(run: &mut Run, arguments: &Arguments) -> Result<(), Problem> {
+    arguments.refuse_wishes()?;
+    // Ctrl-C reaches the whole chain; the rollback of what it interrupted must still happen.
+    interrupt::shield();
+    let received = cli::read_report("rollback")?;
+    let mut candidate = Decision::from_report(&received);
+    run.follow(received);
+    if candidate.is_pass() {
+        return Ok(());
+    }
+    let config = arguments.shared.load()?;
+    let environment = candidate.environment(&config)?;
+    let site = open(run, config, &environment, arguments)?;
+    recover(run, &site)?;
+    candidate.ask_ledger(&site)?;
+    match candidate {
+        Decision::Undo { deployment, .. } => {
+            let target = run.step("target", || target::before(&site, &deployment))?;
+            return_trip::go(run, site, &target, Reason::Failed(deployment))
+        }
+        Decision::AlreadyUndone { outcome } => {
+            run.report.conclude(outcome);
+            run.report.serving = site.serving_revision()?;
+            run.skip("rollback", "the ledger says that this deployment is undone already");
+            Ok(())
+        }
+        Decision::Pass { reason } => {
+            run.report.serving = site.serving_revision()?;
+            run.skip("rollback", reason);
+            run.report.worsen(Outcome::Failed);
+            Ok(())
+        }
+    }
+}
+
+fn open(
+    run: &mut Run,
+    config: common::config::Config,
+    environment: &str,
+    arguments: &Arguments,
+) -> Result<Site, Problem> {
+    let site = Site::open(config, environment, "rollback", arguments.wait())?;
+    run.hide(&site.secrets);
+    run.report.log_file = Some(site.log.path().display().to_string());
+    Ok(site)
+}
+
+fn recover(run: &mut Run, site: &Site) -> Result<(), Problem> {
+    let recovered = run.step("recover", || recovery::recover(site))?;
+    recovered.notes.iter().for_each(|note| cli::warn(note));
+    run.report.changed |= !recovered.notes.is_empty();
+    if !recovered.notes.is_empty() {
+        run.detail("recovered", &recovered.notes);
+    }
+    Ok(())
+}

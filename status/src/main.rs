@@ -1,1 +1,105 @@
-fn main() {}
+//! `status`: what serves, since when, whether it is healthy, and whether it is what git says.
+//!
+//! Reads only: takes no lock, writes nothing. `facts` gathers what is known of one environment.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod facts;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use common::cli::{self, Grammar, Run, Shared};
+use common::config::Config;
+use common::ledger::Ledger;
+use common::report::{Outcome, Problem};
+
+/// Say what serves, since when, and whether it is healthy
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true)]
+struct Arguments {
+    /// An environment, or `all` (the default)
+    #[arg(value_name = "ENV")]
+    environment: Option<String>,
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+impl Grammar for Arguments {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List past deployments, newest first
+    History(History),
+}
+
+#[derive(Debug, Args)]
+struct History {
+    /// How many to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u32,
+}
+
+fn main() -> ExitCode {
+    cli::main::<Arguments>("status", story)
+}
+
+fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
+    let config = arguments.shared.load()?;
+    let names = environments(&config, arguments.environment.as_deref())?;
+    run.begin(arguments.environment.as_deref().unwrap_or("all"), None);
+    let ledger = Ledger::open_read_only(&config)?;
+    match &arguments.verb {
+        Some(Verb::History(options)) => history(run, ledger.as_ref(), &names, options),
+        None => present(run, &config, ledger.as_ref(), &names),
+    }
+}
+
+fn environments(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Problem> {
+    match asked {
+        None | Some("all") => Ok(config.environments.keys().cloned().collect()),
+        Some(name) => config.environment(name).map(|_| vec![name.to_owned()]),
+    }
+}
+
+/// Unhealthy means exit 1: status tells the truth to scripts too.
+fn present(run: &mut Run, config: &Config, ledger: Option<&Ledger>, names: &[String]) -> Result<(), Problem> {
+    let mut first_unhealthy = None;
+    for name in names {
+        let facts = facts::gather(config, ledger, name)?;
+        if let [_] = names {
+            run.report.serving.clone_from(&facts.revision);
+            run.report.deployment.clone_from(&facts.deployment);
+        }
+        if let Some(trouble) = facts.trouble() {
+            let problem = Problem::new("unhealthy", format!("'{name}' {trouble}")).hint(facts.advice());
+            first_unhealthy.get_or_insert(problem);
+        }
+        run.detail(name, facts);
+    }
+    match first_unhealthy {
+        Some(problem) => {
+            run.report.worsen(Outcome::Failed);
+            Err(problem)
+        }
+        None => Ok(()),
+    }
+}
+
+fn history(
+    run: &mut Run,
+    ledger: Option<&Ledger>,
+    names: &[String],
+    options: &History,
+) -> Result<(), Problem> {
+    for name in names {
+        let rows = ledger.map(|ledger| ledger.history(name, options.limit)).transpose()?.unwrap_or_default();
+        run.detail(name, rows.iter().map(facts::event).collect::<Vec<_>>());
+    }
+    Ok(())
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Listen;
+use crate::identity;
 use crate::instance::Instance;
 use crate::layout::{Place, Slot};
 use crate::report::Problem;
@@ -106,4 +107,13 @@ impl Gateway {
             Self::Builtin(client) => client.stop(),
         }
     }
+}
+
+/// Checks that the public address is free or our gateway's.
+///
+/// # Errors
+/// `port-taken`, naming who has it.
+pub fn check_address(gateway: &Gateway, listen: Listen) -> Result<(), Problem> {
+    let ours = gateway.status().is_some_and(|status| status.listen == listen.0.to_string());
+    if ours || identity::stranger(listen.0).is_none() { Ok(()) } else { Err(builtin::port_taken(listen)) }
 }

@@ -66,16 +66,16 @@ pub fn owners(address: SocketAddr) -> Result<Owners, Problem> {
     })
 }
 
-/// A sentence that names who listens on `address`; `None` when nobody does.
+/// Who listens on `address`, for the end of a sentence; `None` when nobody does.
 pub fn stranger(address: SocketAddr) -> Option<String> {
     let owners = owners(address).ok().filter(|owners| !owners.is_empty())?;
     let user = owners.uid.unwrap_or_default();
     Some(match owners.visible.first() {
         Some(owner) => {
-            format!("pid {} ({}) of user {} listens on {address}", owner.pid, owner.command, owner.uid)
+            format!("pid {} ({}) of user {}", owner.pid, owner.command, owner.uid)
         }
         None => {
-            format!("a process of user {user} that only user {user} or root can see listens on {address}")
+            format!("a process of user {user} that only user {user} or root can see")
         }
     })
 }

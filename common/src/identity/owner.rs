@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::report::now;
+
 /// Ticks per second of the times in `/proc`: the kernel's interface fixes it on every
 /// architecture that Rust's standard library supports.
 const TICKS: u64 = 100;
@@ -34,7 +36,7 @@ pub struct Owner {
     pub command: String,
     /// Since boot, a hundredth of a second each; with the pid it names a process for good.
     pub started_ticks: u64,
-    /// To the second.
+    /// To a few hundredths of a second.
     pub started_at: Timestamp,
     /// Where it works, links resolved; absent when it may not be read.
     pub cwd: Option<PathBuf>,
@@ -66,6 +68,15 @@ impl Owner {
             release: release(&root),
         })
     }
+
+    /// Whether the process was started for a release that lies, or lay, in `directory`.
+    pub fn belongs_to(&self, release: &str, directory: &Path) -> bool {
+        match &self.release {
+            Release::Named(name) => name == release,
+            Release::Absent => false,
+            Release::Overwritten => self.cwd.as_deref().is_some_and(|cwd| cwd.starts_with(directory)),
+        }
+    }
 }
 
 fn effective_user(root: &Path) -> Option<u32> {
@@ -89,11 +100,13 @@ fn command_line(root: &Path) -> Option<String> {
     Some(short).filter(|line| !line.is_empty())
 }
 
+/// Counted back from now: the boot time that the kernel states is good to a second only.
 fn started_at(ticks: u64) -> Option<Timestamp> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    let booted = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    let since_boot = SignedDuration::from_secs(i64::try_from(ticks / TICKS).ok()?);
-    Timestamp::from_second(booted).ok()?.checked_add(since_boot).ok()
+    let text = fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, hundredths) = text.split_ascii_whitespace().next()?.split_once('.')?;
+    let uptime = seconds.parse::<u64>().ok()? * TICKS + hundredths.parse::<u64>().ok()?;
+    let age = i64::try_from(uptime.saturating_sub(ticks) * 1000 / TICKS).ok()?;
+    now().checked_sub(SignedDuration::from_millis(age)).ok()
 }
 
 /// The kernel marks a removed directory by a suffix that a real one could carry too.

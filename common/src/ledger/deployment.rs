@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::Serialize;
 
 use super::{Ledger, unreadable, unwritable};
+use crate::git;
 use crate::layout::Slot;
 use crate::report::{Problem, Report, Step, now};
 
@@ -210,6 +211,19 @@ impl Ledger {
             )
             .map(drop)
             .map_err(|error| unwritable(&error))
+    }
+
+    /// An id for a deployment of `revision` that begins now: UTC time and short revision, with a
+    /// numeric suffix when two begin within one second.
+    pub fn new_id(&self, revision: &str) -> Result<String, Problem> {
+        let stem = format!("{}-{}", now().strftime("%Y%m%dT%H%M%SZ"), git::short(revision));
+        let mut id = stem.clone();
+        let mut number = 1;
+        while self.deployment(&id)?.is_some() {
+            number += 1;
+            id = format!("{stem}-{number}");
+        }
+        Ok(id)
     }
 
     /// The row of that id.

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Signal, kill_process, kill_process_group};
 use serde::Deserialize;
 
 use super::{Condition, Start, Stopped};
 use crate::exec::companion;
+use crate::identity::Owner;
 use crate::instance::Instance;
 use crate::layout::{Place, Slot};
-use crate::process::{await_end, environment_of};
+use crate::process::{await_end, to_pid};
 use crate::report::{OrProblem, Problem};
 
 /// How much longer than its own limit a keeper may take to end.
@@ -133,11 +134,11 @@ fn has_settled(record: &KeeperRecord) -> bool {
     record.child_started_ms.is_some_and(|started| now - started >= 2000)
 }
 
-/// The instance's process when it outlived its keeper; told from a stranger by its `RELEASE`.
+/// The instance's process when it outlived its keeper.
 fn orphan(place: &Place, slot: Slot, record: &KeeperRecord) -> Option<u32> {
     let pid = record.child?;
     let release = Instance::read(place, slot)?.release;
-    (environment_of(pid, "RELEASE")? == release).then_some(pid)
+    Owner::read(pid)?.belongs_to(&release, &place.release(&release)).then_some(pid)
 }
 
 pub(super) fn stop(place: &Place, slot: Slot) -> Result<Stopped, Problem> {
@@ -176,8 +177,4 @@ fn stop_orphan(pid: u32) -> Result<Stopped, Problem> {
         return Ok(Stopped { killed: true });
     }
     Err(Problem::new("not-stopped", format!("process {pid} does not end")).hint(format!("ps -fp {pid}")))
-}
-
-pub(crate) fn to_pid(pid: u32) -> Option<Pid> {
-    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }

@@ -36,6 +36,7 @@ pub(crate) struct Gateway {
     idle: Arc<Notify>,
     switching: tokio::sync::Mutex<()>,
     closing: AtomicBool,
+    told_to_close: Notify,
     succeeded: AtomicBool,
 }
 
@@ -66,6 +67,7 @@ impl Gateway {
             idle: Arc::default(),
             switching: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
+            told_to_close: Notify::new(),
             succeeded: AtomicBool::new(false),
         };
         gateway.point_at(active);
@@ -145,10 +147,21 @@ impl Gateway {
         targets
     }
 
-    /// From now on every response ends its connection.
+    /// From now on nothing is accepted and every response ends its connection.
     pub(crate) fn close(&self, succeeded: bool) {
         self.succeeded.store(succeeded, Ordering::SeqCst);
         self.closing.store(true, Ordering::SeqCst);
+        self.told_to_close.notify_waiters();
+    }
+
+    pub(crate) async fn closed(&self) {
+        loop {
+            let told = self.told_to_close.notified();
+            if self.is_closing() {
+                return;
+            }
+            told.await;
+        }
     }
 
     pub(crate) fn is_closing(&self) -> bool {

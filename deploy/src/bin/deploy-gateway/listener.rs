@@ -44,8 +44,18 @@ fn bind(address: &str) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Accepts for ever.
-pub(crate) async fn accept(listener: &tokio::net::TcpListener, gateway: &Arc<Gateway>) {
+/// Returns, and lets go of the listener, when the gateway is told to close.
+pub(crate) async fn accept_until_closed(listener: TcpListener, gateway: &Arc<Gateway>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+        return;
+    };
+    tokio::select! {
+        () = accept(&listener, gateway) => {}
+        () = gateway.closed() => {}
+    }
+}
+
+async fn accept(listener: &tokio::net::TcpListener, gateway: &Arc<Gateway>) {
     loop {
         let permit = gateway.clients.place().await;
         let Ok((stream, peer)) = listener.accept().await else {

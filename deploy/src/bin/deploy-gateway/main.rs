@@ -26,8 +26,10 @@ mod state;
 mod target;
 mod tunnel;
 mod unpoisoned;
+mod workers;
 
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -36,7 +38,6 @@ use options::Options;
 use rustix::fs::Mode;
 
 const EXIT_USAGE: u8 = 2;
-const MOST_THREADS: usize = 8;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -54,34 +55,28 @@ fn start(options: &Options) -> io::Result<()> {
     let public = listener::open(options.listen.as_deref())?;
     // A control socket's path may hold about 100 bytes; a bare name always fits.
     std::env::set_current_dir(&options.dir)?;
-    let threads = std::thread::available_parallelism()?.get();
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.min(MOST_THREADS))
-        .enable_all()
-        .build()?
-        .block_on(serve(options, public))
+    workers::runtime()?.block_on(serve(options, public))
 }
 
-async fn serve(options: &Options, public: std::net::TcpListener) -> io::Result<()> {
+async fn serve(options: &Options, public: TcpListener) -> io::Result<()> {
     let stop = shutdown::requested()?;
-    let public = tokio::net::TcpListener::from_std(public)?;
     // Before the state is read: a switch goes to the newest process, or to us.
     let control = control::Socket::bind()?;
     let active = state::load().unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: cannot read gateway.json: {error}");
         None
     });
-    let gateway = Arc::new(Gateway::new(public.local_addr()?, options.upstream_timeout, active));
-    let commands = tokio::spawn(control.serve(Arc::clone(&gateway)));
-    let sweeps = tokio::spawn(Arc::clone(&gateway.clients).sweep());
-    tokio::select! {
-        () = listener::accept(&public, &gateway) => {}
-        () = stop => {}
-    }
-    drop(public);
+    let gateway = Gateway::new(public.local_addr()?, options.upstream_timeout, active);
+    let gateway = Arc::new(gateway);
+    tokio::spawn(control.serve(Arc::clone(&gateway)));
+    tokio::spawn(Arc::clone(&gateway.clients).sweep());
+    workers::start_others(&public, &gateway)?;
+    tokio::spawn({
+        let gateway = Arc::clone(&gateway);
+        async move { listener::accept_until_closed(public, &gateway).await }
+    });
+    stop.await;
     shutdown::finish(&gateway).await;
-    commands.abort();
-    sweeps.abort();
     control::Socket::remove_own();
     Ok(())
 }

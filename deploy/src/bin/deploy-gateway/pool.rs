@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use crate::body::Upload;
 use crate::listener::BUFFER_BYTES;
 use crate::unpoisoned::lock;
+use crate::workers;
 
 /// Shorter than the keep-alive of any common app server (gunicorn: 2 s), so that
 /// we hardly ever send on a connection which the other side is just closing.
@@ -29,8 +30,8 @@ pub(crate) type Sender = SendRequest<Upload>;
 #[derive(Debug)]
 pub(crate) struct Pool {
     address: SocketAddr,
-    /// In the order they were put back.
-    idle: Mutex<VecDeque<Idle>>,
+    /// For each worker its own, in the order they were put back.
+    idle: Vec<Mutex<VecDeque<Idle>>>,
 }
 
 #[derive(Debug)]
@@ -51,12 +52,12 @@ impl Idle {
 
 impl Pool {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, idle: Mutex::default() }
+        Self { address, idle: (0..workers::count()).map(|_| Mutex::default()).collect() }
     }
 
     /// The kept connection that was used last, if it is ready for a request.
     pub(crate) fn take(&self) -> Option<Sender> {
-        let mut idle = lock(&self.idle);
+        let mut idle = lock(&self.idle[workers::index()]);
         let index = (0..idle.len()).rev().find(|&index| idle[index].is_usable())?;
         idle.remove(index).map(|kept| kept.sender)
     }
@@ -64,7 +65,7 @@ impl Pool {
     /// Also for a connection whose last exchange is not quite over: it becomes
     /// ready, or closes, and `take` sees which.
     pub(crate) fn put(&self, sender: Sender) {
-        let mut idle = lock(&self.idle);
+        let mut idle = lock(&self.idle[workers::index()]);
         while idle.front().is_some_and(Idle::is_stale) {
             idle.pop_front();
         }

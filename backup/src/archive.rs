@@ -1,0 +1,128 @@
+//! Files of a backup: born 0600, measured while they are written, compressed and read back.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use common::backups::FileFacts;
+use sha2::{Digest, Sha256};
+
+const LEVEL: i32 = 3;
+const PART: usize = 1 << 20;
+
+/// Counts and hashes what goes through to `out`.
+pub(crate) struct Measured<W> {
+    out: W,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Measured<W> {
+    pub(crate) fn new(out: W) -> Self {
+        Self { out, hasher: Sha256::new(), size: 0 }
+    }
+
+    pub(crate) fn finish(self) -> (W, FileFacts) {
+        (self.out, FileFacts { size: self.size, sha256: common::hex(&self.hasher.finalize()) })
+    }
+}
+
+impl<W: Write> Write for Measured<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..taken]);
+        self.size += taken as u64;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A compressed file and what it was made from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Compressed {
+    pub(crate) file: FileFacts,
+    pub(crate) raw: FileFacts,
+}
+
+/// A new file that only its owner may read.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Writes a small file, on disk when this returns.
+pub(crate) fn write_small(path: &Path, text: &str) -> io::Result<FileFacts> {
+    let mut out = Measured::new(create_private(path)?);
+    out.write_all(text.as_bytes())?;
+    let (file, facts) = out.finish();
+    file.sync_all()?;
+    Ok(facts)
+}
+
+/// Compresses `source` into the new file `target`, on disk when this returns; `progress` hears
+/// the bytes read.
+pub(crate) fn compress(
+    source: &Path,
+    target: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<Compressed> {
+    let mut encoder = zstd::stream::write::Encoder::new(Measured::new(create_private(target)?), LEVEL)?;
+    encoder.include_checksum(true)?;
+    let mut out = Measured::new(encoder);
+    copy(File::open(source)?, &mut out, progress)?;
+    let (encoder, raw) = out.finish();
+    let (file, compressed) = encoder.finish()?.finish();
+    file.sync_all()?;
+    Ok(Compressed { file: compressed, raw })
+}
+
+/// Decompresses `source` into `out`, measuring both.
+pub(crate) fn decompress(source: &Path, out: impl Write) -> io::Result<Compressed> {
+    let tee = Tee { input: File::open(source)?, seen: Measured::new(io::sink()) };
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(PART, tee))?;
+    let mut raw = Measured::new(out);
+    copy(&mut decoder, &mut raw, &mut |_| {})?;
+    let mut rest = decoder.finish();
+    io::copy(&mut rest, &mut io::sink())?;
+    let (_, file) = rest.into_inner().seen.finish();
+    let (_, raw) = raw.finish();
+    Ok(Compressed { file, raw })
+}
+
+/// Size and hash of a file.
+pub(crate) fn measure(path: &Path) -> io::Result<FileFacts> {
+    let mut out = Measured::new(io::sink());
+    copy(File::open(path)?, &mut out, &mut |_| {})?;
+    Ok(out.finish().1)
+}
+
+/// Hashes the compressed bytes on their way into the decoder.
+struct Tee {
+    input: File,
+    seen: Measured<io::Sink>,
+}
+
+impl Read for Tee {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let taken = self.input.read(bytes)?;
+        self.seen.write_all(&bytes[..taken])?;
+        Ok(taken)
+    }
+}
+
+fn copy(mut from: impl Read, to: &mut impl Write, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let mut part = vec![0; PART];
+    let mut done = 0;
+    loop {
+        let taken = from.read(&mut part)?;
+        if taken == 0 {
+            return to.flush();
+        }
+        to.write_all(&part[..taken])?;
+        done += taken as u64;
+        progress(done);
+    }
+}

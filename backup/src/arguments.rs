@@ -1,0 +1,102 @@
+//! The command line of `backup`.
+
+use std::time::Duration;
+
+use clap::{Args as Options, Parser, Subcommand};
+use common::cli::{Grammar, Shared};
+
+/// Take, check, list and restore snapshots of an environment's database.
+///
+/// Without an environment, `backup create` continues the report on stdin.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Environment of deploy.toml
+    #[arg(value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    #[command(flatten)]
+    pub(crate) create: CreateOptions,
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Take a snapshot and prove it (the default)
+    Create(CreateOptions),
+    /// Show all backups, newest first
+    List,
+    /// Put the content of a backup back into the database
+    Restore {
+        /// A backup's id, as `list` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Accept that everything written since the backup is lost
+        #[arg(long)]
+        discard_writes: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Check a backup by restoring it in a scratch place
+    Verify {
+        /// A backup's id, as `list` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Remove the backups that are no longer kept
+    Prune {
+        /// Say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+#[derive(Debug, Options)]
+pub(crate) struct CreateOptions {
+    /// Why it is taken
+    #[arg(long, value_name = "WORD", default_value = "manual", value_parser = ["deploy", "pre-rollback", "manual"])]
+    pub(crate) reason: String,
+    /// Never prune it
+    #[arg(long)]
+    pub(crate) protect: bool,
+    /// The deployment it is taken for
+    #[arg(long, value_name = "ID")]
+    pub(crate) deployment: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Clone, Copy, Options)]
+pub(crate) struct Wait {
+    /// Wait that long for another command on the same environment
+    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 0)]
+    seconds: u64,
+}
+
+impl Wait {
+    pub(crate) fn limit(self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+impl Verb {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::List => "list",
+            Self::Restore { .. } => "restore",
+            Self::Verify { .. } => "verify",
+            Self::Prune { .. } => "prune",
+        }
+    }
+}
+
+impl Grammar for Args {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}

@@ -1,0 +1,92 @@
+//! A backup that is being made: a private directory that becomes a backup in one rename, or
+//! vanishes.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use common::backups::{Backup, MANIFEST, Manifest};
+use common::layout::Place;
+use common::report::{OrProblem, Problem, now};
+
+use crate::site::DRAFT;
+
+pub(crate) struct Draft {
+    pub(crate) id: String,
+    pub(crate) directory: PathBuf,
+    root: PathBuf,
+    published: bool,
+}
+
+impl Draft {
+    /// Makes the directory under an id that no backup has; only under the lock.
+    ///
+    /// # Errors
+    /// `state-unwritable`.
+    pub(crate) fn begin(place: &Place) -> Result<Self, Problem> {
+        let root = place.backups();
+        let stamp = now().strftime("%Y-%m-%d_%H-%M-%S").to_string();
+        let title = || format!("cannot make a directory in {}", root.display());
+        let mut number = 1;
+        loop {
+            let id = if number == 1 { stamp.clone() } else { format!("{stamp}-{number}") };
+            let directory = root.join(format!("{DRAFT}{id}"));
+            number += 1;
+            if root.join(&id).exists() {
+                continue;
+            }
+            match DirBuilder::new().mode(0o700).create(&directory) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => {
+                    made.or_problem("state-unwritable", title)?;
+                    return Ok(Self { id, directory, root, published: false });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Writes the manifest and makes the directory a backup; on disk when this returns.
+    ///
+    /// # Errors
+    /// `state-unwritable`.
+    pub(crate) fn publish(mut self, manifest: Manifest) -> Result<Backup, Problem> {
+        let title = || format!("cannot finish {}", self.directory.display());
+        self.remove_scratch(&manifest).or_problem("state-unwritable", title)?;
+        manifest.write(&self.directory)?;
+        let directory = self.root.join(&self.id);
+        fs::rename(&self.directory, &directory)
+            .and_then(|()| sync_directory(&self.root))
+            .or_problem("state-unwritable", title)?;
+        self.published = true;
+        Ok(Backup { directory, manifest })
+    }
+
+    fn remove_scratch(&self, manifest: &Manifest) -> std::io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != MANIFEST && !manifest.files.contains_key(&name) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Makes renames in `directory` survive a power cut.
+pub(crate) fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
+}

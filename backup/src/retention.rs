@@ -1,0 +1,137 @@
+//! Which backups may go, and their going. The plan is a function of what there is; only whole
+//! backups that hold nothing foreign are ever touched.
+
+use std::fs;
+use std::path::Path;
+
+use common::backups::{self, Backup, EXPORT, EXPORT_COMPRESSED, MANIFEST, Manifest, order};
+use common::cli::{Run, warn};
+use common::report::{OrProblem, Problem};
+
+use crate::archive;
+use crate::draft::sync_directory;
+use crate::site::{DOOMED, Site};
+
+/// What retention did, or would do.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Done {
+    removed: Vec<String>,
+    compressed: Vec<String>,
+}
+
+/// Ids of the backups to remove, oldest last.
+///
+/// `keep` counts verified and other backups that are neither protected nor of a deployment in
+/// `needed`. Without any verified backup nothing goes.
+pub(crate) fn plan(backups: &[&Manifest], keep: usize, needed: &[String]) -> Vec<String> {
+    let mut newest_first = backups.to_vec();
+    newest_first.sort_by(|a, b| order(b).cmp(&order(a)));
+    let Some(newest_verified) = newest_first.iter().find(|manifest| manifest.verified.holds()) else {
+        return Vec::new();
+    };
+    let is_needed = |manifest: &Manifest| manifest.deployment.as_ref().is_some_and(|id| needed.contains(id));
+    newest_first
+        .iter()
+        .filter(|manifest| !manifest.protected && !is_needed(manifest))
+        .skip(keep)
+        .filter(|manifest| manifest.id != newest_verified.id)
+        .map(|manifest| manifest.id.clone())
+        .collect()
+}
+
+/// `backup ENV prune`, under the lock.
+///
+/// # Errors
+/// `state-unreadable`, `state-unwritable`, `ledger-unreadable`.
+pub(crate) fn prune(run: &mut Run, site: &Site<'_>, dry_run: bool) -> Result<(), Problem> {
+    let done = run.step("backup.retention", || tidy(site, dry_run))?;
+    run.detail("dry_run", dry_run);
+    describe(run, done);
+    Ok(())
+}
+
+/// Prunes after a new backup; when that fails the backup is there all the same.
+pub(crate) fn follow_creation(run: &mut Run, site: &Site<'_>) {
+    let begun = std::time::Instant::now();
+    match tidy(site, false) {
+        Ok(done) => {
+            run.end_step("backup.retention", None, begun.elapsed(), None);
+            describe(run, done);
+        }
+        Err(problem) => {
+            warn(&problem.to_string());
+            run.skip("backup.retention", &problem.to_string());
+        }
+    }
+}
+
+fn describe(run: &mut Run, done: Done) {
+    run.detail("removed", done.removed);
+    run.detail("compressed", done.compressed);
+}
+
+fn tidy(site: &Site<'_>, dry_run: bool) -> Result<Done, Problem> {
+    let listing = backups::list(&site.place)?;
+    let needed = site.rollback_needs()?;
+    let manifests: Vec<&Manifest> = listing.backups.iter().map(|backup| &backup.manifest).collect();
+    let keep = usize::try_from(site.settings.kept_backups()).unwrap_or(usize::MAX);
+    let doomed = plan(&manifests, keep, &needed);
+    let mut done = Done::default();
+    for (age, backup) in listing.backups.iter().enumerate() {
+        let id = &backup.manifest.id;
+        let title = || format!("cannot tidy {}", backup.directory.display());
+        if doomed.contains(id) {
+            if holds_nothing_foreign(backup).or_problem("state-unreadable", title)? {
+                done.removed.push(id.clone());
+                if !dry_run {
+                    remove(&site.place.backups(), backup).or_problem("state-unwritable", title)?;
+                }
+            }
+        } else if age > 0 && backup.directory.join(EXPORT).exists() {
+            done.compressed.push(id.clone());
+            if !dry_run {
+                compress_export(backup).or_problem("state-unwritable", title)?;
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn holds_nothing_foreign(backup: &Backup) -> std::io::Result<bool> {
+    for entry in fs::read_dir(&backup.directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let ours = [MANIFEST, EXPORT, EXPORT_COMPRESSED].contains(&name.as_str());
+        if !ours && !backup.manifest.files.contains_key(&name) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Takes the name away first: what is half removed must not look like a backup.
+fn remove(root: &Path, backup: &Backup) -> std::io::Result<()> {
+    let doomed = root.join(format!("{DOOMED}{}", backup.manifest.id));
+    fs::rename(&backup.directory, &doomed)?;
+    sync_directory(root)?;
+    fs::remove_dir_all(&doomed)
+}
+
+/// Compresses the readable export. The manifest names one form or the other at any moment.
+fn compress_export(backup: &Backup) -> std::io::Result<()> {
+    let (plain, packed) = (backup.directory.join(EXPORT), backup.directory.join(EXPORT_COMPRESSED));
+    let mut manifest = backup.manifest.clone();
+    if let Some(facts) = manifest.files.remove(EXPORT) {
+        if packed.exists() {
+            fs::remove_file(&packed)?;
+        }
+        let written = archive::compress(&plain, &packed, &mut |_| {})?;
+        if written.raw != facts || archive::decompress(&packed, std::io::sink())? != written {
+            fs::remove_file(&packed)?;
+            return Err(std::io::Error::other(format!("{EXPORT} has changed since it was written")));
+        }
+        manifest.files.insert(EXPORT_COMPRESSED.to_owned(), written.file);
+        manifest.write(&backup.directory).map_err(std::io::Error::other)?;
+    }
+    fs::remove_file(&plain)?;
+    sync_directory(&backup.directory)
+}

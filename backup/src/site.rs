@@ -1,0 +1,126 @@
+//! The environment a command works on: its settings, its paths, its lock.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::cli::Run;
+use common::config::{Config, Environment};
+use common::layout::Place;
+use common::ledger::{Deployment, Ledger};
+use common::lock::Lock;
+use common::report::{OrProblem, Problem};
+use common::secrets::Secrets;
+use tempfile::TempDir;
+
+/// Begins the name of a backup that is being made, and of a restore's scratch place.
+pub(crate) const DRAFT: &str = ".tmp-";
+/// Begins the name of a backup that is being removed.
+pub(crate) const DOOMED: &str = ".del-";
+/// Begins the name of a check's scratch place; the process id follows.
+const CHECK: &str = ".check-";
+
+/// One environment and everything about it that a verb needs.
+pub(crate) struct Site<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) settings: &'a Environment,
+    pub(crate) place: Place,
+    /// Empty when there is no env file; `None` when it cannot be read.
+    pub(crate) secrets: Option<Secrets>,
+}
+
+impl<'a> Site<'a> {
+    /// Looks the environment up and hides its secrets in what `run` prints.
+    ///
+    /// # Errors
+    /// Usage (exit 2): an unknown environment.
+    pub(crate) fn open(config: &'a Config, name: &str, run: &mut Run) -> Result<Self, Problem> {
+        let settings = config.environment(name)?;
+        run.report.environment = Some(name.to_owned());
+        let secrets = match &settings.env_file {
+            Some(file) => Secrets::read(&config.root().join(file)).ok(),
+            None => Some(Secrets::default()),
+        };
+        if let Some(secrets) = &secrets {
+            run.hide(secrets);
+        }
+        Ok(Self { config, settings, place: Place::new(config, name), secrets })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.place.environment()
+    }
+
+    /// The database file, when one is configured; it need not exist.
+    pub(crate) fn database(&self) -> Option<PathBuf> {
+        self.place.database(self.settings)
+    }
+
+    /// Takes the environment's lock and removes what a killed run left.
+    ///
+    /// # Errors
+    /// `locked` (retryable), `state-unwritable`.
+    pub(crate) fn lock(&self, what: &str, wait: Duration) -> Result<Lock, Problem> {
+        self.place.create()?;
+        let lock = Lock::take(&self.place, &format!("{what} {}", self.name()), wait)?;
+        self.sweep()
+            .or_problem("state-unwritable", || format!("cannot clean up {}", self.place.backups().display()))?;
+        Ok(lock)
+    }
+
+    /// A private directory for a restore, removed at the end; only under the lock.
+    pub(crate) fn scratch(&self) -> Result<TempDir, Problem> {
+        self.temporary(&format!("{DRAFT}restore-"))
+    }
+
+    /// A private directory for a check, which needs no lock.
+    pub(crate) fn check_scratch(&self) -> Result<TempDir, Problem> {
+        self.temporary(&format!("{CHECK}{}-", std::process::id()))
+    }
+
+    /// The deployment that the ledger says serves.
+    ///
+    /// # Errors
+    /// `ledger-unreadable`.
+    pub(crate) fn serving(&self) -> Result<Option<Deployment>, Problem> {
+        match Ledger::open_read_only(self.config)? {
+            Some(ledger) => ledger.serving(self.name()),
+            None => Ok(None),
+        }
+    }
+
+    /// Deployments whose backups a rollback may need: the serving one, the verified one before it.
+    ///
+    /// # Errors
+    /// `ledger-unreadable`.
+    pub(crate) fn rollback_needs(&self) -> Result<Vec<String>, Problem> {
+        let Some(ledger) = Ledger::open_read_only(self.config)? else { return Ok(Vec::new()) };
+        let serving = ledger.serving(self.name())?;
+        let before = serving.as_ref().map_or(i64::MAX, |deployment| deployment.number);
+        let previous = ledger.verified_before(self.name(), before)?;
+        Ok(serving.into_iter().chain(previous).map(|deployment| deployment.id).collect())
+    }
+
+    fn temporary(&self, prefix: &str) -> Result<TempDir, Problem> {
+        let root = self.place.backups();
+        tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in(&root)
+            .or_problem("state-unwritable", || format!("cannot make a directory in {}", root.display()))
+    }
+
+    fn sweep(&self) -> std::io::Result<()> {
+        for entry in fs::read_dir(self.place.backups())? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let abandoned = name.strip_prefix(CHECK).is_some_and(|rest| {
+                let pid = rest.split('-').next().unwrap_or_default();
+                !PathBuf::from("/proc").join(pid).exists()
+            });
+            if abandoned || name.starts_with(DRAFT) || name.starts_with(DOOMED) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! `backup ENV verify ID`: every file is what was written, and what a restore would give is the
+//! database that was backed up. A restore begins with the same two checks.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use common::backups::{self, Backup, DATABASE};
+use common::cli::Run;
+use common::database;
+use common::report::{OrProblem, Problem};
+
+use crate::content::{self, Content};
+use crate::site::Site;
+use crate::{archive, space};
+
+/// Checks one backup by restoring it into a scratch place.
+///
+/// # Errors
+/// Usage (exit 2) for an unknown id; `backup-damaged`; `no-space`.
+pub(crate) fn verify(run: &mut Run, site: &Site<'_>, id: &str) -> Result<(), Problem> {
+    run.begin(site.name(), None);
+    let backup = backups::find(&site.place, id)?;
+    run.detail("id", id);
+    run.step("backup.files", || check_files(&backup))?;
+    let scratch = site.check_scratch()?;
+    let raw = scratch.path().join("raw.db");
+    run.step("backup.unpack", || unpack(&backup, &raw))
+        .map_err(|problem| space::explain(problem, scratch.path()))?;
+    let copy = content::open_private(&raw)?;
+    run.step("backup.check", || match database::check(&copy) {
+        Err(problem) if problem.kind == "foreign-keys-broken" && !backup.manifest.verified.foreign_key_check => {
+            Ok(())
+        }
+        checked => checked,
+    })?;
+    run.step("backup.content", || {
+        if content::read(&copy)? == expected(&backup) {
+            return Ok(());
+        }
+        Err(damaged(&backup, "its tables are not those of the manifest"))
+    })?;
+    run.detail("verified", true);
+    Ok(())
+}
+
+/// The content that the manifest promises.
+pub(crate) fn expected(backup: &Backup) -> Content {
+    let manifest = &backup.manifest;
+    Content {
+        tables: manifest.tables.clone(),
+        schema_hash: manifest.schema_hash.clone(),
+        user_version: manifest.user_version,
+        application_id: manifest.application_id,
+    }
+}
+
+/// Compares every file with the manifest.
+///
+/// # Errors
+/// `backup-damaged`.
+pub(crate) fn check_files(backup: &Backup) -> Result<(), Problem> {
+    for (name, facts) in &backup.manifest.files {
+        let measured = archive::measure(&backup.directory.join(name))
+            .map_err(|error| damaged(backup, &format!("{name}: {error}")))?;
+        if &measured != facts {
+            return Err(damaged(backup, &format!("{name} has changed since it was written")));
+        }
+    }
+    if backup.manifest.files.contains_key(DATABASE) {
+        return Ok(());
+    }
+    Err(damaged(backup, "it holds no database"))
+}
+
+/// Decompresses the snapshot into the new file `target` (0600), equal to what was backed up and
+/// on disk when this returns.
+///
+/// # Errors
+/// `backup-damaged`, `state-unwritable`.
+pub(crate) fn unpack(backup: &Backup, target: &Path) -> Result<(), Problem> {
+    let title = || format!("cannot write {}", target.display());
+    let mut out = archive::create_private(target).or_problem("state-unwritable", title)?;
+    let unpacked = archive::decompress(&backup.directory.join(DATABASE), &out)
+        .or_problem("state-unwritable", || format!("cannot unpack backup {}", backup.manifest.id))?;
+    if unpacked.raw.sha256 != backup.manifest.raw_sha256 {
+        return Err(damaged(backup, "its snapshot is not the database that was backed up"));
+    }
+    out.flush().and_then(|()| File::sync_all(&out)).or_problem("state-unwritable", title)
+}
+
+fn damaged(backup: &Backup, why: &str) -> Problem {
+    let (id, environment) = (&backup.manifest.id, &backup.manifest.environment);
+    Problem::new("backup-damaged", format!("backup {id} is damaged"))
+        .detail(why)
+        .hint(format!("backup {environment} list"))
+}

@@ -1,0 +1,297 @@
+//! Backups on disk: one directory each, with a manifest that proves it whole.
+//!
+//! Owns the manifest, how it is sealed and read, and the list of an environment's backups.
+//! Making, checking and restoring them is the work of the tool `backup`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::layout::Place;
+use crate::report::{OrProblem, Problem};
+
+/// Raised when an older tool could no longer read a manifest.
+pub const FORMAT: u32 = 1;
+
+/// The page-exact snapshot: what a restore reads.
+pub const DATABASE: &str = "database.db.zst";
+/// The readable export, and its name once a newer backup exists.
+pub const EXPORT: &str = "database.sql";
+pub const EXPORT_COMPRESSED: &str = "database.sql.zst";
+pub const GIT_TAG: &str = "git-tag.txt";
+pub const SETTINGS: &str = "config.json";
+pub const MANIFEST: &str = "manifest.json";
+
+const SEAL: &str = ",\n  \"sha256\": \"";
+const SEAL_END: &str = "\"\n}\n";
+
+/// One file of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFacts {
+    /// Bytes.
+    pub size: u64,
+    /// Hex.
+    pub sha256: String,
+}
+
+/// What one table held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFacts {
+    pub rows: u64,
+    /// Hex SHA-256 over all rows in the order of their keys.
+    pub hash: String,
+}
+
+/// What was proved before the backup counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    pub integrity_check: bool,
+    /// False when rows refer to rows that do not exist: the app's own data, kept as it is.
+    pub foreign_key_check: bool,
+    /// The compressed snapshot was read back and is equal.
+    pub read_back: bool,
+    /// The export was loaded and holds the same content.
+    pub export: bool,
+}
+
+impl Verified {
+    /// Whether a restore from this backup can be relied on.
+    pub fn holds(self) -> bool {
+        self.integrity_check && self.read_back
+    }
+}
+
+/// `manifest.json`, written last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    /// The directory's name: UTC time `YYYY-MM-DD_HH-MM-SS`, `-2` and so on in the same second.
+    pub id: String,
+    pub environment: String,
+    /// The deployment it was taken for.
+    pub deployment: Option<String>,
+    /// `deploy`, `pre-rollback`, `pre-restore` or `manual`.
+    pub reason: String,
+    /// Never pruned.
+    pub protected: bool,
+    pub created_at: Timestamp,
+    pub tool_version: String,
+    pub sqlite_version: String,
+    pub page_size: u32,
+    pub journal_mode: String,
+    pub user_version: i64,
+    pub application_id: i64,
+    pub files: BTreeMap<String, FileFacts>,
+    /// Size and hex SHA-256 of the database before compression.
+    pub raw_bytes: u64,
+    pub raw_sha256: String,
+    pub tables: BTreeMap<String, TableFacts>,
+    pub schema_hash: String,
+    pub verified: Verified,
+}
+
+/// A whole backup.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    pub directory: PathBuf,
+    pub manifest: Manifest,
+}
+
+impl Backup {
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.values().map(|file| file.size).sum()
+    }
+}
+
+/// All backups of an environment.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Newest first, by the manifest's time.
+    pub backups: Vec<Backup>,
+    /// Directories that are no whole backup of this environment, with the reason.
+    pub unreadable: Vec<(String, Problem)>,
+}
+
+impl Manifest {
+    /// Reads the manifest of a backup directory; its seal covers every byte of the file.
+    ///
+    /// # Errors
+    /// `backup-damaged`: missing, not readable, changed since it was written, a newer format.
+    pub fn read(directory: &Path) -> Result<Self, Problem> {
+        let file = directory.join(MANIFEST);
+        let damaged = |why: String| {
+            Problem::new("backup-damaged", format!("{} cannot be believed", file.display())).detail(why)
+        };
+        let text = fs::read_to_string(&file).map_err(|error| damaged(error.to_string()))?;
+        if !is_sealed(&text) {
+            return Err(damaged("it is not what was written".into()));
+        }
+        let manifest: Self = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if manifest.format != FORMAT {
+            return Err(damaged(format!("its format is {}, this tool reads {FORMAT}", manifest.format)));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the sealed manifest (0600) and waits until it is on disk; replaces an older one whole.
+    ///
+    /// # Errors
+    /// `state-unwritable`.
+    pub fn write(&self, directory: &Path) -> Result<(), Problem> {
+        let file = directory.join(MANIFEST);
+        let draft = directory.join(".manifest.json");
+        let write = || {
+            let mut out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+            out.write_all(self.sealed().as_bytes())?;
+            out.sync_all()?;
+            fs::rename(&draft, &file)?;
+            File::open(directory)?.sync_all()
+        };
+        write().or_problem("state-unwritable", || format!("cannot write {}", file.display()))
+    }
+
+    fn sealed(&self) -> String {
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let body = text.strip_suffix("\n}").unwrap_or(&text);
+        format!("{body}{SEAL}{}{SEAL_END}", seal_of(body))
+    }
+}
+
+fn seal_of(body: &str) -> String {
+    crate::hex(&Sha256::digest(body.as_bytes()))
+}
+
+fn is_sealed(text: &str) -> bool {
+    text.rsplit_once(SEAL).is_some_and(|(body, seal)| seal.strip_suffix(SEAL_END) == Some(&seal_of(body)))
+}
+
+/// Whether `name` has the form of a backup's id.
+pub fn is_id(name: &str) -> bool {
+    let pattern = b"0000-00-00_00-00-00";
+    let Some((stamp, rest)) = name.split_at_checked(pattern.len()) else { return false };
+    let fits = stamp.bytes().zip(pattern).all(|(byte, form)| match form {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == *form,
+    });
+    let number = rest.strip_prefix('-').and_then(|number| number.parse::<u32>().ok());
+    fits && (rest.is_empty() || number.is_some_and(|number| rest == format!("-{number}")))
+}
+
+/// Lists an environment's backups; none when there never was one.
+///
+/// # Errors
+/// `state-unreadable`.
+pub fn list(place: &Place) -> Result<Listing, Problem> {
+    let mut listing = Listing::default();
+    let root = place.backups();
+    if !root.exists() {
+        return Ok(listing);
+    }
+    let title = || format!("cannot read {}", root.display());
+    for entry in fs::read_dir(&root).or_problem("state-unreadable", title)? {
+        let name = entry.or_problem("state-unreadable", title)?.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        match find(place, &name) {
+            Ok(backup) => listing.backups.push(backup),
+            Err(problem) => listing.unreadable.push((name, problem)),
+        }
+    }
+    listing.backups.sort_by(|a, b| order(&b.manifest).cmp(&order(&a.manifest)));
+    listing.unreadable.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(listing)
+}
+
+/// The backup of that id.
+///
+/// # Errors
+/// Usage (exit 2) when `id` is no id or there is no such backup; `backup-damaged`.
+pub fn find(place: &Place, id: &str) -> Result<Backup, Problem> {
+    let environment = place.environment();
+    let directory = place.backups().join(id);
+    if !is_id(id) || !directory.is_dir() {
+        return Err(Problem::usage(format!("'{environment}' has no backup '{id}'"))
+            .hint(format!("backup {environment} list")));
+    }
+    let manifest = Manifest::read(&directory)?;
+    if manifest.id == id && manifest.environment == environment {
+        return Ok(Backup { directory, manifest });
+    }
+    Err(Problem::new("backup-damaged", format!("{} is another backup's directory", directory.display()))
+        .detail(format!("its manifest says {} of '{}'", manifest.id, manifest.environment))
+        .hint(format!("backup {environment} list")))
+}
+
+/// The order of two backups: by time, then in the order of equal seconds.
+pub fn order(manifest: &Manifest) -> (Timestamp, usize, &str) {
+    (manifest.created_at, manifest.id.len(), &manifest.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            format: FORMAT,
+            id: "2026-01-17_14-30-00".into(),
+            environment: "dev".into(),
+            deployment: None,
+            reason: "manual".into(),
+            protected: false,
+            created_at: crate::report::now(),
+            tool_version: "0".into(),
+            sqlite_version: "3".into(),
+            page_size: 4096,
+            journal_mode: "wal".into(),
+            user_version: 7,
+            application_id: -1,
+            files: BTreeMap::from([(DATABASE.into(), FileFacts { size: 1, sha256: "00".into() })]),
+            raw_bytes: 4096,
+            raw_sha256: "11".into(),
+            tables: BTreeMap::from([("}\n".into(), TableFacts { rows: 1, hash: "22".into() })]),
+            schema_hash: "33".into(),
+            verified: Verified::default(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_comes_back_and_any_changed_byte_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        manifest().write(dir.path()).unwrap();
+        let read = Manifest::read(dir.path()).unwrap();
+        assert_eq!(read, Manifest { created_at: read.created_at, ..manifest() });
+        let bytes = fs::read(dir.path().join(MANIFEST)).unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            fs::write(dir.path().join(MANIFEST), &changed).unwrap();
+            assert_eq!(Manifest::read(dir.path()).unwrap_err().kind, "backup-damaged", "byte {at}");
+        }
+        for end in 0..bytes.len() {
+            fs::write(dir.path().join(MANIFEST), &bytes[..end]).unwrap();
+            assert!(Manifest::read(dir.path()).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn ids_are_times_and_nothing_else() {
+        for good in ["2026-01-17_14-30-00", "2026-01-17_14-30-00-2", "2026-01-17_14-30-00-10"] {
+            assert!(is_id(good), "{good}");
+        }
+        let bad = ["", "..", "2026-01-17", "2026-01-17_14-30-00-", "2026-01-17_14-30-00-02", ".tmp-2026"];
+        for bad in
+            bad.into_iter().chain(["2026-01-17_14-30-00/../x", "2026-01-17T14-30-00", "2026-01-17_14-30-0ö"])
+        {
+            assert!(!is_id(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Handing traffic from one instance to another: start in the idle slot, cut over, drain, retire.
+//!
+//! `deploy`, `rollback` and recovery all move traffic with these functions and no others.
+
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+use serde::Serialize;
+
+use crate::gateway::{Drained, Target};
+use crate::identity;
+use crate::instance::Instance;
+use crate::layout::Slot;
+use crate::ledger::Deployment;
+use crate::process::{await_end, to_pid};
+use crate::report::Problem;
+use crate::site::Site;
+use crate::supervisor::{Condition, Start};
+
+/// How long an instance may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+const KILLED: Duration = Duration::from_secs(5);
+
+/// What had to be done to be rid of an instance.
+#[derive(Debug, Default, Serialize)]
+pub struct Retired {
+    /// It refused to end and was killed.
+    pub killed: bool,
+    /// Processes that kept its port afterwards, named; they were killed.
+    pub kept_port: Vec<String>,
+}
+
+/// The slot that traffic does not go to.
+pub fn idle_slot(site: &Site) -> Result<Slot, Problem> {
+    let serving = site.ledger.serving(&site.environment)?;
+    Ok(serving.and_then(|deployment| deployment.slot).map_or(Slot::Blue, Slot::other))
+}
+
+/// Whether traffic really goes to a running instance of this deployment.
+pub fn serves(site: &Site, deployment: &Deployment) -> bool {
+    let Some(target) = site.gateway.status().and_then(|status| status.active) else { return false };
+    let condition = site.supervisor.condition(&site.place, target.slot);
+    target.deployment == deployment.id && matches!(condition, Condition::Running { .. })
+}
+
+/// Starts a release in `slot`; it may not be ready when this returns.
+pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
+    instance.write(&site.place)?;
+    site.supervisor.start(
+        &site.place,
+        Start {
+            slot: instance.slot,
+            run: &site.config.app.run,
+            dir: site.place.release(&instance.release),
+            environment: instance.environment(&site.config, &site.place, &site.secrets),
+            grace: GRACE,
+        },
+    )
+}
+
+/// Waits until an instance answers its health path.
+pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
+    let limit = site.settings().ready_timeout.0;
+    instance.wait_ready(site.supervisor, &site.place, &site.config.app.health, limit)
+}
+
+/// Sends traffic to `instance` and records it.
+pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<(), Problem> {
+    site.gateway.ensure()?;
+    let target = Target { deployment: deployment.to_owned(), ..Target::from(instance) };
+    site.gateway.switch(Some(&target))?;
+    site.ledger.set_serving(&site.environment, deployment)
+}
+
+/// Waits until the instance of `deployment` has answered all it was asked.
+pub fn drain(site: &Site, deployment: &str) -> Result<Drained, Problem> {
+    site.gateway.drain(deployment, site.settings().drain.0)
+}
+
+/// Ends whatever runs in a slot, and whoever of it still keeps its port.
+pub fn retire(site: &Site, slot: Slot) -> Result<Retired, Problem> {
+    let stopped = site.supervisor.stop(&site.place, slot)?;
+    let mut retired = Retired { killed: stopped.killed, kept_port: Vec::new() };
+    let Some(instance) = Instance::read(&site.place, slot) else { return Ok(retired) };
+    for owner in identity::owners(instance.address)?.visible {
+        if owner.belongs_to(&instance.release, &site.place.release(&instance.release)) {
+            retired.kept_port.push(format!("pid {} ({})", owner.pid, owner.command));
+            if let Some(pid) = to_pid(owner.pid) {
+                let _ = kill_process(pid, Signal::KILL);
+                await_end(pid, KILLED);
+            }
+        }
+    }
+    Ok(retired)
+}
+
+/// Makes sure that the instance of a deployment runs and is ready, starting it again if it must.
+///
+/// # Errors
+/// `release-missing`, or why it did not start.
+pub fn revive(site: &Site, deployment: &Deployment) -> Result<Instance, Problem> {
+    let known = deployment.slot.and_then(|slot| Instance::read(&site.place, slot));
+    let known = known.filter(|instance| Some(&instance.release) == deployment.release.as_ref());
+    if let Some(instance) = &known {
+        let condition = site.supervisor.condition(&site.place, instance.slot);
+        if matches!(condition, Condition::Running { .. } | Condition::Orphaned { .. }) {
+            return Ok(instance.clone());
+        }
+    }
+    let (Some(release), Some(slot)) = (&deployment.release, deployment.slot) else {
+        return Err(release_missing(deployment));
+    };
+    if !site.place.release(release).is_dir() {
+        return Err(release_missing(deployment));
+    }
+    retire(site, slot)?;
+    let instance = Instance::new(slot, &deployment.id, release, &deployment.revision)?;
+    start(site, &instance)?;
+    await_ready(site, &instance)?;
+    Ok(instance)
+}
+
+fn release_missing(deployment: &Deployment) -> Problem {
+    let environment = &deployment.environment;
+    Problem::new("release-missing", format!("the release of deployment {} is gone", deployment.id))
+        .hint(format!("deploy {environment} --revision {}", deployment.revision))
+}

@@ -1,0 +1,119 @@
+//! The journal: what a deployment has begun, and how to undo it.
+//!
+//! An entry is on disk before its step acts. A failed deployment undoes its entries newest first;
+//! recovery after a crash does exactly the same. Each undo is idempotent.
+
+mod undo;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::Target;
+use crate::layout::Slot;
+use crate::ledger::Deployment;
+use crate::report::{Problem, Step};
+use crate::site::Site;
+
+/// How one step is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "undo", rename_all = "snake_case")]
+pub enum Undo {
+    /// The release directory did not exist.
+    RemoveRelease { release: String },
+    /// The database file did not exist.
+    RemoveDatabase,
+    /// Migrations ran; `grew` when old code lives on with them.
+    UndoMigrations { grew: bool },
+    /// The slot was idle.
+    StopInstance { slot: Slot },
+    /// Traffic went to the instance of `deployment`, or nowhere.
+    PointGateway { deployment: Option<String>, target: Option<Target> },
+}
+
+impl Undo {
+    /// Whether undoing this means that users or data were touched.
+    fn touches_service(&self) -> bool {
+        matches!(self, Self::PointGateway { .. } | Self::UndoMigrations { .. } | Self::RemoveDatabase)
+    }
+
+    fn step(&self) -> &'static str {
+        match self {
+            Self::RemoveRelease { .. } => "undo.release",
+            Self::RemoveDatabase => "undo.database",
+            Self::UndoMigrations { .. } => "undo.migrations",
+            Self::StopInstance { .. } => "undo.instance",
+            Self::PointGateway { .. } => "undo.cutover",
+        }
+    }
+}
+
+/// Writes an entry, acts, and marks the entry done.
+///
+/// # Errors
+/// The action's own problem; the entry then stays open.
+pub fn record<T>(
+    site: &Site,
+    deployment: &str,
+    undo: &Undo,
+    act: impl FnOnce() -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    let text = serde_json::to_string(undo).unwrap_or_default();
+    let number = site.ledger.journal_begin(deployment, undo.step(), &text)?;
+    let value = act()?;
+    site.ledger.journal_done(deployment, number)?;
+    Ok(value)
+}
+
+/// What undoing came to.
+#[derive(Debug, Default)]
+pub struct Undone {
+    pub steps: Vec<Step>,
+    /// Users or data had been touched before.
+    pub touched_service: bool,
+    /// The first undo that failed; the others were tried all the same.
+    pub problem: Option<Problem>,
+}
+
+/// Undoes all open entries of a deployment, newest first.
+///
+/// # Errors
+/// `ledger-unreadable`; a failing undo is told in [`Undone::problem`] instead.
+pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undone, Problem> {
+    let mut undone = Undone::default();
+    for row in site.ledger.journal_open(&deployment.id)? {
+        let undo: Undo = serde_json::from_str(&row.undo).map_err(|error| {
+            Problem::new("ledger-unreadable", "a journal entry makes no sense").detail(error.to_string())
+        })?;
+        let begun = std::time::Instant::now();
+        let result = undo::apply(site, deployment, &undo);
+        let step =
+            Step::new(tool, undo.step(), u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        undone.touched_service |= undo.touches_service();
+        match result {
+            Ok(note) => {
+                site.ledger.journal_undone(&deployment.id, row.number)?;
+                undone.steps.push(match note {
+                    Some(note) => step.target(note),
+                    None => step,
+                });
+            }
+            Err(problem) => {
+                undone.steps.push(step.fail(problem.clone()));
+                undone.problem.get_or_insert(problem);
+            }
+        }
+    }
+    Ok(undone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_survive_the_way_to_disk_and_back() {
+        let undo = Undo::PointGateway { deployment: Some("a".into()), target: None };
+        let text = serde_json::to_string(&undo).unwrap();
+        assert_eq!(serde_json::from_str::<Undo>(&text).unwrap(), undo);
+        assert!(text.contains("\"undo\":\"point_gateway\""), "{text}");
+    }
+}

@@ -1,0 +1,98 @@
+//! The undo of each kind of entry. Every one may be repeated, and may find nothing to do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Undo;
+use crate::exec::Sibling;
+use crate::gateway::Target;
+use crate::handover;
+use crate::ledger::Deployment;
+use crate::release;
+use crate::report::{OrProblem, Problem};
+use crate::site::Site;
+
+const MIGRATE_LIMIT: Duration = Duration::from_secs(600);
+/// What SQLite may keep beside a database file.
+const SIDECARS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Undoes one entry; the text returned says what is worth knowing.
+pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<Option<String>, Problem> {
+    match undo {
+        Undo::RemoveRelease { release } => release::remove(&site.place.release(release)).map(|()| None),
+        Undo::RemoveDatabase => remove_database(site, deployment),
+        Undo::UndoMigrations { grew } => undo_migrations(site, deployment, *grew),
+        Undo::StopInstance { slot } => {
+            let retired = handover::retire(site, *slot)?;
+            Ok(retired.killed.then(|| format!("the instance in {slot} refused to end and was killed")))
+        }
+        Undo::PointGateway { deployment: earlier, target } => {
+            point_gateway(site, deployment, earlier.as_deref(), target.as_ref()).map(|()| None)
+        }
+    }
+}
+
+fn point_gateway(
+    site: &Site,
+    failed: &Deployment,
+    earlier: Option<&str>,
+    target: Option<&Target>,
+) -> Result<(), Problem> {
+    match (earlier, target) {
+        (Some(id), Some(target)) => {
+            let row = site.ledger.deployment(id)?.ok_or_else(|| {
+                Problem::new("ledger-unreadable", format!("the ledger has no deployment {id}"))
+                    .hint("status all")
+            })?;
+            let instance = handover::revive(site, &row)?;
+            site.gateway.ensure()?;
+            site.gateway.switch(Some(&Target { address: instance.address, ..target.clone() }))?;
+        }
+        _ if site.gateway.status().is_some() => site.gateway.switch(None)?,
+        _ => {}
+    }
+    site.ledger.restore_serving(&site.environment, earlier)?;
+    if site.gateway.status().is_some() {
+        handover::drain(site, &failed.id)?;
+    }
+    Ok(())
+}
+
+/// After cutover users may have written to what grew, so it stays: the schema is ahead.
+fn undo_migrations(site: &Site, deployment: &Deployment, grew: bool) -> Result<Option<String>, Problem> {
+    if grew && deployment.serving_ms.is_some() {
+        return Ok(Some("kept: old code lives on with what the migrations added".into()));
+    }
+    let args = [site.environment.as_str(), "down", "--deployment", deployment.id.as_str()];
+    let report = Sibling::find("migrate")?.run(&site.config.file, &args, Some(&site.lock), MIGRATE_LIMIT)?;
+    match report.problem {
+        Some(problem) if !report.success => Err(problem),
+        _ => Ok(None),
+    }
+}
+
+/// A first deployment's database: removed when no user ever reached it, else set aside.
+fn remove_database(site: &Site, deployment: &Deployment) -> Result<Option<String>, Problem> {
+    let Some(path) = site.place.database(site.settings()) else { return Ok(None) };
+    let aside =
+        deployment.serving_ms.is_some().then(|| with_suffix(&path, &format!(".failed-{}", deployment.id)));
+    for suffix in SIDECARS {
+        let file = with_suffix(&path, suffix);
+        if !file.exists() {
+            continue;
+        }
+        match &aside {
+            Some(target) => fs::rename(&file, with_suffix(target, suffix)),
+            None => fs::remove_file(&file),
+        }
+        .or_problem("state-unwritable", || format!("cannot take {} away", file.display()))?;
+    }
+    Ok(aside.filter(|target| target.exists()).map(|target| format!("set aside as {}", target.display())))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

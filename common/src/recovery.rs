@@ -1,0 +1,92 @@
+//! Finishing what a crash left. The next command that takes the lock calls this first: back to
+//! what served before, or forward when only post-deployment was left; then it makes sure that what
+//! should serve does.
+
+use crate::chores;
+use crate::handover;
+use crate::interrupt;
+use crate::journal;
+use crate::ledger::{Deployment, State};
+use crate::report::{Outcome, Problem, Report};
+use crate::site::Site;
+
+/// What was found and done.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Sentences for people, one per thing done.
+    pub notes: Vec<String>,
+}
+
+/// Finishes or undoes every run that never ended, then revives what should serve.
+///
+/// # Errors
+/// `broken` when something could not be undone: a person is needed.
+pub fn recover(site: &Site) -> Result<Recovered, Problem> {
+    let mut recovered = Recovered::default();
+    for deployment in site.ledger.unfinished(&site.environment)? {
+        interrupt::check()?;
+        let note = match deployment.state {
+            State::Verified | State::Superseded => finish(site, &deployment)?,
+            _ => undo(site, &deployment)?,
+        };
+        recovered.notes.push(note);
+    }
+    if let Some(note) = restore_service(site)? {
+        recovered.notes.push(note);
+    }
+    Ok(recovered)
+}
+
+fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
+    let warnings = chores::run(site, deployment);
+    let mut report = report_of(deployment);
+    report.changed = true;
+    report.serving = Some(deployment.revision.clone());
+    report.details.insert("recovery".into(), serde_json::json!({ "warnings": warnings }));
+    site.ledger.end(&deployment.id, &report)?;
+    Ok(format!("finished deployment {}, which was verified when its run ended", deployment.id))
+}
+
+fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
+    let undone = journal::undo_all(site, "recovery", deployment)?;
+    let mut report = report_of(deployment);
+    report.steps = undone.steps;
+    report.changed = undone.touched_service;
+    report.serving = site.serving_revision()?;
+    report.problem = Some(Problem::new("cut-off", "the run was cut off and has been undone"));
+    let (state, outcome) = match (&undone.problem, undone.touched_service && report.serving.is_some()) {
+        (Some(_), _) => (State::Broken, Outcome::Broken),
+        (None, true) => (State::RolledBack, Outcome::RolledBack),
+        (None, false) => (State::Failed, Outcome::Failed),
+    };
+    report.conclude(outcome);
+    site.ledger.set_state(&deployment.id, state)?;
+    site.ledger.end(&deployment.id, &report)?;
+    match undone.problem {
+        Some(problem) => Err(problem),
+        None => Ok(format!("undid deployment {}, which was cut off", deployment.id)),
+    }
+}
+
+fn report_of(deployment: &Deployment) -> Report {
+    let mut report = Report::new("recovery");
+    report.environment = Some(deployment.environment.clone());
+    report.deployment = Some(deployment.id.clone());
+    report
+}
+
+/// Starts what should serve and does not: after a reboot, or when somebody killed it.
+fn restore_service(site: &Site) -> Result<Option<String>, Problem> {
+    let Some(serving) = site.ledger.serving(&site.environment)? else { return Ok(None) };
+    let running = site.gateway.status();
+    let instance = handover::revive(site, &serving)?;
+    let pointed =
+        running.and_then(|status| status.active).is_some_and(|target| target.address == instance.address);
+    if pointed {
+        return Ok(None);
+    }
+    site.gateway.ensure()?;
+    let target = crate::gateway::Target { deployment: serving.id.clone(), ..(&instance).into() };
+    site.gateway.switch(Some(&target))?;
+    Ok(Some(format!("brought release {} back to service", serving.id)))
+}

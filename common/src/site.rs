@@ -1,0 +1,73 @@
+//! An environment opened for change: configuration, directories, lock, ledger, log and drivers in
+//! one hand. Every changing command begins by opening one.
+
+use std::time::Duration;
+
+use crate::config::{Config, Environment};
+use crate::exec::RunLog;
+use crate::gateway::Gateway;
+use crate::git::Repository;
+use crate::instance::read_secrets;
+use crate::layout::Place;
+use crate::ledger::Ledger;
+use crate::lock::Lock;
+use crate::report::Problem;
+use crate::secrets::Secrets;
+use crate::supervisor::Supervisor;
+
+/// Everything a changing command needs.
+pub struct Site {
+    pub config: Config,
+    pub environment: String,
+    pub place: Place,
+    pub lock: Lock,
+    pub ledger: Ledger,
+    pub log: RunLog,
+    pub secrets: Secrets,
+    pub supervisor: Supervisor,
+    pub gateway: Gateway,
+}
+
+impl Site {
+    /// Makes the environment's directories, takes its lock and opens its ledger.
+    ///
+    /// # Errors
+    /// `locked`, `state-unwritable`, `log-unwritable`, `env-file`.
+    pub fn open(config: Config, environment: &str, tool: &str, wait: Duration) -> Result<Self, Problem> {
+        let settings = config.environment(environment)?;
+        let secrets = read_secrets(&config, settings.env_file.as_deref())?;
+        let place = Place::new(&config, environment);
+        let gateway = Gateway::new(&place, settings.listen);
+        place.create()?;
+        let lock = Lock::take(&place, &format!("{tool} {environment}"), wait)?;
+        let ledger = Ledger::open(&config)?;
+        let log = RunLog::create(&config.root().join(&config.log_dir), tool, environment)?;
+        let environment = environment.to_owned();
+        let supervisor = Supervisor::Process;
+        Ok(Self { config, environment, place, lock, ledger, log, secrets, supervisor, gateway })
+    }
+
+    /// What the configuration says of this environment.
+    ///
+    /// # Panics
+    /// Never: `open` found the environment.
+    pub fn settings(&self) -> &Environment {
+        &self.config.environments[&self.environment]
+    }
+
+    /// The operator's repository.
+    ///
+    /// # Errors
+    /// `not-a-repository`.
+    pub fn repository(&self) -> Result<Repository, Problem> {
+        Repository::open(self.config.root())
+    }
+
+    /// The revision that traffic goes to.
+    ///
+    /// # Errors
+    /// `ledger-unreadable`.
+    pub fn serving_revision(&self) -> Result<Option<String>, Problem> {
+        Ok(self.ledger.serving(&self.environment)?.map(|deployment| deployment.revision))
+    }
+}

@@ -1,0 +1,77 @@
+//! The command line of `deploy`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use common::cli::{Grammar, Shared};
+
+/// Make a revision serve, or leave everything as it was
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true, after_help = "Example: deploy prod | verify | rollback")]
+pub(crate) struct Arguments {
+    /// The environment to deploy to
+    #[arg(value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    #[command(flatten)]
+    pub(crate) options: DeployOptions,
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+impl Grammar for Arguments {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployOptions {
+    /// Branch to deploy [default: the checked-out one, else the environment's first]
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) branch: Option<String>,
+    /// Commit or tag to deploy, out of the branch's history
+    #[arg(long, value_name = "REVISION", conflicts_with = "promote")]
+    pub(crate) revision: Option<String>,
+    /// First bring the environment's branch up to the one it is promoted from
+    #[arg(long)]
+    pub(crate) promote: bool,
+    /// Change nothing; say what would happen
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Prove identity and health only; the release is no rollback target until `verify` passed
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Deploy even if the revision serves and is verified already
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// How many seconds to wait for another command to end
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+}
+
+impl DeployOptions {
+    pub(crate) fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Write deploy.toml and verify.toml for the project at hand
+    Init(InitOptions),
+    /// Check that this host can deploy
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitOptions {
+    /// Directory of the project
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Name of the app [default: the directory's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}

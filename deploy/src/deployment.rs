@@ -1,0 +1,117 @@
+//! Stage 2: build the release, move the schema, start the instance in the idle slot.
+
+use std::path::PathBuf;
+
+use common::database::{self, Schema};
+use common::handover;
+use common::instance::Instance;
+use common::journal::Undo;
+use common::report::Problem;
+use common::site::Site;
+use common::{git, release};
+
+use crate::attempt::Attempt;
+
+pub(crate) fn run(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
+    build(attempt)?;
+    if attempt.site.settings().database.is_some() {
+        move_schema(attempt)?;
+    } else {
+        attempt.skip("migrate", "the environment has no database");
+    }
+    start(attempt)
+}
+
+fn build(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
+    let (id, revision) = (attempt.id.clone(), attempt.source.revision.clone());
+    let repository = attempt.source.repository.clone();
+    let undo = Undo::RemoveRelease { release: id.clone() };
+    let dir = attempt.change("release.checkout", &undo, |site| {
+        release::checkout(&repository, &site.place, &id, &revision)
+    })?;
+    let app = attempt.site.config.app.clone();
+    if let Some(line) = &app.build {
+        attempt.step("release.build", |site, _| release::run_build(line, &dir, &site.log, &site.lock))?;
+    }
+    if let Some(line) = &app.test {
+        attempt.step("release.tests", |site, _| release::run_tests(line, &dir, &site.log, &site.lock))?;
+    }
+    attempt.step("release.shared", |site, _| {
+        release::link_shared(&site.place, &dir, &app.shared)?;
+        release::seal(&dir)
+    })
+}
+
+/// Rehearse on a copy, back up, then migrate beside the serving release.
+fn move_schema(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
+    let id = attempt.id.clone();
+    let database = database_file(&attempt.site).filter(|path| path.exists());
+    let rehearsed = attempt.migrate(&["rehearse", "--release", &id])?;
+    let facts = rehearsed.details.get("migrate").cloned().unwrap_or_default();
+    let pending = facts["pending"].as_array().is_some_and(|pending| !pending.is_empty());
+    if pending {
+        attempt.step("migrate.compatible", |site, _| check_compatible(site, &facts["rehearsal"]))?;
+    }
+    if database.is_some() && (pending || attempt.site.settings().promote_from.is_some()) {
+        attempt.backup(&["create", "--reason", "deploy", "--deployment", &id])?;
+    }
+    if !pending {
+        attempt.skip("migrate.up", "no migration is pending");
+        return Ok(());
+    }
+    if database.is_none() {
+        attempt.change("database.create", &Undo::RemoveDatabase, |_| Ok(()))?;
+    }
+    let grew = facts["rehearsal"]["change"] != "changed";
+    attempt.change("migrate.begin", &Undo::UndoMigrations { grew }, |_| Ok(()))?;
+    attempt.migrate(&["up", "--release", &id, "--deployment", &id]).map(drop)
+}
+
+/// The old release must live with the new schema, since both run at once.
+fn check_compatible(site: &Site, rehearsal: &serde_json::Value) -> Result<(), Problem> {
+    let serves = site.ledger.serving(&site.environment)?.is_some();
+    if rehearsal["change"] != "changed" || !serves {
+        return Ok(());
+    }
+    let reasons: Vec<&str> =
+        rehearsal["reasons"].as_array().into_iter().flatten().filter_map(|r| r.as_str()).collect();
+    Err(Problem::new("schema-incompatible", "the serving release could not live with the migrated schema")
+        .detail(format!("{}\nsplit it: add first, remove in a later deployment", reasons.join("\n")))
+        .hint(format!("migrate {} plan", site.environment)))
+}
+
+fn start(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
+    let slot = handover::idle_slot(&attempt.site)?;
+    let retired = attempt.step("slot.retire", |site, _| handover::retire(site, slot))?;
+    if retired.killed || !retired.kept_port.is_empty() {
+        attempt.run.detail("retired", &retired);
+    }
+    let before = schema(&attempt.site)?;
+    let instance = Instance::new(slot, &attempt.id, &attempt.id, &attempt.source.revision)?;
+    let id = attempt.id.clone();
+    attempt.change("instance.start", &Undo::StopInstance { slot }, |site| {
+        site.ledger.place(&id, &id, slot)?;
+        handover::start(site, &instance)
+    })?;
+    attempt.step("instance.ready", |site, _| handover::await_ready(site, &instance))?;
+    attempt.run.detail("slot", slot);
+    attempt.run.detail("address", instance.address.to_string());
+    let after = schema(&attempt.site)?;
+    if before != after && !attempt.site.config.app.schema_at_start {
+        return Err(Problem::new("schema-at-start", "the app changed the database's schema when it started")
+            .detail("schema changes belong into migrations, or need schema_at_start = true")
+            .hint(format!("git show --stat {}", git::short(&attempt.source.revision))));
+    }
+    Ok(())
+}
+
+fn schema(site: &Site) -> Result<Option<Schema>, Problem> {
+    match database_file(site).filter(|path| path.exists()) {
+        Some(path) => Schema::read(&database::open_read_only(&path)?).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn database_file(site: &Site) -> Option<PathBuf> {
+    site.place.database(site.settings())
+}

@@ -1,0 +1,40 @@
+//! Stage 1: the gates, and how what serves now is doing. Nothing is changed here.
+
+use common::http;
+use common::report::Problem;
+
+use crate::arguments::DeployOptions;
+use crate::attempt::Attempt;
+use crate::gates;
+
+pub(crate) fn run(attempt: &mut Attempt<'_>, _options: &DeployOptions) -> Result<(), Problem> {
+    attempt.step("gate.branch", |_, source| gates::branch(source))?;
+    attempt.step("gate.clean-tree", |_, source| gates::clean(source))?;
+    if attempt.source.has_remote {
+        attempt.step("gate.in-sync", |_, source| gates::in_sync(source))?;
+    } else {
+        attempt.skip("gate.in-sync", "the repository has no remote");
+    }
+    if attempt.site.settings().promote_from.is_some() {
+        attempt.step("gate.evidence", |site, source| {
+            gates::evidence(&site.config, &site.environment, &site.ledger, source)
+        })?;
+    }
+    attempt.step("gate.disk-space", |site, _| gates::disk(&site.config, &site.place))?;
+    attempt.step("gate.requirements", |site, _| gates::requirements(&site.config))?;
+    attempt.step("gate.public-address", |site, _| gates::public_address(site))?;
+    record_health(attempt);
+    Ok(())
+}
+
+/// So that a reader can tell what was broken before from what broke now.
+fn record_health(attempt: &mut Attempt<'_>) {
+    if attempt.previous.is_none() {
+        return;
+    }
+    let settings = attempt.site.settings();
+    let url = format!("http://{}{}", settings.listen.reachable(), attempt.site.config.app.health);
+    let health = http::get(&url, std::time::Duration::from_secs(5)).map(|answer| answer.status);
+    let health = health.map_or_else(serde_json::Value::from, serde_json::Value::from);
+    attempt.run.detail("health_before", health);
+}

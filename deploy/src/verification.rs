@@ -1,0 +1,49 @@
+//! Stage 3: prove the new instance on its private address, move traffic, prove it again in public.
+
+use common::gateway::Target;
+use common::handover;
+use common::instance::Instance;
+use common::journal::Undo;
+use common::report::Problem;
+
+use crate::arguments::DeployOptions;
+use crate::attempt::Attempt;
+
+/// What `--no-verify` still proves.
+const MINIMUM: [&str; 2] = ["--only", "service,identity"];
+
+pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
+    let row = attempt.row()?;
+    let instance = row.slot.and_then(|slot| Instance::read(&attempt.site.place, slot)).ok_or_else(|| {
+        Problem::new("instance-lost", "the record of the new instance is gone")
+            .hint(format!("status {}", row.environment))
+    })?;
+    let mut private = vec!["--slot", instance.slot.name()];
+    if options.no_verify {
+        private.extend(MINIMUM);
+    }
+    attempt.verify(&private)?;
+    cut_over(attempt, &instance)?;
+    let public: &[&str] = if options.no_verify { &MINIMUM } else { &[] };
+    attempt.verify(public).map(drop)
+}
+
+fn cut_over(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Problem> {
+    let (id, previous) = (attempt.id.clone(), attempt.previous.as_ref().map(|row| row.id.clone()));
+    let target = match attempt.site.gateway.status() {
+        Some(status) => status.active,
+        None => previous
+            .as_deref()
+            .and_then(|id| Instance::of(&attempt.site.place, id))
+            .as_ref()
+            .map(Target::from),
+    };
+    let undo = Undo::PointGateway { deployment: previous.clone(), target };
+    attempt.change("cutover", &undo, |site| handover::cut_over(site, instance, &id))?;
+    attempt.run.report.serving = Some(attempt.source.revision.clone());
+    if let Some(previous) = previous {
+        let drained = attempt.step("drain", |site, _| handover::drain(site, &previous))?;
+        attempt.run.detail("drain", drained);
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! The keeper with real children: restarts, groups, stop, upgrade, hand-over.
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+#[allow(dead_code)]
+#[path = "../gateway/process.rs"]
+mod process;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use process::{GATEWAY, Keeper, is_gone, signal, wait_for};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// Ends at once on SIGTERM.
+const STAY: &[&str] = &["sleep", "1000"];
+
+fn shell(script: &str) -> Vec<&str> {
+    vec!["sh", "-c", script]
+}
+
+#[test]
+fn a_child_that_fails_is_restarted_with_growing_delays() {
+    let keeper = Keeper::start(&[], &shell("date +%s%N >> starts; exit 3"));
+    let record = keeper.wait_for_record("three restarts", |record| {
+        record["starts"].as_u64() >= Some(4) && record["state"] == "backoff"
+    });
+    assert_eq!(record["last_exit"]["code"], 3);
+    assert!(record["last_exit"]["signal"].is_null() && record["child"].is_null());
+
+    let text = fs::read_to_string(keeper.path("starts")).unwrap();
+    let starts: Vec<u64> = text.lines().map(|line| line.parse().unwrap()).collect();
+    let gaps_ms: Vec<u64> = starts.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000_000).collect();
+    assert!(gaps_ms[0] >= 95 && gaps_ms[1] >= 195 && gaps_ms[2] >= 395, "{gaps_ms:?}");
+}
+
+#[test]
+fn a_child_killed_by_a_signal_is_restarted() {
+    let keeper = Keeper::start(&[], STAY);
+    let first = keeper.wait_until_running();
+    signal(first["child"].as_i64().unwrap(), Signal::KILL);
+    let second =
+        keeper.wait_for_record("the restart", |record| record["state"] == "running" && record["starts"] == 2);
+    assert_eq!(second["last_exit"]["signal"], 9);
+    assert_ne!(second["child"], first["child"]);
+    assert_eq!(second["killed"], false);
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_said_in_the_record() {
+    let keeper = Keeper::start(&[], &["/nonexistent/app"]);
+    let record = keeper.wait_for_record("the error", |record| record["error"].is_string());
+    assert!(record["error"].as_str().unwrap().contains("/nonexistent/app"));
+    assert_eq!(record["state"], "backoff");
+}
+
+#[test]
+fn stop_ends_the_whole_group_and_says_stopped() {
+    let mut keeper = Keeper::start(&[], &shell("sleep 1000 & echo $! > grandchild; wait"));
+    let grandchild = keeper.wait_for_line("grandchild").parse().unwrap();
+    let child = keeper.wait_until_running()["child"].as_i64().unwrap();
+    let record = keeper.stop();
+    assert_eq!((record["state"].as_str(), &record["killed"]), (Some("stopped"), &false.into()));
+    assert!(is_gone(child) && is_gone(grandchild));
+    assert!(record["child"].is_null());
+}
+
+#[test]
+fn what_ignores_the_signal_is_killed_after_the_timeout() {
+    let stubborn = "trap '' TERM; echo > ready; while :; do sleep 1000; done";
+    let mut keeper = Keeper::start(&["--stop-timeout-ms", "150"], &shell(stubborn));
+    keeper.wait_for_line("ready");
+    let child = keeper.wait_until_running()["child"].as_i64().unwrap();
+    let record = keeper.stop();
+    assert_eq!(record["killed"], true);
+    assert_eq!(record["state"], "stopped");
+    assert_eq!(record["last_exit"]["signal"], 9);
+    assert!(is_gone(child));
+}
+
+#[test]
+fn a_second_keeper_in_the_same_directory_exits_75() {
+    let keeper = Keeper::start(&[], STAY);
+    let before = keeper.wait_until_running();
+    let second = Keeper::command(keeper.dir.path(), &[], STAY).status().unwrap();
+    assert_eq!(second.code(), Some(75));
+    assert_eq!(keeper.record().unwrap(), before);
+}
+
+#[test]
+fn a_usage_error_exits_2() {
+    let dir = TempDir::new().unwrap();
+    let status = Keeper::command(dir.path(), &[], &[]).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn a_taken_address_is_said_in_the_record() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut keeper = Keeper::start(&["--listen", &address], STAY);
+    assert_eq!(keeper.child.wait().unwrap().code(), Some(1));
+    let record = keeper.record().unwrap();
+    assert_eq!(record["state"], "failed");
+    assert_eq!(record["error_kind"], "address_in_use");
+    assert!(record["error"].as_str().unwrap().contains("in use"));
+    assert_eq!(record["starts"], 0);
+}
+
+/// Every loopback address has its own ports; this one is nobody else's.
+fn own_address() -> String {
+    let pid = std::process::id();
+    format!("127.{}.{}.7:8000", 1 + (pid >> 8) % 250, pid % 250)
+}
+
+#[test]
+fn a_grandchild_that_holds_the_port_is_killed_before_the_restart() {
+    // The command leaves a listening process behind and dies, each time anew.
+    let address = own_address();
+    let script = format!(
+        r#"mkdir -p g; rm -f g/control.sock; "{GATEWAY}" --dir g --listen {address} & left=$!
+        while [ ! -e g/control.sock ]; do kill -0 $left || exit 9; sleep 0.01; done
+        echo $left >> left; exit 1"#
+    );
+    let keeper = Keeper::start(&[], &shell(&script));
+    let left = wait_for("three runs that all could listen", || {
+        let text = fs::read_to_string(keeper.path("left")).ok()?;
+        let left: Vec<i64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        (left.len() >= 3).then_some(left)
+    });
+    assert!(is_gone(left[0]) && is_gone(left[1]));
+    assert_ne!(keeper.record().unwrap()["last_exit"]["code"], 9);
+}
+
+#[test]
+fn the_listener_is_handed_over_with_the_childs_own_pid() {
+    let script = "echo $LISTEN_PID $$ $LISTEN_FDS > told; ls /proc/$$/fd | tr '\\n' ' ' > open; echo >> open; exec sleep 1000";
+    let keeper = Keeper::start(&["--listen", "127.0.0.1:0"], &shell(script));
+    let open = keeper.wait_for_line("open");
+    let told = keeper.wait_for_line("told");
+    let child = keeper.wait_until_running()["child"].to_string();
+    assert_eq!(told, format!("{child} {child} 1"));
+    assert_eq!(open, "0 1 2 3");
+    let socket = fs::read_link(format!("/proc/{child}/fd/3")).unwrap();
+    assert!(socket.to_string_lossy().starts_with("socket:"));
+    let stdin = fs::read_link(format!("/proc/{child}/fd/0")).unwrap();
+    assert_eq!(stdin.to_str(), Some("/dev/null"));
+}
+
+#[test]
+fn neither_keeper_nor_child_keeps_what_the_spawner_left_open() {
+    let dir = TempDir::new().unwrap();
+    let mut keeper = Keeper::command(
+        dir.path(),
+        &[],
+        &shell("ls -l /proc/$$/fd > open; echo done >> open; exec sleep 1000"),
+    );
+    let mut leaky = Command::new("sh");
+    leaky
+        .args(["-c", r#"exec "$@" 8>leaked"#, "sh"])
+        .arg(keeper.get_program())
+        .args(keeper.get_args())
+        .current_dir(dir.path());
+    keeper = leaky;
+    let child = keeper.spawn().unwrap();
+    let keeper = Keeper { child, dir };
+    let open = keeper.wait_for_line("open");
+    assert!(!open.contains("leaked") && !open.contains("keeper.lock"), "{open}");
+    for entry in fs::read_dir(format!("/proc/{}/fd", keeper.child.id())).unwrap() {
+        let link = fs::read_link(entry.unwrap().path()).unwrap_or_default();
+        assert!(!link.ends_with("leaked"), "{link:?}");
+    }
+}
+
+#[test]
+fn output_goes_to_a_private_log_that_is_rotated() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("child.log"), vec![b'x'; 9 << 20]).unwrap();
+    let keeper = Keeper::start_in(dir, &[], &shell("echo out; echo err >&2; echo > ready; exec sleep 1000"));
+    keeper.wait_for_line("ready");
+    assert_eq!(fs::read_to_string(keeper.path("child.log")).unwrap(), "out\nerr\n");
+    assert_eq!(fs::metadata(keeper.path("child.log.1")).unwrap().len(), 9 << 20);
+    for private in ["child.log", "keeper.json", "keeper.lock"] {
+        let mode = fs::metadata(keeper.path(private)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{private}");
+    }
+}
+
+#[test]
+fn an_upgrade_starts_the_new_child_before_the_old_one_ends() {
+    let script = "trap 'echo $$ > ended; exit' TERM; echo $$ >> began; while :; do sleep 1000 & wait; done";
+    let keeper = Keeper::start(&[], &shell(script));
+    let old = keeper.wait_for_line("began");
+    keeper.wait_until_running();
+    keeper.signal(Signal::HUP);
+    let record = keeper.wait_for_record("the upgrade", |record| {
+        record["starts"] == 2
+            && record["child"].to_string() != old
+            && record["retiring"] == serde_json::json!([])
+    });
+    assert_eq!(keeper.wait_for_line("ended"), old);
+    assert_eq!(record["state"], "running");
+    assert_eq!(record["killed"], false);
+    assert!(!is_gone(record["child"].as_i64().unwrap()));
+}
+
+#[test]
+fn an_upgrade_whose_child_fails_leaves_the_old_one() {
+    let keeper = Keeper::start(&[], &shell("test -e second && exit 9; echo > second; exec sleep 1000"));
+    keeper.wait_for_line("second");
+    let before = keeper.wait_until_running();
+    keeper.signal(Signal::HUP);
+    let record = keeper.wait_for_record("the failed upgrade", |record| record["error"].is_string());
+    assert_eq!(record["child"], before["child"]);
+    assert_eq!(record["state"], "running");
+    assert_eq!(record["last_exit"]["code"], 9);
+}
+
+#[test]
+fn a_new_keeper_ends_the_child_of_a_killed_one() {
+    let mut keeper = Keeper::start(&[], STAY);
+    let orphan = keeper.wait_until_running()["child"].as_i64().unwrap();
+    keeper.child.kill().unwrap();
+    keeper.child.wait().unwrap();
+    assert!(!is_gone(orphan), "what served goes on serving");
+
+    keeper.child = Keeper::command(keeper.dir.path(), &[], STAY).spawn().unwrap();
+    let record = keeper.wait_until_running();
+    assert!(is_gone(orphan));
+    assert_ne!(record["child"].as_i64(), Some(orphan));
+}
+
+#[test]
+fn sigint_is_ignored() {
+    let mut keeper = Keeper::start(&[], STAY);
+    let before = keeper.wait_until_running();
+    keeper.signal(Signal::INT);
+    signal(before["child"].as_i64().unwrap(), Signal::KILL);
+    keeper.wait_for_record("life after SIGINT", |record| record["starts"] == 2);
+    assert!(keeper.child.try_wait().unwrap().is_none());
+}

@@ -1,0 +1,141 @@
+//! The command line of `migrate`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Group, Parser, Subcommand};
+use common::cli::{Grammar, Shared};
+
+use crate::down::Choice;
+
+/// Applies and undoes the schema changes of a release
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Environment; without one, `up` and `down` continue the report on stdin
+    pub(crate) environment: Option<String>,
+    #[command(flatten)]
+    pub(crate) up: UpOptions,
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+impl Grammar for Args {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Apply everything pending, in one transaction (the default)
+    Up(UpOptions),
+    /// Undo applied migrations, newest first
+    Down(DownOptions),
+    /// Show what is applied and what is pending
+    Status(Origin),
+    /// Show what `up` would do, statement by statement, on a copy
+    Plan(Origin),
+    /// Prove on a copy of the database that `up` works and can be undone
+    Rehearse(RehearseOptions),
+    /// Record pending migrations as applied without running them
+    Baseline(BaselineOptions),
+    /// Make the two files of the next migration
+    New {
+        /// What it does, such as `add_email`
+        name: String,
+    },
+}
+
+impl Verb {
+    /// The release that was named.
+    pub(crate) fn release(&self) -> Option<&str> {
+        match self {
+            Self::Up(options) => options.origin.release.as_deref(),
+            Self::Rehearse(options) => options.origin.release.as_deref(),
+            Self::Baseline(options) => options.origin.release.as_deref(),
+            Self::Status(origin) | Self::Plan(origin) => origin.release.as_deref(),
+            Self::Down(_) | Self::New { .. } => None,
+        }
+    }
+}
+
+/// Where the migrations come from.
+#[derive(Debug, Clone, Group)]
+pub(crate) struct Origin {
+    /// Take the migrations of this release [default: the serving one, then the work tree]
+    #[arg(long, value_name = "ID")]
+    pub(crate) release: Option<String>,
+}
+
+/// How long to wait for another changing command.
+#[derive(Debug, Clone, Group)]
+pub(crate) struct Patience {
+    /// Seconds to wait for the environment's lock
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    wait: u64,
+}
+
+impl Patience {
+    pub(crate) fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
+}
+
+#[derive(Debug, Clone, Group)]
+pub(crate) struct UpOptions {
+    #[command(flatten)]
+    pub(crate) origin: Origin,
+    /// Record the migrations with this deployment
+    #[arg(long, value_name = "ID")]
+    pub(crate) deployment: Option<String>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+#[derive(Debug, Clone, Group)]
+pub(crate) struct DownOptions {
+    /// How many [default: 1]
+    #[arg(long, value_name = "N", conflicts_with_all = ["to", "deployment"])]
+    steps: Option<usize>,
+    /// Undo everything newer than this version; 0 undoes everything
+    #[arg(long, value_name = "V", value_parser = clap::value_parser!(i64).range(0..), conflicts_with = "deployment")]
+    to: Option<i64>,
+    /// Undo exactly what this deployment applied
+    #[arg(long, value_name = "ID")]
+    deployment: Option<String>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+impl DownOptions {
+    pub(crate) fn choice(&self) -> Choice {
+        match (self.to, &self.deployment) {
+            (Some(version), _) => Choice::To(version),
+            (None, Some(id)) => Choice::Deployment(id.clone()),
+            (None, None) => Choice::Steps(self.steps.unwrap_or(1)),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Group)]
+pub(crate) struct RehearseOptions {
+    #[command(flatten)]
+    pub(crate) origin: Origin,
+    /// Keep the migrated copy at this path, which must not exist
+    #[arg(long, value_name = "PATH")]
+    pub(crate) keep_copy: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Group)]
+pub(crate) struct BaselineOptions {
+    #[command(flatten)]
+    pub(crate) origin: Origin,
+    /// Only up to this version [default: all]
+    #[arg(long, value_name = "V")]
+    pub(crate) to: Option<i64>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}

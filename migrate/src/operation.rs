@@ -1,0 +1,63 @@
+//! A changing run as an operation in the ledger: begun before anything is changed, ended with the
+//! report. A run on behalf of another tool (which holds the lock for us) is that tool's to record.
+
+use common::cli::{Run, warn};
+use common::ledger::{Beginning, Kind, Ledger, State};
+use common::lock::Lock;
+use common::report::{Problem, now};
+
+use crate::scene::Scene;
+
+/// Id for a run that nobody named: UTC time, serving revision, process.
+pub(crate) fn new_id(scene: &Scene) -> String {
+    let revision =
+        scene.serving.as_ref().and_then(|deployment| deployment.revision.get(..7)).unwrap_or("migrate");
+    format!("{}-{revision}-{}", now().strftime("%Y%m%dT%H%M%SZ"), std::process::id())
+}
+
+/// Runs `act` between the two entries of the ledger.
+///
+/// # Errors
+/// Those of `act`; `state-unwritable` before anything is changed.
+pub(crate) fn record(
+    run: &mut Run,
+    scene: &Scene,
+    lock: &Lock,
+    id: &str,
+    act: impl FnOnce(&mut Run) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    if lock.inheritable().is_none() {
+        return act(run);
+    }
+    let ledger = Ledger::open(&scene.config)?;
+    if ledger.deployment(id)?.is_some() {
+        return act(run);
+    }
+    ledger.begin(&Beginning {
+        id,
+        environment: scene.environment(),
+        kind: Kind::Migrate,
+        revision: scene.serving.as_ref().map_or("", |deployment| deployment.revision.as_str()),
+        branch: None,
+        tree: None,
+        replaced: None,
+        restores: None,
+        log_file: None,
+    })?;
+    let first_step = run.report.steps.len();
+    let result = act(run);
+    run.conclude(result.as_ref().err().cloned());
+    // The database has changed or has not; a ledger that cannot say so does not alter that.
+    if let Err(problem) = end(&ledger, run, id, first_step) {
+        warn(&format!("the ledger does not show how {id} ended: {problem}"));
+    }
+    result
+}
+
+fn end(ledger: &Ledger, run: &Run, id: &str, first_step: usize) -> Result<(), Problem> {
+    for step in &run.report.steps[first_step..] {
+        ledger.record_step(id, step)?;
+    }
+    ledger.set_state(id, if run.report.success { State::Serving } else { State::Failed })?;
+    ledger.end(id, &run.report)
+}

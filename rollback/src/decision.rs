@@ -1,0 +1,121 @@
+//! Whether a report asks for a rollback. The report names a deployment; the ledger decides.
+
+use common::config::Config;
+use common::ledger::{Deployment, State};
+use common::report::{Outcome, Problem, Received, Report};
+use common::site::Site;
+
+/// What to do with a report.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// Nothing was changed, or all is well.
+    Pass { reason: &'static str },
+    /// Recovery, or the deployment itself, went back already.
+    AlreadyUndone { outcome: Outcome },
+    /// This deployment failed and still is the newest.
+    Undo { deployment: String, environment: Option<String> },
+}
+
+impl Decision {
+    /// The part that the report alone decides.
+    pub(crate) fn from_report(received: &Received) -> Self {
+        match received {
+            Received::CutOff(report) => Self::undo(report),
+            Received::Whole(report) if report.outcome == Outcome::Failed && report.changed => {
+                Self::undo(report)
+            }
+            Received::Whole(_) => Self::Pass { reason: "the report asks for no rollback" },
+        }
+    }
+
+    fn undo(report: &Report) -> Self {
+        match &report.deployment {
+            Some(deployment) => {
+                Self::Undo { deployment: deployment.clone(), environment: report.environment.clone() }
+            }
+            None => Self::Pass { reason: "the report names no deployment: nothing had begun" },
+        }
+    }
+
+    pub(crate) fn is_pass(&self) -> bool {
+        matches!(self, Self::Pass { .. })
+    }
+
+    /// The report's environment, which must be one of ours.
+    pub(crate) fn environment(&self, config: &Config) -> Result<String, Problem> {
+        let Self::Undo { environment: Some(name), .. } = self else {
+            return Err(
+                Problem::usage("the report names no environment").hint("deploy dev | verify | rollback")
+            );
+        };
+        config.environment(name).map(|_| name.clone())
+    }
+
+    /// The part that only the ledger knows, asked under the lock and after recovery.
+    pub(crate) fn ask_ledger(&mut self, site: &Site) -> Result<(), Problem> {
+        let Self::Undo { deployment, .. } = &*self else { return Ok(()) };
+        let row = site.ledger.deployment(deployment)?.filter(|row| row.environment == site.environment);
+        let newest = site.ledger.newest(&site.environment)?;
+        if let Some(decided) = decide(row.as_ref(), newest.as_ref()) {
+            *self = decided;
+        }
+        Ok(())
+    }
+}
+
+/// `None` when the rollback should happen.
+fn decide(row: Option<&Deployment>, newest: Option<&Deployment>) -> Option<Decision> {
+    let Some(row) = row else {
+        return Some(Decision::Pass {
+            reason: "the ledger does not know this deployment: nothing had begun",
+        });
+    };
+    match row.state {
+        State::RolledBack => return Some(Decision::AlreadyUndone { outcome: Outcome::RolledBack }),
+        State::Failed => return Some(Decision::AlreadyUndone { outcome: Outcome::Failed }),
+        State::Broken => return Some(Decision::AlreadyUndone { outcome: Outcome::Broken }),
+        State::Superseded => return Some(Decision::Pass { reason: "a newer deployment has taken over" }),
+        State::Running | State::Serving | State::Verified => {}
+    }
+    let is_newest = newest.is_some_and(|newest| newest.id == row.id);
+    (!is_newest).then_some(Decision::Pass { reason: "a newer deployment has taken over" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcome: Outcome, changed: bool) -> Received {
+        let mut report = Report::new("verify");
+        report.deployment = Some("20261123T093012Z-3f2a9c1".into());
+        report.environment = Some("dev".into());
+        report.conclude(outcome);
+        report.changed = changed;
+        Received::Whole(Box::new(report))
+    }
+
+    #[test]
+    fn only_a_failed_and_changed_report_asks_for_a_rollback() {
+        assert!(!Decision::from_report(&report(Outcome::Failed, true)).is_pass());
+        for (outcome, changed) in [
+            (Outcome::Failed, false),
+            (Outcome::Succeeded, true),
+            (Outcome::Unverified, true),
+            (Outcome::RolledBack, true),
+            (Outcome::Broken, true),
+        ] {
+            assert!(Decision::from_report(&report(outcome, changed)).is_pass(), "{outcome:?} {changed}");
+        }
+    }
+
+    #[test]
+    fn a_cut_off_report_is_taken_to_the_ledger() {
+        let cut = Received::CutOff(Box::new(report(Outcome::Failed, false).report()));
+        assert!(!Decision::from_report(&cut).is_pass());
+    }
+
+    #[test]
+    fn a_deployment_that_the_ledger_does_not_know_is_never_undone() {
+        assert!(matches!(decide(None, None), Some(Decision::Pass { .. })));
+    }
+}

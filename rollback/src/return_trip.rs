@@ -1,0 +1,193 @@
+//! The way back: the warm instance, a cold release, or one that is built again; then cutover,
+//! drain and proof. Journaled like a deployment, so that a killed rollback is undone or finished.
+
+use std::time::Duration;
+
+use common::cli::Run;
+use common::exec::Sibling;
+use common::handover;
+use common::instance::Instance;
+use common::journal::{self, Undo};
+use common::ledger::{Beginning, Deployment, Kind, State};
+use common::release;
+use common::report::{Outcome, Problem, Release};
+use common::site::Site;
+use common::supervisor::Condition;
+
+/// Why a rollback happens.
+pub(crate) enum Reason {
+    Asked,
+    /// This deployment failed a check.
+    Failed(String),
+}
+
+struct Trip<'a> {
+    run: &'a mut Run,
+    site: Site,
+    id: String,
+    previous: Option<Deployment>,
+}
+
+/// Makes `target`'s release serve again.
+pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason) -> Result<(), Problem> {
+    let previous = site.ledger.serving(&site.environment)?;
+    let id = site.ledger.new_id(&target.revision)?;
+    if matches!(reason, Reason::Asked) {
+        run.begin(&site.environment, Some(&id));
+    }
+    run.report.previous = previous.as_ref().map(|row| row.revision.clone());
+    run.report.release = Some(Release {
+        revision: target.revision.clone(),
+        branch: target.branch.clone(),
+        tree: target.tree.clone(),
+    });
+    site.ledger.begin(&Beginning {
+        id: &id,
+        environment: &site.environment,
+        kind: Kind::Rollback,
+        revision: &target.revision,
+        branch: target.branch.as_deref(),
+        tree: target.tree.as_deref(),
+        replaced: previous.as_ref().map(|row| row.id.as_str()),
+        restores: Some(&target.id),
+        log_file: run.report.log_file.as_deref(),
+    })?;
+    let mut trip = Trip { run, site, id, previous };
+    let result = trip.travel(target);
+    trip.end(result, &reason)
+}
+
+impl Trip<'_> {
+    fn travel(&mut self, target: &Deployment) -> Result<(), Problem> {
+        let instance = match self.warm_instance(target) {
+            Some(instance) => instance,
+            None => self.start(target)?,
+        };
+        self.run.report.changed = true;
+        let (site, id) = (&self.site, &self.id);
+        let active = site.gateway.status().and_then(|status| status.active);
+        let undo = Undo::PointGateway {
+            deployment: self.previous.as_ref().map(|row| row.id.clone()),
+            target: active,
+        };
+        self.run.step("cutover", || {
+            journal::record(site, id, &undo, || {
+                site.ledger.place(id, &instance.release, instance.slot)?;
+                handover::cut_over(site, &instance, id)
+            })
+        })?;
+        if let Some(previous) = self.previous.clone() {
+            let drained = self.run.step("drain", || handover::drain(&self.site, &previous.id))?;
+            self.run.detail("drain", drained);
+        }
+        self.verify()
+    }
+
+    /// The instance that still runs the target's release.
+    fn warm_instance(&mut self, target: &Deployment) -> Option<Instance> {
+        let site = &self.site;
+        let release = target.release.as_deref()?;
+        let instance = common::layout::Slot::BOTH
+            .into_iter()
+            .filter_map(|slot| Instance::read(&site.place, slot))
+            .find(|instance| instance.release == release)?;
+        let runs = matches!(site.supervisor.condition(&site.place, instance.slot), Condition::Running { .. });
+        let ready = runs && self.run.step("instance.warm", || handover::await_ready(site, &instance)).is_ok();
+        self.run.detail("warm", ready);
+        ready.then_some(instance)
+    }
+
+    /// Starts the target's release, building it again when its directory is gone.
+    fn start(&mut self, target: &Deployment) -> Result<Instance, Problem> {
+        let known = target.release.clone().filter(|release| self.site.place.release(release).is_dir());
+        let release = match known {
+            Some(release) => release,
+            None => self.rebuild(target)?,
+        };
+        let slot = handover::idle_slot(&self.site)?;
+        let (site, id) = (&self.site, &self.id);
+        self.run.step("slot.retire", || handover::retire(site, slot))?;
+        let instance = Instance::new(slot, id, &release, &target.revision)?;
+        self.run.step("instance.start", || {
+            journal::record(site, id, &Undo::StopInstance { slot }, || handover::start(site, &instance))
+        })?;
+        self.run.step("instance.ready", || handover::await_ready(site, &instance))?;
+        Ok(instance)
+    }
+
+    fn rebuild(&mut self, target: &Deployment) -> Result<String, Problem> {
+        let (site, id) = (&self.site, &self.id);
+        let undo = Undo::RemoveRelease { release: id.clone() };
+        let app = &site.config.app;
+        self.run.step("release.rebuild", || {
+            journal::record(site, id, &undo, || {
+                let dir = release::checkout(&site.repository()?, &site.place, id, &target.revision)?;
+                if let Some(line) = &app.build {
+                    release::run_build(line, &dir, &site.log, &site.lock)?;
+                }
+                release::link_shared(&site.place, &dir, &app.shared)?;
+                release::seal(&dir)
+            })
+        })?;
+        Ok(id.clone())
+    }
+
+    /// Identity and health through the public address; the checks of its own time it passed already.
+    fn verify(&mut self) -> Result<(), Problem> {
+        let args = [self.site.environment.as_str(), "--only", "service,identity"];
+        let limit = self.site.settings().deadlines.verify.0.max(Duration::from_secs(1));
+        let report =
+            Sibling::find("verify")?.run(&self.site.config.file, &args, Some(&self.site.lock), limit)?;
+        let (success, problem) = (report.success, report.problem.clone());
+        self.run.adopt(report);
+        match problem {
+            Some(problem) if !success => Err(problem),
+            _ => self.site.ledger.set_verified(&self.site.environment, &self.id),
+        }
+    }
+
+    fn end(self, result: Result<(), Problem>, reason: &Reason) -> Result<(), Problem> {
+        common::interrupt::shield();
+        let Self { run, site, id, previous } = self;
+        let outcome = match (&result, reason) {
+            (Ok(()), Reason::Asked) => Outcome::Succeeded,
+            (Ok(()), Reason::Failed(failed)) => {
+                site.ledger.withdraw(failed)?;
+                retire_failed(run, &site, previous.as_ref());
+                Outcome::RolledBack
+            }
+            (Err(problem), _) => undo(run, &site, &id, problem)?,
+        };
+        run.report.conclude(outcome);
+        run.report.serving = site.serving_revision()?;
+        let mut kept = run.report.clone();
+        kept.deployment = Some(id.clone());
+        site.ledger.end(&id, &site.secrets.hide_in_report(&kept))?;
+        match result {
+            Err(problem) if matches!(reason, Reason::Asked) => Err(problem),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A failed release is not kept warm.
+fn retire_failed(run: &mut Run, site: &Site, failed: Option<&Deployment>) {
+    if let Some(slot) = failed.and_then(|row| row.slot) {
+        // The way back is done; an instance that does not end is said, not fatal.
+        drop(run.step("failed.retire", || handover::retire(site, slot)));
+    }
+}
+
+/// A way back that failed ends where it began, or needs a person.
+fn undo(run: &mut Run, site: &Site, id: &str, problem: &Problem) -> Result<Outcome, Problem> {
+    let Some(row) = site.ledger.deployment(id)? else { return Ok(Outcome::Broken) };
+    let undone = journal::undo_all(site, "rollback", &row)?;
+    undone.steps.into_iter().for_each(|step| run.push(step));
+    let (state, outcome) = match undone.problem {
+        Some(_) => (State::Broken, Outcome::Broken),
+        None => (State::Failed, Outcome::Failed),
+    };
+    run.report.problem = Some(problem.clone());
+    site.ledger.set_state(id, state)?;
+    Ok(outcome)
+}

@@ -1,0 +1,96 @@
+//! Where a rollback goes: a verified deployment from the ledger, never a directory by its date.
+
+use common::git::short;
+use common::ledger::Deployment;
+use common::report::Problem;
+use common::site::Site;
+
+use crate::arguments::Arguments;
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Last,
+    Commit(String),
+    Version(String),
+}
+
+impl Wish {
+    pub(crate) fn of(arguments: &Arguments) -> Self {
+        match (&arguments.to_commit, &arguments.to_version) {
+            (Some(commit), _) => Self::Commit(commit.clone()),
+            (_, Some(tag)) => Self::Version(tag.clone()),
+            _ => Self::Last,
+        }
+    }
+}
+
+/// The deployment that a wish means.
+///
+/// # Errors
+/// `nothing-serves`, `no-target`, `unknown-revision`, `not-verified`.
+pub(crate) fn find(site: &Site, wish: &Wish) -> Result<Deployment, Problem> {
+    match wish {
+        Wish::Last => last(site),
+        Wish::Commit(commit) => revision(site, commit),
+        Wish::Version(tag) => revision(site, &format!("refs/tags/{tag}")),
+    }
+}
+
+/// What served before a failed deployment, if it was verified, else the newest verified older one.
+///
+/// # Errors
+/// `no-target`: nothing served before.
+pub(crate) fn before(site: &Site, failed: &str) -> Result<Deployment, Problem> {
+    let Some(row) = site.ledger.deployment(failed)? else { return older(site, i64::MAX) };
+    let replaced = match &row.replaced {
+        Some(id) => site.ledger.deployment(id)?,
+        None => None,
+    };
+    let origin = match replaced.as_ref().and_then(|row| row.restores.as_deref()) {
+        Some(id) => site.ledger.deployment(id)?,
+        None => replaced,
+    };
+    match origin.filter(|row| row.verified_ms.is_some()) {
+        Some(origin) => Ok(origin),
+        None => older(site, row.number),
+    }
+}
+
+/// Repeated, it walks back: a rollback stands where the deployment stands that it went back to.
+fn last(site: &Site) -> Result<Deployment, Problem> {
+    let environment = &site.environment;
+    let serving = site.ledger.serving(environment)?.ok_or_else(|| {
+        Problem::new("nothing-serves", format!("nothing serves in '{environment}'"))
+            .hint(format!("deploy {environment}"))
+    })?;
+    let position = match &serving.restores {
+        Some(id) => site.ledger.deployment(id)?.map_or(serving.number, |row| row.number),
+        None => serving.number,
+    };
+    older(site, position)
+}
+
+fn older(site: &Site, number: i64) -> Result<Deployment, Problem> {
+    site.ledger.verified_before(&site.environment, number)?.ok_or_else(|| {
+        Problem::new("no-target", "no older verified deployment is known here")
+            .hint(format!("deploy {} --revision REVISION", site.environment))
+    })
+}
+
+fn revision(site: &Site, name: &str) -> Result<Deployment, Problem> {
+    let commit = site.repository()?.commit(name).ok_or_else(|| {
+        Problem::new(
+            "unknown-revision",
+            format!("there is no revision '{}'", name.trim_start_matches("refs/tags/")),
+        )
+        .hint(format!("status {} history", site.environment))
+    })?;
+    site.ledger.verified_revision(&site.environment, &commit)?.ok_or_else(|| {
+        Problem::new(
+            "not-verified",
+            format!("{} was never verified in '{}'", short(&commit), site.environment),
+        )
+        .hint(format!("deploy {} --revision {}", site.environment, short(&commit)))
+    })
+}

@@ -1,0 +1,209 @@
+//! What is known of one environment: from the ledger, the gateway, the supervisor and git.
+
+use std::time::Duration;
+
+use common::config::Config;
+use common::database;
+use common::gateway::{Gateway, GatewayStatus};
+use common::git::{Repository, Sync};
+use common::http;
+use common::identity;
+use common::instance::Instance;
+use common::layout::{Place, Slot};
+use common::ledger::{Deployment, Ledger};
+use common::lock;
+use common::migrations;
+use common::report::{Problem, now};
+use common::supervisor::{Condition, Supervisor};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+const PROBE: Duration = Duration::from_secs(2);
+const SHOWN: u32 = 5;
+
+/// The state of one environment.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Facts {
+    pub(crate) revision: Option<String>,
+    pub(crate) deployment: Option<String>,
+    branch: Option<String>,
+    subject: Option<String>,
+    author: Option<String>,
+    state: Option<String>,
+    serving_since: Option<String>,
+    verified_at: Option<String>,
+    /// How the serving revision stands to its branch's head.
+    git: Option<String>,
+    health: Option<Value>,
+    identity: Option<String>,
+    instance: Option<Value>,
+    warm: Option<String>,
+    gateway: Option<GatewayStatus>,
+    database: Option<Value>,
+    last_verification: Option<Value>,
+    lock: Option<Value>,
+    unfinished: Vec<String>,
+    last: Vec<Value>,
+}
+
+pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Result<Facts, Problem> {
+    let settings = config.environment(name)?;
+    let place = Place::new(config, name);
+    let lock = lock::holder(&place).map(|holder| json!(holder));
+    let Some(ledger) = ledger else { return Ok(Facts { lock, ..Facts::default() }) };
+    let serving = ledger.serving(name)?;
+    let repository = Repository::open(config.root()).ok();
+    let gateway = Gateway::new(&place, settings.listen).status();
+    let instance = serving.as_ref().and_then(|row| Instance::read(&place, row.slot?));
+    let url = format!("http://{}{}", settings.listen.reachable(), config.app.health);
+    let health = serving.as_ref().map(|_| match http::get(&url, PROBE) {
+        Ok(answer) => json!(answer.status),
+        Err(error) => json!(error),
+    });
+    let identity = instance.as_ref().map(|instance| verdict(&place, instance));
+    Ok(Facts {
+        revision: serving.as_ref().map(|row| row.revision.clone()),
+        deployment: serving.as_ref().map(|row| row.id.clone()),
+        branch: serving.as_ref().and_then(|row| row.branch.clone()),
+        subject: about(repository.as_ref(), serving.as_ref(), Repository::subject),
+        author: about(repository.as_ref(), serving.as_ref(), Repository::author),
+        state: serving.as_ref().map(|row| row.state.word().to_owned()),
+        serving_since: serving.as_ref().and_then(|row| time(row.serving_ms?)),
+        verified_at: serving.as_ref().and_then(|row| time(row.verified_ms?)),
+        git: serving.as_ref().and_then(|row| distance(repository.as_ref()?, row)),
+        health,
+        identity,
+        instance: instance.as_ref().map(|instance| condition(&place, instance)),
+        warm: serving.as_ref().and_then(|row| warm(&place, row.slot?.other())),
+        gateway,
+        database: database_facts(&place, config, name, serving.as_ref()),
+        last_verification: ledger.last_verification(name)?.map(|found| {
+            json!({"at": time(found.at_ms), "passed": found.passed, "deployment": found.deployment, "duration_ms": found.duration_ms})
+        }),
+        lock,
+        unfinished: ledger.unfinished(name)?.into_iter().map(|row| row.id).collect(),
+        last: ledger.history(name, SHOWN)?.iter().map(event).collect(),
+    })
+}
+
+impl Facts {
+    /// What is wrong, as the end of a sentence about the environment.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let Some(deployment) = &self.deployment else {
+            return Some("serves nothing yet".into());
+        };
+        let Some(gateway) = &self.gateway else { return Some("has no running gateway".into()) };
+        if gateway.active.as_ref().is_none_or(|target| &target.deployment != deployment) {
+            return Some(format!("should serve {deployment}, and its gateway sends requests elsewhere"));
+        }
+        match (&self.health, self.identity.as_deref()) {
+            (Some(Value::Number(status)), _) if status.as_u64().is_some_and(|status| status >= 400) => {
+                Some(format!("answers its health path with {status}"))
+            }
+            (Some(Value::String(error)), _) => Some(format!("does not answer: {error}")),
+            (_, Some(verdict @ ("old" | "mixed"))) => Some(format!("is served by {verdict} processes")),
+            _ if self.unfinished.is_empty() || self.lock.is_some() => None,
+            _ => Some(format!("has unfinished work: {}", self.unfinished.join(", "))),
+        }
+    }
+
+    /// The command that helps.
+    pub(crate) fn advice(&self) -> String {
+        let place = self.last.first().and_then(|event| event["environment"].as_str()).unwrap_or("dev");
+        match self.deployment {
+            None => format!("deploy {place}"),
+            Some(_) => {
+                format!("verify {place}   # any deploy or rollback of '{place}' recovers what a crash left")
+            }
+        }
+    }
+}
+
+/// One row of the history.
+pub(crate) fn event(row: &Deployment) -> Value {
+    json!({
+        "environment": row.environment,
+        "id": row.id,
+        "kind": row.kind,
+        "state": row.state,
+        "outcome": row.outcome,
+        "revision": row.revision,
+        "branch": row.branch,
+        "who": row.who,
+        "started_at": time(row.started_ms),
+        "duration_ms": row.ended_ms.map(|ended| ended - row.started_ms),
+        "log_file": row.log_file,
+    })
+}
+
+fn about(
+    repository: Option<&Repository>,
+    serving: Option<&Deployment>,
+    ask: fn(&Repository, &str) -> Option<String>,
+) -> Option<String> {
+    ask(repository?, &serving?.revision)
+}
+
+/// `same as dev`, `3 commits behind dev`.
+fn distance(repository: &Repository, row: &Deployment) -> Option<String> {
+    let branch = row.branch.as_deref()?;
+    let head = repository.commit(&format!("refs/heads/{branch}"))?;
+    Some(match repository.compare(&row.revision, &head).ok()? {
+        Sync::Same => format!("same as {branch}"),
+        Sync::Apart { ahead: 0, behind } => format!("{behind} commits behind {branch}"),
+        Sync::Apart { ahead, behind: 0 } => format!("{ahead} commits ahead of {branch}"),
+        Sync::Apart { ahead, behind } => format!("{ahead} commits ahead of {branch}, {behind} behind"),
+    })
+}
+
+fn verdict(place: &Place, instance: &Instance) -> String {
+    let release = place.release(&instance.release);
+    match identity::owners(instance.address) {
+        Ok(owners) => identity::judge(&owners, &instance.release, &release).verdict.word().to_owned(),
+        Err(_) => String::from("unknown"),
+    }
+}
+
+fn condition(place: &Place, instance: &Instance) -> Value {
+    let (slot, address) = (instance.slot.name(), instance.address.to_string());
+    match Supervisor::Process.condition(place, instance.slot) {
+        Condition::Running { pid, starts, since_ms } => json!({
+            "slot": slot, "address": address, "condition": "running", "pid": pid, "restarts": starts.saturating_sub(1),
+            "uptime_ms": now().as_millisecond() - since_ms,
+        }),
+        Condition::Exited { ending } => {
+            json!({"slot": slot, "address": address, "condition": "exited", "ending": ending})
+        }
+        Condition::Orphaned { pid } => {
+            json!({"slot": slot, "address": address, "condition": "orphaned", "pid": pid})
+        }
+        Condition::Stopped => json!({"slot": slot, "address": address, "condition": "stopped"}),
+    }
+}
+
+/// The release that a rollback could cut over to at once.
+fn warm(place: &Place, slot: Slot) -> Option<String> {
+    let running = matches!(Supervisor::Process.condition(place, slot), Condition::Running { .. });
+    Instance::read(place, slot).filter(|_| running).map(|instance| instance.release)
+}
+
+fn database_facts(place: &Place, config: &Config, name: &str, serving: Option<&Deployment>) -> Option<Value> {
+    let path = place.database(config.environments.get(name)?).filter(|path| path.exists())?;
+    let files = serving.and_then(|row| row.release.as_deref()).map(|id| place.release(id).join("migrations"));
+    let read = || {
+        let applied = migrations::read_applied(&database::open_read_only(&path)?)?;
+        let files = files.map(|dir| migrations::read(&dir)).transpose()?.unwrap_or_default();
+        Ok::<_, Problem>((applied.iter().map(|row| row.version).max(), migrations::compare(&files, &applied)))
+    };
+    Some(match read() {
+        Ok((version, standing)) => {
+            json!({"version": version, "migrations": standing.word(), "pending": standing.pending.len()})
+        }
+        Err(problem) => json!({"problem": problem.to_string()}),
+    })
+}
+
+fn time(milliseconds: i64) -> Option<String> {
+    Timestamp::from_millisecond(milliseconds).ok().map(|at| at.to_string())
+}

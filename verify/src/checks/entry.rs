@@ -1,0 +1,200 @@
+//! One entry of `[routes]`: `"METHOD /path" = "STATUS text"` or `= { options }`, expanded to a
+//! check for each data row.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use common::config::Span;
+use common::report::Problem;
+use regex::Regex;
+use scraper::Selector;
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::placeholder;
+use super::route::{Field, Pattern, Route};
+use super::source::Source;
+
+const OPTIONS: [&str; 11] =
+    ["status", "text", "absent", "regex", "css", "header", "to", "time", "session", "form", "writes"];
+const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    status: Option<u16>,
+    text: Texts,
+    absent: Texts,
+    regex: Texts,
+    css: Texts,
+    header: BTreeMap<String, String>,
+    to: Option<String>,
+    time: Option<Span>,
+    session: Option<String>,
+    form: BTreeMap<String, String>,
+    writes: bool,
+}
+
+/// One text or a list of them; numbers are taken as they are written.
+#[derive(Default)]
+pub(super) struct Texts(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a text or a list of texts")]
+        enum Form {
+            One(Word),
+            Many(Vec<Word>),
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Word {
+            Text(String),
+            Number(i64),
+        }
+        let plain = |word| match word {
+            Word::Text(text) => text,
+            Word::Number(number) => number.to_string(),
+        };
+        Ok(Self(match Form::deserialize(deserializer)? {
+            Form::One(word) => vec![plain(word)],
+            Form::Many(words) => words.into_iter().map(plain).collect(),
+        }))
+    }
+}
+
+/// The checks of one entry.
+pub(super) fn expand(
+    source: &Source<'_>,
+    key: &Spanned<DeString<'_>>,
+    value: Spanned<DeValue<'_>>,
+) -> Result<Vec<Route>, Problem> {
+    let (method, path) = split_key(source, key)?;
+    let parts = placeholder::split(path).map_err(|error| source.wrong(&key.span(), &error))?;
+    let names: Vec<&str> = placeholder::names(&parts).collect();
+    if let Some(taken) = names.iter().find(|name| OPTIONS.contains(name)) {
+        let what = format!("the placeholder <{taken}> has the name of an option; any other name will do");
+        return Err(source.wrong(&key.span(), &what));
+    }
+    let span = value.span();
+    let (options, rows) = match value.into_inner() {
+        DeValue::String(text) => (shorthand(source, &span, &text)?, BTreeMap::new()),
+        DeValue::Table(table) => read_table(source, &span, table, &names)?,
+        _ => return Err(source.wrong(&span, "expected \"STATUS text\" or { … }")),
+    };
+    let count = count_rows(source, &key.span(), &names, &rows)?;
+    let model = build(source, &span, method, options)?;
+    let paths = placeholder::fill(&parts, count, |name| rows.get(name).map_or(&[], Vec::as_slice));
+    Ok(paths.into_iter().map(|path| Route { path, ..model.clone() }).collect())
+}
+
+fn split_key<'k>(source: &Source<'_>, key: &'k Spanned<DeString<'_>>) -> Result<(&'k str, &'k str), Problem> {
+    let text = key.get_ref().as_ref();
+    let (method, path) = text.split_once(' ').unwrap_or(("GET", text));
+    let path = path.trim_start();
+    if !METHODS.contains(&method) {
+        return Err(source.wrong(&key.span(), &format!("'{method}' is not one of {}", METHODS.join(", "))));
+    }
+    if !path.starts_with('/') {
+        return Err(source.wrong(&key.span(), &format!("'{path}' is not a path: it must begin with '/'")));
+    }
+    Ok((method, path))
+}
+
+/// `200 text`; after a redirect status the rest is where it goes.
+fn shorthand(source: &Source<'_>, span: &Range<usize>, text: &str) -> Result<Options, Problem> {
+    let (status, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let status: u16 = status
+        .parse()
+        .map_err(|_| source.wrong(span, &format!("'{text}' does not begin with a status such as 200")))?;
+    let rest = (!rest.trim().is_empty()).then(|| rest.trim().to_owned());
+    let mut options = Options { status: Some(status), ..Options::default() };
+    if (300..400).contains(&status) {
+        options.to = rest;
+    } else {
+        options.text = Texts(rest.into_iter().collect());
+    }
+    Ok(options)
+}
+
+type Rows = BTreeMap<String, Vec<String>>;
+
+/// Takes the data rows out of the table; what is left are options.
+fn read_table(
+    source: &Source<'_>,
+    span: &Range<usize>,
+    table: DeTable<'_>,
+    names: &[&str],
+) -> Result<(Options, Rows), Problem> {
+    let (mut rows, mut options) = (Rows::new(), DeTable::new());
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        if names.contains(&name) {
+            rows.insert(name.to_owned(), source.read::<Texts>(value)?.0);
+        } else if OPTIONS.contains(&name) {
+            options.insert(key, value);
+        } else {
+            let known: Vec<&str> = OPTIONS.iter().chain(names).copied().collect();
+            return Err(source.unknown_key(&key.span(), name, &known));
+        }
+    }
+    let options = source.read(Spanned::new(span.clone(), DeValue::Table(options)))?;
+    Ok((options, rows))
+}
+
+fn count_rows(
+    source: &Source<'_>,
+    span: &Range<usize>,
+    names: &[&str],
+    rows: &Rows,
+) -> Result<usize, Problem> {
+    let mut count = None;
+    for name in names {
+        let found = rows.get(*name).map_or(0, Vec::len);
+        if found == 0 {
+            return Err(source.wrong(span, &format!("<{name}> needs its values: {name} = [\"…\"]")));
+        }
+        if *count.get_or_insert(found) != found {
+            return Err(
+                source.wrong(span, &format!("the placeholders have unequal numbers of values at <{name}>"))
+            );
+        }
+    }
+    Ok(count.unwrap_or(1))
+}
+
+fn build(source: &Source<'_>, span: &Range<usize>, method: &str, options: Options) -> Result<Route, Problem> {
+    let mut patterns = Vec::new();
+    for text in options.regex.0 {
+        let regex = Regex::new(&text).map_err(|error| {
+            let last = error.to_string().lines().last().unwrap_or_default().to_owned();
+            source.wrong(span, &format!("'{text}' is not a regular expression: {last}"))
+        })?;
+        patterns.push(Pattern::Regex(Box::new(regex)));
+    }
+    for text in options.css.0 {
+        Selector::parse(&text)
+            .map_err(|error| source.wrong(span, &format!("'{text}' is not a CSS selector: {error}")))?;
+        patterns.push(Pattern::Css(text));
+    }
+    if method == "GET" && !options.form.is_empty() {
+        return Err(source.wrong(span, "a form is sent with POST: write \"POST /path\""));
+    }
+    let field = |(name, written): (String, String)| Field { name, value: written.clone(), written };
+    Ok(Route {
+        method: method.to_owned(),
+        path: String::new(),
+        status: options.status,
+        text: options.text.0,
+        absent: options.absent.0,
+        patterns,
+        header: options.header.into_iter().collect(),
+        to: options.to,
+        time: options.time.map(|span| span.0),
+        session: options.session,
+        form: options.form.into_iter().map(field).collect(),
+        writes: options.writes,
+    })
+}

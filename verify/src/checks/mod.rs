@@ -1,0 +1,52 @@
+//! The checks that a release brings along: `verify.toml`, read and expanded.
+//!
+//! `load` reads the file and names its mistakes, `route` is one check after expansion,
+//! `placeholder` puts data rows into paths. Nothing here asks a server.
+
+mod entry;
+mod load;
+mod placeholder;
+mod route;
+mod source;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::report::Problem;
+use common::secrets::Secrets;
+
+pub(crate) use route::{Field, Pattern, Route};
+
+/// Everything that one release wants checked.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    /// Time budget of a route that names none.
+    pub(crate) time: Option<Duration>,
+    /// Texts that no page may show.
+    pub(crate) absent: Vec<String>,
+    pub(crate) routes: Vec<Route>,
+    /// Name and SQL.
+    pub(crate) queries: Vec<(String, String)>,
+}
+
+impl Checks {
+    /// Reads `verify.toml` of a release; without one, and without routes in it, the health path is
+    /// the only route.
+    ///
+    /// # Errors
+    /// `configuration`: the file cannot be read or says something that makes no sense; a `$NAME`
+    /// that the environment's secrets do not have.
+    pub(crate) fn load(release: &Path, health: &str, secrets: &Secrets) -> Result<Self, Problem> {
+        let mut checks = load::load(&release.join("verify.toml"))?;
+        for route in &mut checks.routes {
+            route.fill_in(secrets)?;
+        }
+        if checks.routes.is_empty() {
+            checks.routes.push(Route::get(health));
+        }
+        Ok(checks)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! One route check: what is asked, and what the answer must be.
+
+use std::time::Duration;
+
+use common::report::Problem;
+use common::secrets::Secrets;
+use regex::Regex;
+
+/// A regular expression or CSS selector, as written, known to be valid.
+#[derive(Debug, Clone)]
+pub(crate) enum Pattern {
+    Regex(Box<Regex>),
+    Css(String),
+}
+
+/// A check after expansion: one request, with no placeholder left.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Route {
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) path: String,
+    /// Expected status; `None` means any redirect when `to` is given, else 200.
+    pub(crate) status: Option<u16>,
+    pub(crate) text: Vec<String>,
+    pub(crate) absent: Vec<String>,
+    pub(crate) patterns: Vec<Pattern>,
+    /// Name of a header and a text that its value contains.
+    pub(crate) header: Vec<(String, String)>,
+    /// Where the redirect goes.
+    pub(crate) to: Option<String>,
+    pub(crate) time: Option<Duration>,
+    pub(crate) session: Option<String>,
+    /// Field, text as written, value to send.
+    pub(crate) form: Vec<Field>,
+    pub(crate) writes: bool,
+}
+
+/// One form field; what is written may be a `$NAME`.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) written: String,
+    pub(crate) value: String,
+}
+
+impl Route {
+    pub(crate) fn get(path: &str) -> Self {
+        Self { method: "GET".into(), path: path.into(), ..Self::default() }
+    }
+
+    /// `GET /doc/all/`, as in step names.
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    /// Whether asking may change something.
+    pub(crate) fn is_unsafe(&self) -> bool {
+        !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+    }
+
+    /// Whether it opens the session that others use.
+    pub(crate) fn is_login(&self) -> bool {
+        self.is_unsafe() && self.session.is_some()
+    }
+
+    /// Why it must not run against a database in use.
+    pub(crate) fn forbidden(&self) -> Option<String> {
+        let allowed = !self.is_unsafe() || self.writes || self.is_login();
+        (!allowed).then(|| format!("{} may write; it runs where the check says writes = true", self.method))
+    }
+
+    /// Replaces each `$NAME` by its secret.
+    ///
+    /// # Errors
+    /// `configuration`, naming the variable.
+    pub(crate) fn fill_in(&mut self, secrets: &Secrets) -> Result<(), Problem> {
+        let route = self.name();
+        for field in &mut self.form {
+            let Some(name) = field.written.strip_prefix('$') else { continue };
+            let value = secrets.get(name).ok_or_else(|| {
+                Problem::configuration(format!("{route} in verify.toml needs ${name}"))
+                    .detail("the environment's env_file does not have it")
+                    .hint("grep -n env_file deploy.toml")
+            })?;
+            value.clone_into(&mut field.value);
+        }
+        Ok(())
+    }
+}

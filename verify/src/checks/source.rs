@@ -1,0 +1,52 @@
+//! The text of a checks file, and problems that point into it.
+
+use std::ops::Range;
+use std::path::Path;
+
+use common::config::nearest;
+use common::report::Problem;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
+
+/// A file being read.
+pub(super) struct Source<'a> {
+    pub(super) file: &'a Path,
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    /// A problem on the line where `span` begins.
+    pub(super) fn wrong(&self, span: &Range<usize>, what: &str) -> Problem {
+        let line = self.line(span);
+        let what = what.lines().next().unwrap_or_default();
+        Problem::configuration(format!("{}:{line}: {what}", self.file.display()))
+            .hint(format!("sed -n {line}p {}", self.file.display()))
+    }
+
+    /// An unknown key, with the nearest of the known ones.
+    pub(super) fn unknown_key(&self, span: &Range<usize>, key: &str, known: &[&str]) -> Problem {
+        let problem = self
+            .wrong(span, &format!("unknown key '{key}'"))
+            .detail(format!("known here: {}", known.join(", ")));
+        match nearest(key, known.iter().copied()) {
+            Some(near) => problem.hint(format!(
+                "sed -n {}p {}   # did you mean '{near}'?",
+                self.line(span),
+                self.file.display()
+            )),
+            None => problem,
+        }
+    }
+
+    /// Reads one value into its type.
+    pub(super) fn read<T: DeserializeOwned>(&self, value: Spanned<DeValue<'_>>) -> Result<T, Problem> {
+        let whole = value.span();
+        T::deserialize(ValueDeserializer::from(value))
+            .map_err(|error| self.wrong(&error.span().unwrap_or(whole), error.message()))
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        self.text[..span.start.min(self.text.len())].matches('\n').count() + 1
+    }
+}

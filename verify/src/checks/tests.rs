@@ -1,0 +1,119 @@
+//! Reading `verify.toml`: what it means, and how its mistakes are named.
+
+use super::*;
+
+fn read(text: &str) -> Result<Checks, Problem> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("verify.toml"), text).unwrap();
+    let env = dir.path().join("env");
+    std::fs::write(&env, "VERIFY_USER=someone\n").unwrap();
+    Checks::load(dir.path(), "/healthz", &Secrets::read(&env).unwrap())
+}
+
+fn refused(text: &str) -> Problem {
+    let problem = read(text).unwrap_err();
+    assert_eq!(problem.kind, "configuration", "{problem}");
+    assert!(problem.hint.is_some(), "{problem:?}");
+    problem
+}
+
+#[test]
+fn the_documented_forms_are_read() {
+    let checks = read(
+        r#"
+[defaults]
+time = "1s"
+absent = ["Traceback", "Internal Server Error"]
+[routes]
+"/" = "200 Welcome home"
+"/old/" = "301 /new/"
+"/doc/all/" = { text = "Documents", css = "table#docs tr", absent = ["Beta"], regex = '\d+ rows' }
+"/doc/<name>/<int:page>" = { name = ["a", "b c"], page = [1, 2] }
+"/files/<path:file>" = { file = ["x/y.txt"], header = { content-type = "text/plain" }, time = "50ms" }
+"POST /login/" = { form = { user = "$VERIFY_USER", plain = "x" }, to = "/", session = "user" }
+"/account/" = { session = "user", text = ["Log out"] }
+[database]
+queries = { "users exist" = "select 1" }
+"#,
+    )
+    .unwrap();
+    let names: Vec<String> = checks.routes.iter().map(Route::name).collect();
+    assert_eq!(
+        names,
+        [
+            "GET /",
+            "GET /old/",
+            "GET /doc/all/",
+            "GET /doc/a/1",
+            "GET /doc/b%20c/2",
+            "GET /files/x/y.txt",
+            "POST /login/",
+            "GET /account/"
+        ]
+    );
+    assert_eq!(checks.routes[0].text, ["Welcome home"]);
+    assert_eq!((checks.routes[1].status, checks.routes[1].to.as_deref()), (Some(301), Some("/new/")));
+    assert_eq!(checks.routes[2].patterns.len(), 2);
+    assert_eq!(checks.routes[5].time, Some(Duration::from_millis(50)));
+    let login = &checks.routes[6];
+    assert!(login.is_login() && login.forbidden().is_none());
+    let sent: Vec<_> =
+        login.form.iter().map(|field| (field.written.as_str(), field.value.as_str())).collect();
+    assert_eq!(sent, [("x", "x"), ("$VERIFY_USER", "someone")]);
+    assert_eq!(checks.absent.len(), 2);
+    assert_eq!(checks.queries, [("users exist".to_owned(), "select 1".to_owned())]);
+}
+
+#[test]
+fn without_a_file_the_health_path_is_the_only_route() {
+    let dir = tempfile::tempdir().unwrap();
+    let checks = Checks::load(dir.path(), "/healthz", &Secrets::default()).unwrap();
+    assert_eq!(checks.routes.iter().map(Route::name).collect::<Vec<_>>(), ["GET /healthz"]);
+}
+
+#[test]
+fn mistakes_are_named_with_their_line() {
+    for (text, line, part) in [
+        ("[routes]\n\"/\" = { txet = \"x\" }", 2, "txet"),
+        ("[routes]\n\n\"/\" = { status = \"x\" }", 3, "expected u16"),
+        ("[routes]\n\"/\" = { text = { a = 1 } }", 2, "a text or a list of texts"),
+        ("[routes]\n\"/\" = \"ok\"", 2, "status such as 200"),
+        ("[routes]\n\"/\" = 200", 2, "STATUS text"),
+        ("[routes]\n\"FETCH /\" = \"200\"", 2, "FETCH"),
+        ("[routes]\n\"a/\" = \"200\"", 2, "begin with '/'"),
+        ("[routes]\n\"/<a>/\" = \"200\"", 2, "needs its values"),
+        ("[routes]\n\"/<a>/<b>\" = { a = [\"1\"], b = [\"1\", \"2\"] }", 2, "unequal"),
+        ("[routes]\n\"/<text>/\" = { text = [\"1\"] }", 2, "name of an option"),
+        ("[routes]\n\"/\" = { regex = \"(\" }", 2, "regular expression"),
+        ("[routes]\n\"/\" = { css = \"<<\" }", 2, "CSS selector"),
+        ("[routes]\n\"/\" = { form = { a = \"1\" } }", 2, "POST"),
+        ("[routes]\n\"/\" = { session = \"user\" }", 2, "no check opens"),
+        (
+            "[routes]\n\"POST /a\" = { session = \"u\" }\n\"POST /b\" = { session = \"u\" }",
+            3,
+            "more than one",
+        ),
+        ("[routes]\n\"/\" = \"200\"\n\"/\" = \"200\"", 3, "duplicate"),
+        ("[routse]\n", 1, "routse"),
+        ("[defaults]\ntimes = \"1s\"", 2, "times"),
+        ("[defaults]\ntime = \"1\"", 2, "length of time"),
+        ("[database]\nquery = \"x\"", 2, "query"),
+        ("[database]\nqueries = { a = 1 }", 2, "string"),
+        ("\n[links]\nskip = []", 2, "not available in this version"),
+        ("[[command]]\nrun = \"x\"", 1, "not available in this version"),
+        ("routes = 1", 1, "expected a table"),
+        ("=", 1, "key"),
+    ] {
+        let problem = refused(text);
+        assert!(problem.title.contains(&format!("verify.toml:{line}: ")), "{text}: {problem}");
+        assert!(problem.title.contains(part), "{text}: {problem}");
+    }
+    assert!(refused("[routes]\n\"/\" = { txet = \"x\" }").hint.unwrap().contains("'text'"));
+    assert!(refused("[routse]").hint.unwrap().contains("'routes'"));
+}
+
+#[test]
+fn a_missing_secret_is_named_and_nothing_else_is_shown() {
+    let problem = refused("[routes]\n\"POST /l\" = { form = { p = \"$NOPE\" }, session = \"u\" }");
+    assert!(problem.title.contains("$NOPE"), "{problem}");
+}

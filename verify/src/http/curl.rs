@@ -1,0 +1,62 @@
+//! The `curl` line that asks the same by hand; secrets stay `$NAME`.
+
+use std::fmt::Write;
+
+use reqwest::Url;
+
+use crate::checks::Route;
+
+/// A command for a shell in which the named secrets are set.
+pub(crate) fn command(route: &Route, url: &Url) -> String {
+    let mut line = String::from("curl -si");
+    if route.method == "HEAD" {
+        line.push_str(" -I");
+    } else if route.method != "GET" {
+        let _ = write!(line, " -X {}", route.method);
+    }
+    for field in &route.form {
+        let _ = match field.written.strip_prefix('$') {
+            Some(_) => write!(line, " --data-urlencode \"{}={}\"", field.name, field.written),
+            None => write!(line, " --data-urlencode {}", quote(&format!("{}={}", field.name, field.written))),
+        };
+    }
+    match &route.session {
+        Some(_) if route.is_login() => line.push_str(" -b cookies -c cookies"),
+        Some(_) => line.push_str(" -b cookies"),
+        None => {}
+    }
+    let _ = write!(line, " {}", quote(url.as_str()));
+    line
+}
+
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Field;
+
+    #[test]
+    fn secrets_keep_their_names() {
+        let field = |name: &str, written: &str, value: &str| Field {
+            name: name.into(),
+            written: written.into(),
+            value: value.into(),
+        };
+        let route = Route {
+            method: "POST".into(),
+            path: "/login/".into(),
+            session: Some("user".into()),
+            form: vec![field("user", "it's", "it's"), field("password", "$PASSWORD", "hunter2")],
+            ..Route::default()
+        };
+        let url = Url::parse("http://127.0.0.1:1/login/?a='b'").unwrap();
+        assert_eq!(
+            command(&route, &url),
+            r#"curl -si -X POST --data-urlencode 'user=it'\''s' --data-urlencode "password=$PASSWORD" -b cookies -c cookies 'http://127.0.0.1:1/login/?a=%27b%27'"#
+        );
+        assert_eq!(command(&Route::get("/"), &url), "curl -si 'http://127.0.0.1:1/login/?a=%27b%27'");
+    }
+}

@@ -1,0 +1,140 @@
+//! Asking the server: one bounded request, whatever the server does.
+//!
+//! `fault` names what went wrong on the wire, `reply` is what came back, `cookies` and `form` are
+//! what a login needs, `curl` the command that asks the same by hand. Redirects are never followed.
+
+mod cookies;
+mod curl;
+mod fault;
+mod form;
+mod reply;
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use common::report::{OrProblem, Problem};
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE};
+use reqwest::redirect::Policy;
+use reqwest::{Method, Url};
+
+pub(crate) use cookies::Jar;
+pub(crate) use curl::command;
+pub(crate) use form::{Form, encode, find_form};
+pub(crate) use reply::Reply;
+
+use crate::finding::Finding;
+
+/// What is read of a body.
+const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// A gateway that is being replaced is back after this.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether connections are kept for the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    Kept,
+    Fresh,
+}
+
+/// Asks one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    client: Client,
+    base: Url,
+}
+
+/// One request; `path` with its query, `form` already encoded.
+#[derive(Debug, Clone)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) cookies: Option<String>,
+    pub(crate) form: Option<String>,
+    pub(crate) limit: Duration,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn get(path: &'a str, limit: Duration) -> Self {
+        Self { method: "GET", path, cookies: None, form: None, limit }
+    }
+}
+
+impl Asker {
+    /// An asker of `http://ADDRESS`.
+    ///
+    /// # Errors
+    /// `unverified` when the client cannot be made.
+    pub(crate) fn new(address: std::net::SocketAddr, connections: Connections) -> Result<Self, Problem> {
+        let kept = if connections == Connections::Kept { 8 } else { 0 };
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .pool_max_idle_per_host(kept)
+            .user_agent("verify")
+            .build()
+            .or_problem("unverified", || "cannot make an HTTP client".into())?;
+        let base = Url::parse(&format!("http://{address}"))
+            .or_problem("unverified", || format!("cannot ask {address}"))?;
+        Ok(Self { client, base })
+    }
+
+    /// The full address of a path.
+    pub(crate) fn url(&self, path: &str) -> Url {
+        self.base.join(path).unwrap_or_else(|_| self.base.clone())
+    }
+
+    /// Asks, a second time where the connection was refused.
+    ///
+    /// # Errors
+    /// The finding that describes what the server did instead of answering.
+    pub(crate) fn ask(&self, request: &Request<'_>) -> Result<Reply, Finding> {
+        match self.ask_once(request) {
+            Err(finding) if finding.kind == fault::REFUSED => {
+                std::thread::sleep(REFUSED_PAUSE);
+                self.ask_once(request)
+            }
+            other => other,
+        }
+    }
+
+    fn ask_once(&self, request: &Request<'_>) -> Result<Reply, Finding> {
+        let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::GET);
+        let mut builder = self
+            .client
+            .request(method, self.url(request.path))
+            .timeout(request.limit)
+            .header(ACCEPT, "text/html,*/*;q=0.8");
+        if let Some(cookies) = &request.cookies {
+            builder = builder.header(COOKIE, cookies);
+        }
+        if let Some(form) = &request.form {
+            builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
+        }
+        let begun = Instant::now();
+        let response = builder.send().map_err(|error| fault::before_answer(&error, request.limit))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = read_body(response, begun, request.limit)?;
+        Ok(Reply::new(status, headers, &body, begun.elapsed()))
+    }
+}
+
+fn read_body(mut response: Response, begun: Instant, limit: Duration) -> Result<Vec<u8>, Finding> {
+    let mut body = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let count = response.read(&mut piece).map_err(|error| fault::within_body(&error, limit))?;
+        body.extend_from_slice(&piece[..count]);
+        if count == 0 {
+            return Ok(body);
+        }
+        if body.len() > BODY_LIMIT {
+            return Err(Finding::new("body-too-large", "sends a body that does not end")
+                .line("expected", format!("at most {BODY_LIMIT} bytes"))
+                .line("actual", format!("{} bytes and more to come", body.len())));
+        }
+        if begun.elapsed() > limit {
+            return Err(fault::slow_body(limit, Some(body.len())));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a check expects, compared with what the server answered.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use scraper::{Html, Selector};
+
+use crate::checks::{Pattern, Route};
+use crate::finding::Finding;
+use crate::http::Reply;
+
+/// Everything in which the answer differs from the check.
+pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
+    if let Some(finding) = status(route, reply) {
+        return vec![finding];
+    }
+    let mut findings = Vec::new();
+    findings.extend(redirect(route, reply, url));
+    findings.extend(reply.unreadable.clone());
+    findings.extend(route.header.iter().filter_map(|(name, part)| header(name, part, reply)));
+    findings.extend(route.text.iter().filter(|text| reply.find(text).is_none()).map(|text| missing(text, reply)));
+    findings.extend(unwanted(&route.absent, reply));
+    findings.extend(route.patterns.iter().filter_map(|pattern| unmatched(pattern, reply)));
+    findings
+}
+
+/// The texts of `absent` that the page shows.
+pub(super) fn unwanted(absent: &[String], reply: &Reply) -> Vec<Finding> {
+    let finding = |text: &String| {
+        let place = reply.find(text)?;
+        Some(Finding::new("text-present", format!("shows '{text}', which no page may")).line("excerpt", place))
+    };
+    absent.iter().filter_map(finding).collect()
+}
+
+/// Whether the answer took longer than its budget.
+pub(super) fn too_slow(budget: Option<Duration>, elapsed: Duration) -> Option<Finding> {
+    let budget = budget.filter(|budget| elapsed > *budget)?;
+    Some(
+        Finding::new("too-slow", format!("took {} ms", elapsed.as_millis()))
+            .line("expected", format!("at most {} ms", budget.as_millis())),
+    )
+}
+
+fn status(route: &Route, reply: &Reply) -> Option<Finding> {
+    let redirects = (300..400).contains(&reply.status);
+    let expected = match route.status {
+        Some(status) if status == reply.status => return None,
+        None if route.to.is_some() && redirects => return None,
+        None if route.to.is_none() && reply.status == 200 => return None,
+        Some(status) => status.to_string(),
+        None if route.to.is_some() => "a redirect".to_owned(),
+        None => "200".to_owned(),
+    };
+    let phrase = format!("answered {} instead of {expected}", reply.status);
+    let kind = if redirects { "redirect-unexpected" } else { "route-status" };
+    let finding =
+        Finding::new(kind, phrase).line("expected", expected).line("actual", reply.status.to_string());
+    Some(match reply.header("location") {
+        Some(location) => finding.line("location", location),
+        None => finding.line("excerpt", reply.excerpt()),
+    })
+}
+
+fn redirect(route: &Route, reply: &Reply, url: &Url) -> Option<Finding> {
+    let to = route.to.as_deref()?;
+    let Some(location) = reply.header("location") else {
+        return Some(Finding::new("redirect-nowhere", "redirects without saying where").line("expected", to));
+    };
+    if url.join(&location).ok() == url.join(to).ok() {
+        return None;
+    }
+    let wrong = Finding::new("redirect-wrong", format!("redirects to {location} instead of {to}"));
+    Some(wrong.line("expected", to).line("actual", location))
+}
+
+fn header(name: &str, part: &str, reply: &Reply) -> Option<Finding> {
+    match reply.header(name) {
+        Some(value) if value.contains(part) => None,
+        Some(value) => Some(
+            Finding::new("header-wrong", format!("sends another header {name}"))
+                .line("expected", part)
+                .line("actual", value),
+        ),
+        None => Some(Finding::new("header-missing", format!("lacks the header {name}")).line("expected", part)),
+    }
+}
+
+fn missing(text: &str, reply: &Reply) -> Finding {
+    Finding::new("text-missing", format!("does not show '{text}'"))
+        .line("expected", text)
+        .line("excerpt", reply.excerpt())
+}
+
+fn unmatched(pattern: &Pattern, reply: &Reply) -> Option<Finding> {
+    let (kind, what, found) = match pattern {
+        Pattern::Regex(regex) => ("regex-missing", regex.as_str(), regex.is_match(&reply.text)),
+        Pattern::Css(selector) => ("css-missing", selector.as_str(), has_element(&reply.text, selector)),
+    };
+    let finding = || {
+        Finding::new(kind, format!("has nothing that matches '{what}'"))
+            .line("expected", what)
+            .line("excerpt", reply.excerpt())
+    };
+    (!found).then(finding)
+}
+
+fn has_element(html: &str, selector: &str) -> bool {
+    Selector::parse(selector)
+        .is_ok_and(|selector| Html::parse_document(html).select(&selector).next().is_some())
+}

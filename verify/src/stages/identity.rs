@@ -1,0 +1,132 @@
+//! Whether what answers is the expected release: the processes behind the private address, the
+//! gateway's target, several fresh connections, and the database file they have open.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use common::gateway::Target;
+use common::identity::{self, Owners, Verdict};
+use common::report::Problem;
+use walkdir::{DirEntry, WalkDir};
+
+use super::LIMIT;
+use crate::http::{Asker, Connections, Request};
+use crate::subject::Subject;
+
+const CONNECTIONS: usize = 4;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const DATABASE_ENDINGS: [&str; 4] = ["db", "sqlite", "sqlite3", "db3"];
+/// Directories of installed packages, which may bring databases of their own.
+const PACKAGES: [&str; 2] = ["node_modules", "site-packages"];
+
+pub(super) fn check(subject: &Subject, verdict: &mut Option<Verdict>) -> Result<(), Problem> {
+    let owners = identity::owners(subject.instance.address)?;
+    let judged = identity::judge(&owners, &subject.instance.release, &subject.release);
+    *verdict = Some(judged.verdict);
+    let reasons = judged.reasons.join("\n");
+    let expected = &subject.instance.release;
+    let environment = subject.place.environment();
+    let problem = match judged.verdict {
+        Verdict::New => return check_around(subject, &owners),
+        Verdict::Old => Problem::new("identity-old", format!("another release than {expected} answers")),
+        Verdict::Mixed => {
+            Problem::new("identity-mixed", format!("{expected} and another release answer by turns"))
+        }
+        Verdict::Unknown => Problem::unverified("it cannot be seen which release answers"),
+    };
+    let hint = match judged.verdict {
+        Verdict::Unknown => format!("sudo verify {environment} --only identity"),
+        _ => format!("ss -ltnp 'sport = :{}'", subject.instance.address.port()),
+    };
+    Err(problem.detail(reasons).hint(hint))
+}
+
+fn check_around(subject: &Subject, owners: &Owners) -> Result<(), Problem> {
+    if subject.slot.is_none() {
+        check_target(subject)?;
+        check_connections(subject)?;
+    }
+    check_database(subject, owners)
+}
+
+fn check_target(subject: &Subject) -> Result<(), Problem> {
+    let expected = Target::from(&subject.instance);
+    let active = subject.gateway.status().and_then(|status| status.active);
+    if active.as_ref() == Some(&expected) {
+        return Ok(());
+    }
+    let actual = active.map_or_else(|| "nothing".to_owned(), |target| describe(&target));
+    Err(Problem::new("identity-old", format!("the gateway sends traffic to {actual}"))
+        .detail(format!("expected: {}\nactual: {actual}", describe(&expected)))
+        .hint(format!("status {}", subject.place.environment())))
+}
+
+fn describe(target: &Target) -> String {
+    format!("{} in slot {} at {}", target.deployment, target.slot, target.address)
+}
+
+fn check_connections(subject: &Subject) -> Result<(), Problem> {
+    let asker = Asker::new(subject.address, Connections::Fresh)?;
+    for number in 1..=CONNECTIONS {
+        let answer = asker.ask(&Request::get(&subject.health, subject.remaining(LIMIT)));
+        let wrong = match answer {
+            Ok(reply) if reply.status < 500 => continue,
+            Ok(reply) => format!("answered {}", reply.status),
+            Err(finding) => finding.phrase,
+        };
+        let url = asker.url(&subject.health);
+        return Err(Problem::new("gateway-unhealthy", format!("{url} {wrong}"))
+            .detail(format!("fresh connection {number} of {CONNECTIONS}"))
+            .hint(format!("curl -si {url}")));
+    }
+    Ok(())
+}
+
+/// The instance has the environment's database open, or at least writes no other one: an app may
+/// well close its database after each request.
+fn check_database(subject: &Subject, owners: &Owners) -> Result<(), Problem> {
+    let Some(expected) = &subject.database else { return Ok(()) };
+    let holders = identity::holders(expected).unwrap_or_default();
+    if owners.visible.iter().any(|owner| holders.iter().any(|holder| holder.pid == owner.pid)) {
+        return Ok(());
+    }
+    match other_database(&subject.release, owners) {
+        None => Ok(()),
+        Some(other) => Err(Problem::new("identity-database", "the instance writes another database")
+            .detail(format!("expected: {}\nactual: {}", expected.display(), other.display()))
+            .hint(format!("ls -l {} {}", expected.display(), other.display()))),
+    }
+}
+
+/// A database inside the release that an owner has open, or that changed since the owners started.
+fn other_database(release: &Path, owners: &Owners) -> Option<PathBuf> {
+    let release = release.canonicalize().ok()?;
+    let open = || {
+        let files = owners.visible.iter().flat_map(|owner| identity::open_files(owner.pid));
+        files.filter(|path| path.starts_with(&release)).find(|path| is_database(path))
+    };
+    let started = owners.visible.iter().map(|owner| owner.started_at).min()?;
+    let entries = WalkDir::new(&release).into_iter().filter_entry(is_own).filter_map(Result::ok);
+    let changed = || entries.map(DirEntry::into_path).find(|path| changed_since(path, started) && is_database(path));
+    open().or_else(changed)
+}
+
+fn is_own(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    entry.depth() == 0 || !(name.starts_with('.') || PACKAGES.contains(&name.as_ref()))
+}
+
+fn changed_since(path: &Path, started: jiff::Timestamp) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let changed = |path: &Path| fs::symlink_metadata(path).and_then(|file| file.modified()).ok();
+    let newest = changed(path).max(changed(&path.with_extension(format!("{ending}-wal"))));
+    DATABASE_ENDINGS.contains(&ending)
+        && newest.and_then(|time| jiff::Timestamp::try_from(time).ok()).is_some_and(|time| time > started)
+}
+
+fn is_database(path: &Path) -> bool {
+    let mut head = [0; 16];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    path.is_file() && read.is_ok() && head == MAGIC
+}

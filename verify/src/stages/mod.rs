@@ -1,0 +1,176 @@
+//! The stages in their order, what each depends on, and how one that failed stops the others.
+
+mod content;
+mod database;
+mod expectation;
+mod identity;
+mod pages;
+mod routes;
+mod service;
+mod submission;
+
+use std::time::{Duration, Instant};
+
+use common::cli::Run;
+use common::identity::Verdict;
+use common::interrupt;
+use common::report::{Problem, Status, Step};
+use serde::Serialize;
+
+use crate::subject::Subject;
+
+pub(crate) const TOOL: &str = "verify";
+/// How long any one request may take unless its check grants more.
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+
+/// A stage of the verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    /// The instance and the gateway run and answer.
+    Service,
+    /// What answers is the expected release, on the right database.
+    Identity,
+    /// The database is whole and migrated, and has what it must have.
+    Database,
+    /// Each route answers as its check says.
+    Routes,
+    /// No page shows what none may show.
+    Content,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Service, Self::Identity, Self::Database, Self::Routes, Self::Content];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Identity => "identity",
+            Self::Database => "database",
+            Self::Routes => "routes",
+            Self::Content => "content",
+        }
+    }
+
+    fn needs(self) -> &'static [Self] {
+        match self {
+            Self::Service | Self::Database => &[],
+            Self::Identity => &[Self::Service],
+            Self::Routes | Self::Content => &[Self::Service, Self::Identity],
+        }
+    }
+}
+
+/// How one stage ended.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Ended {
+    #[serde(rename = "name")]
+    pub(crate) stage: Stage,
+    pub(crate) status: Status,
+    pub(crate) duration_ms: u64,
+}
+
+/// How all of them ended.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) stages: Vec<Ended>,
+    pub(crate) verdict: Option<Verdict>,
+    /// The first problem that decides the outcome.
+    pub(crate) problem: Option<Problem>,
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+impl Results {
+    fn blocks(&self, stage: Stage) -> Option<Stage> {
+        let failed = |needed: &&Stage| {
+            self.stages.iter().any(|ended| ended.stage == **needed && ended.status == Status::Failed)
+        };
+        // An identity that could not be seen says nothing against the pages.
+        let unseen = self.verdict == Some(Verdict::Unknown);
+        stage.needs().iter().filter(failed).find(|needed| !(unseen && **needed == Stage::Identity)).copied()
+    }
+
+    fn take(&mut self, run: &mut Run, stage: Stage, steps: Vec<Step>, took: Duration) {
+        let has = |status| steps.iter().any(|step| step.status == status);
+        let status = match (has(Status::Failed), has(Status::Passed)) {
+            (true, _) => Status::Failed,
+            (false, true) => Status::Passed,
+            (false, false) => Status::Skipped,
+        };
+        self.stages.push(Ended { stage, status, duration_ms: milliseconds(took) });
+        for step in steps {
+            match step.status {
+                Status::Passed => self.passed += 1,
+                Status::Skipped => self.skipped += 1,
+                Status::Failed => {
+                    self.failed += 1;
+                    self.note(step.problem.as_ref());
+                }
+            }
+            run.push(step);
+        }
+    }
+
+    /// What is wrong outweighs what could not be checked; else the first one counts.
+    fn note(&mut self, problem: Option<&Problem>) {
+        let Some(problem) = problem else { return };
+        let outweighs = |known: &Problem| known.kind == "unverified" && problem.kind != "unverified";
+        if self.problem.as_ref().is_none_or(outweighs) {
+            self.problem = Some(problem.clone());
+        }
+    }
+}
+
+/// Runs the stages of `only`, all when it is empty.
+///
+/// # Errors
+/// `interrupted`, and `unverified` when not even a request can be made; what checks find is in the
+/// results.
+pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Result<Results, Problem> {
+    let mut results = Results::default();
+    let mut pages = None;
+    for stage in Stage::ALL.into_iter().filter(|stage| only.is_empty() || only.contains(stage)) {
+        interrupt::check()?;
+        let begun = Instant::now();
+        let steps = match results.blocks(stage) {
+            Some(failed) => vec![skipped(stage.name(), &format!("{} failed", failed.name()))],
+            None => match stage {
+                Stage::Service => vec![timed("service", &subject.address.to_string(), || service::check(subject))],
+                Stage::Identity => {
+                    let target = subject.instance.address.to_string();
+                    vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
+                }
+                Stage::Database => database::check(subject),
+                Stage::Routes => routes::steps(pages.insert(pages::ask(subject)?)),
+                Stage::Content => content::steps(subject, match &pages {
+                    Some(pages) => pages,
+                    None => pages.insert(pages::ask(subject)?),
+                }),
+            },
+        };
+        results.take(run, stage, steps, begun.elapsed());
+    }
+    Ok(results)
+}
+
+/// A step that passes when `act` has no problem.
+fn timed(name: &str, target: &str, act: impl FnOnce() -> Result<(), Problem>) -> Step {
+    let begun = Instant::now();
+    let result = act();
+    let step = Step::new(TOOL, name, milliseconds(begun.elapsed())).target(target);
+    match result {
+        Ok(()) => step,
+        Err(problem) => step.fail(problem),
+    }
+}
+
+fn skipped(name: &str, reason: &str) -> Step {
+    Step::new(TOOL, name, 0).skip(reason)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,134 @@
+//! What is verified: an environment's serving instance, or the instance of one slot before its
+//! cutover. Read from the ledger and the slot's record; nothing is asked here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use common::config::Config;
+use common::gateway::Gateway;
+use common::instance::{Instance, read_secrets};
+use common::layout::{Place, Slot};
+use common::ledger::{Deployment, Kind, Ledger};
+use common::report::{Problem, Release};
+use common::secrets::Secrets;
+
+use crate::checks::Checks;
+
+/// One instance and everything that is known of it beforehand.
+pub(crate) struct Subject {
+    pub(crate) place: Place,
+    pub(crate) instance: Instance,
+    /// The ledger's row of the instance's deployment.
+    pub(crate) deployment: Option<Deployment>,
+    /// Revision that the public address serves.
+    pub(crate) serving: Option<String>,
+    /// Set when the instance is verified on its private address alone.
+    pub(crate) slot: Option<Slot>,
+    pub(crate) release: PathBuf,
+    pub(crate) database: Option<PathBuf>,
+    pub(crate) gateway: Gateway,
+    /// The address that checks ask: the public one, or the slot's own.
+    pub(crate) address: SocketAddr,
+    pub(crate) health: String,
+    pub(crate) secrets: Secrets,
+    pub(crate) checks: Checks,
+    /// When the whole run must be over.
+    pub(crate) until: Instant,
+}
+
+impl Subject {
+    /// Finds the instance that serves `environment`, or the one in `slot`.
+    ///
+    /// # Errors
+    /// `nothing-serves`, `no-instance`, `configuration`, `ledger-unreadable`.
+    pub(crate) fn find(config: &Config, environment: &str, slot: Option<Slot>) -> Result<Self, Problem> {
+        let settings = config.environment(environment)?;
+        let place = Place::new(config, environment);
+        let ledger = Ledger::open_read_only(config)?;
+        let ledger = ledger.as_ref();
+        let serving = ledger.map(|ledger| ledger.serving(environment)).transpose()?.flatten();
+        let instance = match slot {
+            Some(slot) => in_slot(&place, slot)?,
+            None => behind(&place, serving.as_ref())?,
+        };
+        let deployment = match slot {
+            Some(_) => ledger.map(|ledger| ledger.deployment(&instance.deployment)).transpose()?.flatten(),
+            None => serving.clone(),
+        };
+        let secrets = read_secrets(config, settings.env_file.as_deref())
+            .map_err(|problem| Problem { kind: "configuration".into(), ..problem })?;
+        let release = place.release(&instance.release);
+        Ok(Self {
+            database: place.database(settings),
+            gateway: Gateway::new(&place, settings.listen),
+            address: if slot.is_some() { instance.address } else { settings.listen.reachable() },
+            health: config.app.health.clone(),
+            checks: Checks::load(&release, &config.app.health, &secrets)?,
+            until: Instant::now() + settings.deadlines.verify.0,
+            serving: serving.map(|row| row.revision),
+            place,
+            instance,
+            deployment,
+            slot,
+            release,
+            secrets,
+        })
+    }
+
+    /// The revision as reports show it.
+    pub(crate) fn revision(&self) -> Release {
+        let row = self.deployment.as_ref();
+        Release {
+            revision: self.instance.revision.clone(),
+            branch: row.and_then(|row| row.branch.clone()),
+            tree: row.and_then(|row| row.tree.clone()),
+        }
+    }
+
+    /// Refuses to speak for another deployment than the one that a report names.
+    ///
+    /// # Errors
+    /// `superseded`.
+    pub(crate) fn expect(&self, config: &Config, named: Option<&str>) -> Result<(), Problem> {
+        let Some(id) = named.filter(|id| *id != self.instance.deployment) else { return Ok(()) };
+        let row = Ledger::open_read_only(config)?.map(|ledger| ledger.deployment(id)).transpose()?.flatten();
+        let serves = self.deployment.as_ref().is_some_and(|row| row.id == id);
+        match row {
+            Some(row) if !serves && matches!(row.kind, Kind::Deploy | Kind::Rollback) => {
+                let environment = self.place.environment();
+                Err(Problem::new("superseded", format!("deployment {id} does not serve '{environment}' any more"))
+                    .detail(format!("{} does", self.instance.deployment))
+                    .hint(format!("verify {environment}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is left of the run's time, at most `limit`.
+    pub(crate) fn remaining(&self, limit: Duration) -> Duration {
+        limit.min(self.until.saturating_duration_since(Instant::now()))
+    }
+}
+
+fn in_slot(place: &Place, slot: Slot) -> Result<Instance, Problem> {
+    Instance::read(place, slot).ok_or_else(|| {
+        let environment = place.environment();
+        Problem::new("no-instance", format!("slot {slot} of '{environment}' has never been used"))
+            .hint(format!("status {environment}"))
+    })
+}
+
+fn behind(place: &Place, serving: Option<&Deployment>) -> Result<Instance, Problem> {
+    let environment = place.environment();
+    let row = serving.ok_or_else(|| {
+        Problem::new("nothing-serves", format!("nothing serves '{environment}'"))
+            .hint(format!("deploy {environment}"))
+    })?;
+    let same_release = |instance: &Instance| row.release.as_ref() == Some(&instance.release);
+    let by_slot = || row.slot.and_then(|slot| Instance::read(place, slot)).filter(same_release);
+    Instance::of(place, &row.id).or_else(by_slot).ok_or_else(|| {
+        Problem::new("no-instance", format!("no instance of deployment {} is on record", row.id))
+            .hint(format!("status {environment}"))
+    })
+}
