@@ -22,10 +22,13 @@ pub(crate) fn move_aside(database: &Path, stamp: &str) -> Result<Vec<PathBuf>, P
     let holders = holders(&files);
     if !holders.is_empty() {
         let pids: Vec<String> = holders.iter().map(u32::to_string).collect();
-        return Err(Problem::new("database-in-use", format!("{} is open in another process", database.display()))
-            .detail(format!("process {}", pids.join(", ")))
-            .hint(format!("ps -o pid,args -p {}", pids.join(",")))
-            .retryable());
+        return Err(Problem::new(
+            "database-in-use",
+            format!("{} is open in another process", database.display()),
+        )
+        .detail(format!("process {}", pids.join(", ")))
+        .hint(format!("ps -o pid,args -p {}", pids.join(",")))
+        .retryable());
     }
     let mut moved = Vec::new();
     for file in files {
@@ -46,8 +49,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Processes that have one of `files` open. Those of other users are not seen; they cannot enter
 /// the state directory either.
 fn holders(files: &[PathBuf]) -> Vec<u32> {
-    let ids: Vec<(u64, u64)> =
-        files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| (meta.dev(), meta.ino())).collect();
+    let ids: Vec<(u64, u64)> = files
+        .iter()
+        .filter_map(|file| fs::metadata(file).ok())
+        .map(|meta| (meta.dev(), meta.ino()))
+        .collect();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use common::backups::TableFacts;
+use common::cli::warn;
 use common::database::Schema;
 use common::report::{OrProblem, Problem};
 use rusqlite::config::DbConfig;
@@ -74,7 +75,8 @@ impl Header {
 /// # Errors
 /// `database-unreadable`.
 pub(crate) fn open_private(path: &Path) -> Result<Connection, Problem> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(private_name(path), flags)
         .or_problem("database-unreadable", || format!("cannot open {}", path.display()))
 }
@@ -92,6 +94,23 @@ pub(crate) fn settle(live: &Path) {
         && let Ok(connection) = common::database::open_existing(live)
     {
         let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
+}
+
+/// Checks a whole copy; whether all its foreign keys hold, which is the app's own affair.
+///
+/// # Errors
+/// `database-damaged`.
+pub(crate) fn check(copy: &Connection) -> Result<bool, Problem> {
+    match common::database::check(copy) {
+        Ok(()) => Ok(true),
+        Err(problem) if problem.kind == "foreign-keys-broken" => {
+            warn(&problem.to_string());
+            Ok(false)
+        }
+        Err(problem) => {
+            Err(Problem::new("database-damaged", "the database is damaged").detail(problem.to_string()))
+        }
     }
 }
 
@@ -136,10 +155,16 @@ pub(crate) fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
     .collect()
 }
 
-fn describe(connection: &Connection, name: String, sql: String, without_rowid: bool) -> rusqlite::Result<Table> {
+fn describe(
+    connection: &Connection,
+    name: String,
+    sql: String,
+    without_rowid: bool,
+) -> rusqlite::Result<Table> {
     let mut info = connection.prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?1)")?;
-    let all: Vec<(String, i64, i64)> =
-        info.query_map([&name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<_, _>>()?;
+    let all: Vec<(String, i64, i64)> = info
+        .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
     let indexed_key: bool = connection.query_row(
         "SELECT count(*) > 0 FROM pragma_index_list(?1) WHERE origin = 'pk'",
         [&name],

@@ -23,8 +23,9 @@ pub(crate) struct Request<'a> {
     pub(crate) reason: &'a str,
     pub(crate) protect: bool,
     pub(crate) deployment: Option<String>,
-    /// Keep a damaged database as well as it can be copied, instead of refusing.
-    pub(crate) even_damaged: bool,
+    /// Taken in a hurry, before the database is overwritten: kept even when it is damaged, and
+    /// without the readable export, since writers wait.
+    pub(crate) rescue: bool,
 }
 
 /// Makes one backup under the lock; `None` when there is no database yet.
@@ -50,8 +51,9 @@ pub(crate) fn create(
     let draft = Draft::begin(&site.place)?;
     let manifest =
         fill(run, site, request, &live, &draft).map_err(|problem| space::explain(problem, &root))?;
-    let backup =
-        run.step("backup.publish", || draft.publish(manifest)).map_err(|problem| space::explain(problem, &root))?;
+    let backup = run
+        .step("backup.publish", || draft.publish(manifest))
+        .map_err(|problem| space::explain(problem, &root))?;
     if let Some(serving) = site.serving()? {
         provenance::tag(site, &backup.manifest.id, &serving);
     }
@@ -93,7 +95,11 @@ fn fill(
     let mut manifest = blank(site, request, draft);
     let content = prove(run, request, &raw, &mut manifest)?;
     run.step("backup.compress", || compress(&raw, draft, &mut manifest))?;
-    export_readable(run, &raw, draft, &content, &mut manifest)?;
+    if request.rescue {
+        run.skip("backup.export", "writers wait");
+    } else {
+        export_readable(run, &raw, draft, &content, &mut manifest)?;
+    }
     run.step("backup.settings", || write_provenance(site, draft, &mut manifest))?;
     manifest.tables = content.tables;
     manifest.schema_hash = content.schema_hash;
@@ -135,28 +141,22 @@ fn prove(
 ) -> Result<Content, Problem> {
     let header = content::Header::read(raw)?;
     manifest.page_size = header.page_size;
-    manifest.journal_mode = header.journal_mode().to_owned();
+    header.journal_mode().clone_into(&mut manifest.journal_mode);
     let copy = content::open_private(raw)?;
-    let content = run.step("backup.check", || {
-        manifest.verified.integrity_check = true;
-        manifest.verified.foreign_key_check = true;
-        match database::check(&copy) {
-            Err(problem) if problem.kind == "foreign-keys-broken" => {
-                manifest.verified.foreign_key_check = false;
-                warn(&problem.to_string());
+    run.step("backup.check", || {
+        match content::check(&copy) {
+            Ok(foreign_keys_hold) => {
+                manifest.verified.integrity_check = true;
+                manifest.verified.foreign_key_check = foreign_keys_hold;
             }
-            Err(problem) if request.even_damaged => {
-                manifest.verified = Verified::default();
-                warn(&problem.to_string());
-            }
-            checked => checked?,
+            Err(problem) if request.rescue => warn(&problem.to_string()),
+            Err(problem) => return Err(problem.hint(format!("backup {} list", manifest.environment))),
         }
         match content::read(&copy) {
-            Err(_) if request.even_damaged => Ok(Content::default()),
+            Err(_) if request.rescue => Ok(Content::default()),
             content => content,
         }
-    })?;
-    Ok(content)
+    })
 }
 
 fn compress(raw: &Path, draft: &Draft, manifest: &mut Manifest) -> Result<(), Problem> {

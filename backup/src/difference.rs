@@ -52,7 +52,8 @@ pub(crate) fn compare(live: &Path, backup: &Path, expected: &Content) -> Result<
         if new == old {
             continue;
         }
-        let whole = Lost { written: new.map_or(0, |table| table.rows), deleted: old.map_or(0, |table| table.rows) };
+        let whole =
+            Lost { written: new.map_or(0, |table| table.rows), deleted: old.map_or(0, |table| table.rows) };
         let counted = match (now.get(name), then.get(name)) {
             (Some(new), Some(old)) => count(&live, new, old).unwrap_or(whole),
             _ => whole,

@@ -17,7 +17,8 @@ pub(crate) fn list(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
     run.detail("backups", listing.backups.iter().map(line).collect::<Vec<_>>());
     if !listing.unreadable.is_empty() {
         let unreadable = listing.unreadable.iter();
-        let lines = unreadable.map(|(name, problem)| json!({"directory": name, "problem": problem.to_string()}));
+        let lines =
+            unreadable.map(|(name, problem)| json!({"directory": name, "problem": problem.to_string()}));
         run.detail("unreadable", lines.collect::<Vec<_>>());
     }
     Ok(())
@@ -52,7 +53,9 @@ fn age(seconds: i64) -> String {
 mod tests {
     #[test]
     fn ages_are_said_in_one_unit() {
-        for (seconds, said) in [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 days")] {
+        for (seconds, said) in
+            [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 days")]
+        {
             assert_eq!(super::age(seconds), said);
         }
     }

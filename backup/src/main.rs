@@ -85,7 +85,7 @@ fn create(run: &mut Run, site: &Site<'_>, options: CreateOptions) -> Result<(), 
         reason: &options.reason,
         protect: options.protect,
         deployment: options.deployment,
-        even_damaged: false,
+        rescue: false,
     };
     let Some(backup) = creation::create(run, site, &request)? else { return Ok(()) };
     creation::describe(run, &backup);

@@ -41,8 +41,9 @@ pub(crate) fn restore(
     discard_writes: bool,
     wait: Duration,
 ) -> Result<(), Problem> {
-    let backup = backups::find(&site.place, id)?;
+    backups::find(&site.place, id)?;
     let _lock = site.lock("backup restore", wait)?;
+    let backup = backups::find(&site.place, id)?;
     let operation = Operation::begin(site)?;
     run.begin(site.name(), Some(&operation.id));
     run.detail("restored", id);
@@ -126,20 +127,30 @@ fn describe(lost: &std::collections::BTreeMap<String, Lost>) -> String {
 
 /// Changes the database through SQLite. Writers wait from before the protected snapshot until
 /// the new content is there: what they had acknowledged before is in the snapshot.
-fn overwrite(run: &mut Run, site: &Site<'_>, backup: &Backup, raw: &Path, live: &Path) -> Result<(), Problem> {
+fn overwrite(
+    run: &mut Run,
+    site: &Site<'_>,
+    backup: &Backup,
+    raw: &Path,
+    live: &Path,
+) -> Result<(), Problem> {
     let header = Header::read(live)?;
     if header.wal && header.page_size != backup.manifest.page_size {
-        let sizes = format!("the live database has {}, the backup {}", header.page_size, backup.manifest.page_size);
-        return Err(Problem::new("page-size", "the page size cannot change while the database is in WAL mode")
-            .detail(sizes)
-            .hint(format!("sqlite3 {} 'PRAGMA journal_mode=DELETE'   # with the app stopped", live.display())));
+        let sizes =
+            format!("the live database has {}, the backup {}", header.page_size, backup.manifest.page_size);
+        return Err(Problem::new(
+            "page-size",
+            "the page size cannot change while the database is in WAL mode",
+        )
+        .detail(sizes)
+        .hint(format!("sqlite3 {} 'PRAGMA journal_mode=DELETE'   # with the app stopped", live.display())));
     }
     let gate = run.step("backup.hold", || hold_writers(live))?;
     let request = Request {
         reason: "pre-restore",
         protect: true,
         deployment: run.report.deployment.clone(),
-        even_damaged: true,
+        rescue: true,
     };
     if let Some(snapshot) = creation::create(run, site, &request)? {
         run.detail("protected_snapshot", snapshot.manifest.id);

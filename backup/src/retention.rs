@@ -135,3 +135,77 @@ fn compress_export(backup: &Backup) -> std::io::Result<()> {
     fs::remove_file(&plain)?;
     sync_directory(&backup.directory)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use common::backups::{FORMAT, Verified};
+    use common::report::now;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn manifest(
+        number: usize,
+        second: i64,
+        verified: bool,
+        protected: bool,
+        deployment: Option<u8>,
+    ) -> Manifest {
+        let created_at = now().checked_add(std::time::Duration::from_secs(second.unsigned_abs())).unwrap();
+        Manifest {
+            format: FORMAT,
+            id: format!("2026-01-01_00-00-00-{number}"),
+            environment: "dev".into(),
+            deployment: deployment.map(|number| format!("D{number}")),
+            reason: "manual".into(),
+            protected,
+            created_at,
+            tool_version: String::new(),
+            sqlite_version: String::new(),
+            page_size: 4096,
+            journal_mode: "wal".into(),
+            user_version: 0,
+            application_id: 0,
+            files: BTreeMap::new(),
+            raw_bytes: 0,
+            raw_sha256: String::new(),
+            tables: BTreeMap::new(),
+            schema_hash: String::new(),
+            verified: Verified { integrity_check: verified, read_back: verified, ..Verified::default() },
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_goes_that_is_needed_and_nothing_stays_beyond_the_limit(
+            rows in prop::collection::vec((0_i64..50, prop::bool::weighted(0.8), prop::bool::weighted(0.2), prop::option::of(0_u8..6)), 0..25),
+            keep in 1_usize..8,
+            needed in prop::collection::vec(0_u8..6, 0..3),
+        ) {
+            let all: Vec<Manifest> = rows
+                .iter()
+                .enumerate()
+                .map(|(number, (second, verified, protected, deployment))| {
+                    manifest(number + 2, *second * 1000, *verified, *protected, *deployment)
+                })
+                .collect();
+            let borrowed: Vec<&Manifest> = all.iter().collect();
+            let needed: Vec<String> = needed.iter().map(|number| format!("D{number}")).collect();
+            let doomed = plan(&borrowed, keep, &needed);
+            let newest_verified = all.iter().filter(|m| m.verified.holds()).max_by(|a, b| order(a).cmp(&order(b)));
+            let is_needed = |m: &Manifest| m.deployment.as_ref().is_some_and(|id| needed.contains(id));
+            for manifest in &all {
+                let goes = doomed.contains(&manifest.id);
+                prop_assert!(!(goes && (manifest.protected || is_needed(manifest))));
+                prop_assert!(!(goes && newest_verified.is_none_or(|newest| newest.id == manifest.id)));
+                let newer = all.iter().filter(|other| order(other) > order(manifest));
+                let newer = newer.filter(|other| !other.protected && !is_needed(other)).count();
+                prop_assert!(!goes || newer >= keep);
+            }
+            let stay = all.iter().filter(|m| !doomed.contains(&m.id) && !m.protected && !is_needed(m)).count();
+            prop_assert!(newest_verified.is_none() || stay <= keep + 1);
+        }
+    }
+}

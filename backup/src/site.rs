@@ -63,8 +63,9 @@ impl<'a> Site<'a> {
     pub(crate) fn lock(&self, what: &str, wait: Duration) -> Result<Lock, Problem> {
         self.place.create()?;
         let lock = Lock::take(&self.place, &format!("{what} {}", self.name()), wait)?;
-        self.sweep()
-            .or_problem("state-unwritable", || format!("cannot clean up {}", self.place.backups().display()))?;
+        self.sweep().or_problem("state-unwritable", || {
+            format!("cannot clean up {}", self.place.backups().display())
+        })?;
         Ok(lock)
     }
 

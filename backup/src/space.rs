@@ -35,8 +35,9 @@ pub(crate) fn is_full(directory: &Path) -> bool {
 }
 
 fn free_bytes(directory: &Path) -> Result<u64, Problem> {
-    let facts = rustix::fs::statvfs(directory)
-        .or_problem("state-unreadable", || format!("cannot tell the free space of {}", directory.display()))?;
+    let facts = rustix::fs::statvfs(directory).or_problem("state-unreadable", || {
+        format!("cannot tell the free space of {}", directory.display())
+    })?;
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 

@@ -202,7 +202,8 @@ pub fn list(place: &Place) -> Result<Listing, Problem> {
         }
         match find(place, &name) {
             Ok(backup) => listing.backups.push(backup),
-            Err(problem) => listing.unreadable.push((name, problem)),
+            Err(problem) if root.join(&name).exists() => listing.unreadable.push((name, problem)),
+            Err(_) => {}
         }
     }
     listing.backups.sort_by(|a, b| order(&b.manifest).cmp(&order(&a.manifest)));

@@ -67,8 +67,9 @@ pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
 /// Sends traffic to `instance` and records it.
 pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<(), Problem> {
     site.gateway.ensure()?;
-    let target = Target { deployment: deployment.to_owned(), ..Target::from(instance) };
-    site.gateway.switch(Some(&target))?;
+    let instance = Instance { deployment: deployment.to_owned(), ..instance.clone() };
+    instance.write(&site.place)?;
+    site.gateway.switch(Some(&Target::from(&instance)))?;
     site.ledger.set_serving(&site.environment, deployment)
 }
 

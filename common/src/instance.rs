@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::supervisor::{Condition, Supervisor};
 
 /// Variables of the operator's shell that an instance may see.
 const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+const FIRST_PORT: u16 = 20_000;
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -41,11 +43,8 @@ impl Instance {
     /// # Errors
     /// `no-port`.
     pub fn new(slot: Slot, deployment: &str, release: &str, revision: &str) -> Result<Self, Problem> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .or_problem("no-port", || "no private port is free".into())?;
-        let (deployment, release, revision) =
-            (deployment.to_owned(), release.to_owned(), revision.to_owned());
+        let address = free_port().ok_or_else(|| Problem::new("no-port", "no private port is free").hint("ss -ltn"))?;
+        let (deployment, release, revision) = (deployment.to_owned(), release.to_owned(), revision.to_owned());
         Ok(Self { slot, deployment, release, revision, address })
     }
 
@@ -145,6 +144,19 @@ impl Instance {
         let problem = problem.hint(format!("tail -n 50 {}", log.display()));
         if detail.is_empty() { problem } else { problem.detail(detail) }
     }
+}
+
+/// A loopback port below the range that the kernel gives to outgoing connections: one of those
+/// could take the port again before the app binds it.
+fn free_port() -> Option<SocketAddr> {
+    let outgoing = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let end = outgoing.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or(FIRST_PORT);
+    let count = u64::from(u16::saturating_sub(end, FIRST_PORT)).max(1);
+    let start = RandomState::new().hash_one(std::process::id()) % count;
+    (0..count)
+        .filter_map(|step| u16::try_from((start + step) % count).ok()?.checked_add(FIRST_PORT))
+        .chain([0])
+        .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|taken| taken.local_addr()).ok())
 }
 
 fn not_ready(url: &str, limit: Duration, last: Option<Result<Answer, String>>) -> Problem {

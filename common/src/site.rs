@@ -41,7 +41,7 @@ impl Site {
         place.create()?;
         let lock = Lock::take(&place, &format!("{tool} {environment}"), wait)?;
         let ledger = Ledger::open(&config)?;
-        let log = RunLog::create(&config.root().join(&config.log_dir), tool, environment)?;
+        let log = RunLog::create(&config.log_directory(), tool, environment)?;
         let environment = environment.to_owned();
         let supervisor = Supervisor::Process;
         Ok(Self { config, environment, place, lock, ledger, log, secrets, supervisor, gateway })

@@ -50,6 +50,24 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    /// How long a changing verb waits for the lock; `None` for verbs that change nothing.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Up(options) => Some(options.patience.wait()),
+            Self::Down(options) => Some(options.patience.wait()),
+            Self::Baseline(options) => Some(options.patience.wait()),
+            _ => None,
+        }
+    }
+
+    /// The deployment that `up` works for.
+    pub(crate) fn deployment(&self) -> Option<String> {
+        match self {
+            Self::Up(options) => options.deployment.clone(),
+            _ => None,
+        }
+    }
+
     /// The release that was named.
     pub(crate) fn release(&self) -> Option<&str> {
         match self {
@@ -67,7 +85,7 @@ impl Verb {
 pub(crate) struct Origin {
     /// Take the migrations of this release [default: the serving one, then the work tree]
     #[arg(long, value_name = "ID")]
-    pub(crate) release: Option<String>,
+    release: Option<String>,
 }
 
 /// How long to wait for another changing command.
@@ -79,7 +97,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    pub(crate) fn wait(&self) -> Duration {
+    fn wait(&self) -> Duration {
         Duration::from_secs(self.wait)
     }
 }
@@ -87,12 +105,12 @@ impl Patience {
 #[derive(Debug, Clone, Group)]
 pub(crate) struct UpOptions {
     #[command(flatten)]
-    pub(crate) origin: Origin,
+    origin: Origin,
     /// Record the migrations with this deployment
     #[arg(long, value_name = "ID")]
-    pub(crate) deployment: Option<String>,
+    deployment: Option<String>,
     #[command(flatten)]
-    pub(crate) patience: Patience,
+    patience: Patience,
 }
 
 #[derive(Debug, Clone, Group)]
@@ -107,7 +125,7 @@ pub(crate) struct DownOptions {
     #[arg(long, value_name = "ID")]
     deployment: Option<String>,
     #[command(flatten)]
-    pub(crate) patience: Patience,
+    patience: Patience,
 }
 
 impl DownOptions {
@@ -123,7 +141,7 @@ impl DownOptions {
 #[derive(Debug, Clone, Group)]
 pub(crate) struct RehearseOptions {
     #[command(flatten)]
-    pub(crate) origin: Origin,
+    origin: Origin,
     /// Keep the migrated copy at this path, which must not exist
     #[arg(long, value_name = "PATH")]
     pub(crate) keep_copy: Option<PathBuf>,
@@ -132,10 +150,10 @@ pub(crate) struct RehearseOptions {
 #[derive(Debug, Clone, Group)]
 pub(crate) struct BaselineOptions {
     #[command(flatten)]
-    pub(crate) origin: Origin,
+    origin: Origin,
     /// Only up to this version [default: all]
     #[arg(long, value_name = "V")]
     pub(crate) to: Option<i64>,
     #[command(flatten)]
-    pub(crate) patience: Patience,
+    patience: Patience,
 }

@@ -3,7 +3,6 @@
 
 use common::cli::Run;
 use common::database::open_existing;
-use common::lock::Lock;
 use common::migrations::{Applied, Migration, read_applied};
 use common::report::Problem;
 use serde_json::Value;
@@ -31,13 +30,7 @@ pub(crate) enum Choice {
 /// # Errors
 /// `migration-irreversible`, `migration-covered`, `migration-refused`, `migration-failed`,
 /// `foreign-keys-broken`, usage for an unknown version; nothing is changed then.
-pub(crate) fn undo(
-    run: &mut Run,
-    scene: &Scene,
-    lock: &Lock,
-    choice: &Choice,
-    id: &str,
-) -> Result<(), Problem> {
+pub(crate) fn undo(run: &mut Run, scene: &Scene, choice: &Choice, id: &str) -> Result<(), Problem> {
     let Some(database) = scene.database_for(&[])? else { return Ok(()) };
     run.detail("database", database);
     let jobs = choose_jobs(scene, choice, &applied_in(database)?)?;
@@ -45,7 +38,7 @@ pub(crate) fn undo(
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     }
-    operation::record(run, scene, lock, id, |run| {
+    operation::record(run, scene, id, |run| {
         let db = open_existing(database)?;
         match transact(&db, false, |db| choose_jobs(scene, choice, &read_applied(db)?)) {
             Ok(Some(done)) => report_done(run, "migrate.undo", "undone", &done),

@@ -14,6 +14,7 @@ use common::database::Schema;
 use common::interrupt;
 use common::report::Problem;
 
+use crate::cancel::cancellable;
 use crate::job::{Job, prepare_table};
 use crate::references::{refuse_new, violations};
 use crate::rows::{self, Counts};
@@ -82,7 +83,7 @@ pub(crate) fn transact(
     }
     let before = (Schema::read(&transaction)?, count(&transaction)?, violations(&transaction));
     prepare_table(&transaction).map_err(|error| sql_problem(&error))?;
-    let finished = run_all(&transaction, jobs, watched)?;
+    let finished = cancellable(&transaction, || run_all(&transaction, jobs, watched))?;
     let after = (Schema::read(&transaction)?, count(&transaction)?, violations(&transaction));
     refuse_new(&before.2, &after.2)?;
     interrupt::check()?;
@@ -139,7 +140,7 @@ fn run(db: &Connection, job: &Job, watched: bool) -> Result<Vec<Executed>, Probl
 }
 
 fn failed_at(job: &Job, line: usize, error: &Error) -> Problem {
-    let problem = sql_problem(error);
+    let problem = interrupt::check().err().unwrap_or_else(|| sql_problem(error));
     if problem.retryable {
         return problem;
     }

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod birth;
+mod cancel;
 mod content;
 mod down;
 mod engine;
@@ -26,10 +27,8 @@ mod tokens;
 mod up;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use common::cli::{Run, read_report};
-use common::lock::Lock;
 use common::report::Problem;
 
 use arguments::{Args, Verb};
@@ -45,7 +44,7 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
         (None, Verb::New { name }) => template::create(run, &args.shared.load()?, &name),
         (Some(environment), verb) => {
             let scene = Scene::new(args.shared.load()?, &environment)?;
-            let id = named_id(&verb, &scene);
+            let id = verb.patience().map(|_| verb.deployment().unwrap_or_else(operation::new_id));
             run.begin(&environment, id.as_deref());
             act(run, scene, verb)
         }
@@ -68,52 +67,23 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
 }
 
 fn act(run: &mut Run, mut scene: Scene, verb: Verb) -> Result<(), Problem> {
-    run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
-    if scene.database.is_none() {
-        scene.database_for(&scene.source(verb.release())?.migrations)?;
+    let id = verb.deployment().or_else(|| run.report.deployment.clone()).unwrap_or_else(operation::new_id);
+    let release = verb.release().map(str::to_owned);
+    let release = release.as_deref();
+    scene.require_database(release)?;
+    if let Some(wait) = verb.patience() {
+        scene.take_lock(wait)?;
     }
+    scene.ask_ledger()?;
+    run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
     match verb {
-        Verb::Up(options) => {
-            let lock = take_lock(&mut scene, "up", options.patience.wait())?;
-            let id = options.deployment.unwrap_or_else(|| current_id(run, &scene));
-            up::apply_pending(run, &scene, &lock, options.origin.release.as_deref(), &id)
-        }
-        Verb::Down(options) => {
-            let lock = take_lock(&mut scene, "down", options.patience.wait())?;
-            let id = current_id(run, &scene);
-            down::undo(run, &scene, &lock, &options.choice(), &id)
-        }
-        Verb::Baseline(options) => {
-            let lock = take_lock(&mut scene, "baseline", options.patience.wait())?;
-            let id = current_id(run, &scene);
-            up::record_pending(run, &scene, &lock, options.origin.release.as_deref(), options.to, &id)
-        }
-        Verb::Status(origin) => standing::show(run, &scene, origin.release.as_deref()),
-        Verb::Plan(origin) => rehearse::plan(run, &scene, origin.release.as_deref()),
-        Verb::Rehearse(options) => {
-            rehearse::rehearse(run, &scene, options.origin.release.as_deref(), options.keep_copy.as_deref())
-        }
+        Verb::Up(_) => up::apply_pending(run, &scene, release, &id),
+        Verb::Down(options) => down::undo(run, &scene, &options.choice(), &id),
+        Verb::Baseline(options) => up::record_pending(run, &scene, release, options.to, &id),
+        Verb::Status(_) => standing::show(run, &scene, release),
+        Verb::Plan(_) => rehearse::plan(run, &scene, release),
+        Verb::Rehearse(options) => rehearse::rehearse(run, &scene, release, options.keep_copy.as_deref()),
         Verb::New { .. } => Err(Problem::usage("'new' writes into the work tree and takes no environment")
             .hint("migrate new add_email")),
     }
-}
-
-fn take_lock(scene: &mut Scene, verb: &str, wait: Duration) -> Result<Lock, Problem> {
-    scene.place.create()?;
-    let lock = Lock::take(&scene.place, &format!("migrate {} {verb}", scene.environment()), wait)?;
-    scene.look_again()?;
-    Ok(lock)
-}
-
-/// The id a changing verb works under, known before it begins.
-fn named_id(verb: &Verb, scene: &Scene) -> Option<String> {
-    match verb {
-        Verb::Up(options) => Some(options.deployment.clone().unwrap_or_else(|| operation::new_id(scene))),
-        Verb::Down(_) | Verb::Baseline(_) => Some(operation::new_id(scene)),
-        _ => None,
-    }
-}
-
-fn current_id(run: &Run, scene: &Scene) -> String {
-    run.report.deployment.clone().unwrap_or_else(|| operation::new_id(scene))
 }

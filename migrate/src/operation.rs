@@ -8,11 +8,9 @@ use common::report::{Problem, now};
 
 use crate::scene::Scene;
 
-/// Id for a run that nobody named: UTC time, serving revision, process.
-pub(crate) fn new_id(scene: &Scene) -> String {
-    let revision =
-        scene.serving.as_ref().and_then(|deployment| deployment.revision.get(..7)).unwrap_or("migrate");
-    format!("{}-{revision}-{}", now().strftime("%Y%m%dT%H%M%SZ"), std::process::id())
+/// Id for a run that nobody named: UTC time, tool, process.
+pub(crate) fn new_id() -> String {
+    format!("{}-migrate-{}", now().strftime("%Y%m%dT%H%M%SZ"), std::process::id())
 }
 
 /// Runs `act` between the two entries of the ledger.
@@ -22,11 +20,10 @@ pub(crate) fn new_id(scene: &Scene) -> String {
 pub(crate) fn record(
     run: &mut Run,
     scene: &Scene,
-    lock: &Lock,
     id: &str,
     act: impl FnOnce(&mut Run) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    if lock.inheritable().is_none() {
+    if scene.lock.as_ref().and_then(Lock::inheritable).is_none() {
         return act(run);
     }
     let ledger = Ledger::open(&scene.config)?;

@@ -38,6 +38,13 @@ pub(crate) struct Verdict {
     rows: Map<String, Value>,
 }
 
+impl Verdict {
+    /// Nothing is pending.
+    pub(crate) fn unchanged() -> Self {
+        Self { change: Some("same"), reversible: true, ..Self::default() }
+    }
+}
+
 /// A part of the rehearsal and how long it took.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
@@ -77,8 +84,9 @@ impl<'a> Rehearsal<'a> {
         let before = read_shape(&db)?;
         let done = self.part("rehearse.up", |it| it.apply(&db))?;
         let after = read_shape(&db)?;
-        if let Some(done) = &done {
-            self.judge(done);
+        match &done {
+            Some(done) => self.judge(done),
+            None => self.verdict.change = Some("same"),
         }
         self.part("rehearse.check", |_| check_result(&db, done.as_ref()))?;
         if let Some(keep) = keep {
@@ -107,7 +115,7 @@ impl<'a> Rehearsal<'a> {
 
     fn apply(&mut self, db: &Connection) -> Result<Option<Done>, Problem> {
         let jobs = self.pending.iter().map(|migration| Job::apply(migration, None)).collect();
-        let done = transact(db, true, |_| Ok(jobs)).map_err(|failure| *failure.problem)?;
+        let done = transact(db, true, |_| Ok(jobs)).map_err(|failure| self.with_hint(*failure.problem))?;
         let finished = done.iter().flat_map(|done| &done.finished);
         self.statements = finished.flat_map(|finished| finished.statements.clone()).collect();
         Ok(done)
@@ -155,14 +163,20 @@ impl<'a> Rehearsal<'a> {
     }
 
     fn repeat(&mut self, db: &Connection, expected: &Shape) -> Result<(), Problem> {
-        self.apply(db)?;
-        let differences = compare_shapes(expected, &read_shape(db)?);
+        let differences = match self.apply(db) {
+            Ok(_) => compare_shapes(expected, &read_shape(db)?),
+            Err(problem) => vec![problem.title],
+        };
         if differences.is_empty() {
             return Ok(());
         }
-        Err(Problem::new("rehearsal-differs", "up, down and up again do not lead to the same schema")
-            .detail(differences.join("\n"))
-            .hint(format!("migrate {} plan", self.environment)))
+        let problem = Problem::new("rehearsal-differs", "up works once, but not again after its way back");
+        Err(self.with_hint(problem.detail(differences.join("\n"))))
+    }
+
+    fn with_hint(&self, mut problem: Problem) -> Problem {
+        problem.hint.get_or_insert_with(|| format!("migrate {} plan", self.environment));
+        problem
     }
 }
 

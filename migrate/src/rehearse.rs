@@ -7,7 +7,7 @@ use common::cli::Run;
 use common::migrations::Migration;
 use common::report::Problem;
 
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{Rehearsal, Verdict};
 use crate::scene::Scene;
 use crate::up::{choose_pending, list, screen_all};
 
@@ -22,7 +22,11 @@ pub(crate) fn rehearse(
     keep: Option<&Path>,
 ) -> Result<(), Problem> {
     let pending = pending(run, scene, release)?;
-    let Some(database) = &scene.database else { return Ok(()) };
+    let needed = !pending.is_empty() || keep.is_some();
+    let Some(database) = scene.database.as_ref().filter(|_| needed) else {
+        run.detail("rehearsal", Verdict::unchanged());
+        return Ok(());
+    };
     screen_all(run, &pending)?;
     scene.place.create()?;
     let mut rehearsal = Rehearsal::new(&pending, scene.environment());
@@ -40,7 +44,10 @@ pub(crate) fn rehearse(
 /// Those of `up` before it begins.
 pub(crate) fn plan(run: &mut Run, scene: &Scene, release: Option<&str>) -> Result<(), Problem> {
     let pending = pending(run, scene, release)?;
-    let Some(database) = scene.database.as_ref().filter(|_| !pending.is_empty()) else { return Ok(()) };
+    let Some(database) = scene.database.as_ref().filter(|_| !pending.is_empty()) else {
+        run.detail("rehearsal", Verdict::unchanged());
+        return Ok(());
+    };
     if let Err(problem) = screen_all(run, &pending) {
         run.detail("problem", problem);
         return Ok(());

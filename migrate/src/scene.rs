@@ -1,11 +1,13 @@
 //! What a verb acts on: one environment, its database, and the migrations meant for it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::config::Config;
-use common::database::open_read_only;
+use common::database::{open_existing, open_read_only};
 use common::layout::Place;
 use common::ledger::{Deployment, Ledger};
+use common::lock::Lock;
 use common::migrations::{self, Applied, Migration};
 use common::report::Problem;
 
@@ -17,6 +19,8 @@ pub(crate) struct Scene {
     pub(crate) database: Option<PathBuf>,
     /// The deployment that serves, when there is one.
     pub(crate) serving: Option<Deployment>,
+    /// Held by verbs that change something.
+    pub(crate) lock: Option<Lock>,
 }
 
 /// The migrations of one release or of the work tree.
@@ -27,18 +31,35 @@ pub(crate) struct Source {
 
 impl Scene {
     /// # Errors
-    /// Usage for an unknown environment; `ledger-unreadable`.
+    /// Usage for an unknown environment.
     pub(crate) fn new(config: Config, environment: &str) -> Result<Self, Problem> {
         let place = Place::new(&config, environment);
         let database = place.database(config.environment(environment)?);
-        let mut scene = Self { config, place, database, serving: None };
-        scene.look_again()?;
-        Ok(scene)
+        Ok(Self { config, place, database, serving: None, lock: None })
     }
 
-    /// Asks the ledger anew which release serves; it may have changed while we waited.
-    pub(crate) fn look_again(&mut self) -> Result<(), Problem> {
-        self.serving = match Ledger::open_read_only(&self.config)? {
+    /// Takes the environment's lock, waiting at most `wait`.
+    ///
+    /// # Errors
+    /// `locked`, `state-unwritable`.
+    pub(crate) fn take_lock(&mut self, wait: Duration) -> Result<(), Problem> {
+        self.place.create()?;
+        self.lock = Some(Lock::take(&self.place, &format!("migrate {}", self.environment()), wait)?);
+        Ok(())
+    }
+
+    /// Asks the ledger which release serves; under the lock, the answer stays true.
+    ///
+    /// A verb that changes something opens it for writing: only that mends what a kill left.
+    ///
+    /// # Errors
+    /// `ledger-unreadable`.
+    pub(crate) fn ask_ledger(&mut self) -> Result<(), Problem> {
+        let ledger = match &self.lock {
+            Some(_) => Some(Ledger::open(&self.config)?),
+            None => Ledger::open_read_only(&self.config)?,
+        };
+        self.serving = match ledger {
             Some(ledger) => ledger.serving(self.environment())?,
             None => None,
         };
@@ -72,6 +93,18 @@ impl Scene {
             .hint(format!("ls {}", self.place.releases().display())))
     }
 
+    /// Refuses migrations without a database before anything of ours is made.
+    ///
+    /// # Errors
+    /// Those of [`Scene::source`] and [`Scene::database_for`].
+    pub(crate) fn require_database(&mut self, release: Option<&str>) -> Result<(), Problem> {
+        if self.database.is_some() {
+            return Ok(());
+        }
+        self.ask_ledger()?;
+        self.database_for(&self.source(release)?.migrations).map(drop)
+    }
+
     /// The database file, or `None` when none is configured and none is needed.
     ///
     /// # Errors
@@ -103,5 +136,17 @@ pub(crate) fn applied_in(database: &Path) -> Result<Vec<Applied>, Problem> {
     if !database.exists() {
         return Ok(Vec::new());
     }
+    roll_back_killed_writer(database)?;
     migrations::read_applied(&open_read_only(database)?)
+}
+
+/// A journal that a killed writer left makes the file unreadable for readers; opening it for
+/// writing lets SQLite roll it back.
+fn roll_back_killed_writer(database: &Path) -> Result<(), Problem> {
+    let mut journal = database.as_os_str().to_owned();
+    journal.push("-journal");
+    if Path::new(&journal).exists() {
+        open_existing(database)?;
+    }
+    Ok(())
 }

@@ -2,7 +2,6 @@
 
 use common::cli::Run;
 use common::database::open_existing;
-use common::lock::Lock;
 use common::migrations::{Migration, compare, read_applied};
 use common::report::Problem;
 use serde_json::{Value, json};
@@ -23,7 +22,6 @@ use crate::screen::screen;
 pub(crate) fn apply_pending(
     run: &mut Run,
     scene: &Scene,
-    lock: &Lock,
     release: Option<&str>,
     id: &str,
 ) -> Result<(), Problem> {
@@ -41,7 +39,7 @@ pub(crate) fn apply_pending(
         return Ok(());
     }
     screen_all(run, &pending)?;
-    operation::record(run, scene, lock, id, |run| {
+    operation::record(run, scene, id, |run| {
         let birth = Birth::ensure(database)?;
         let db = open_existing(database)?;
         let environment = scene.environment();
@@ -75,7 +73,6 @@ pub(crate) fn apply_pending(
 pub(crate) fn record_pending(
     run: &mut Run,
     scene: &Scene,
-    lock: &Lock,
     release: Option<&str>,
     to: Option<i64>,
     id: &str,
@@ -90,7 +87,7 @@ pub(crate) fn record_pending(
             .hint(format!("migrate {environment} up")));
     }
     let chosen = |migration: &&Migration| to.is_none_or(|to| migration.version <= to);
-    operation::record(run, scene, lock, id, |run| {
+    operation::record(run, scene, id, |run| {
         let ended = transact(&open_existing(database)?, false, |db| {
             let standing = compare(&source.migrations, &read_applied(db)?);
             standing.check(environment)?;

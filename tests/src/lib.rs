@@ -1,4 +1,18 @@
 //! What whole-system tests share. The tests themselves are in `integration`, `e2e` and `migrations`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+use std::io::Write;
+
+pub mod binaries;
+pub mod http;
 pub mod load;
+pub mod world;
+
+/// Says loudly that a test could not run here; in CI, where every part exists, that is a failure.
+///
+/// # Panics
+/// When `CI` is set.
+pub fn skipped(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "SKIPPED in CI: {reason}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+}

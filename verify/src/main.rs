@@ -1,6 +1,94 @@
-//! x
+//! `verify`: proves that the release which should serve does serve, and answers rightly.
+//!
+//! Reads only, but for the verification that it records in the ledger. What could not be checked
+//! is `unverified`, never `failed`: only a finding may lead to a rollback.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod arguments;
 mod checks;
 mod finding;
 mod http;
-fn main() {}
+mod record;
+mod rendering;
+mod stages;
+mod subject;
+
+use std::process::ExitCode;
+
+use common::cli::{self, Run};
+use common::config::Config;
+use common::report::{Outcome, Problem};
+use serde_json::json;
+
+use crate::arguments::Args;
+use crate::rendering::Renderings;
+use crate::stages::Results;
+use crate::subject::Subject;
+
+fn main() -> ExitCode {
+    cli::main::<Args>("verify", story)
+}
+
+fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
+    let named = args.environment.is_some();
+    if !named {
+        run.follow(cli::read_report("verify")?);
+        if run.report.outcome != Outcome::Succeeded {
+            return Ok(());
+        }
+    }
+    verify(&args, run).or_else(|problem| {
+        run.report.worsen(Outcome::Unverified);
+        run.report.problem.get_or_insert(problem);
+        Ok(())
+    })
+}
+
+/// Errors here are what kept the checks from being made; findings conclude the report instead.
+fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
+    let config = args.shared.load()?;
+    let subject = find(args, &config, run)?;
+    let renderings = Renderings::open(args)?;
+    run.hide(&subject.secrets);
+    if let Some(environment) = &args.environment {
+        run.begin(environment, Some(&subject.instance.deployment));
+    }
+    run.report.release = Some(subject.revision());
+    run.report.serving.clone_from(&subject.serving);
+    let mut results = stages::run_all(run, &subject, &args.only)?;
+    let problem = results.problem.take();
+    tell(args, &results, run);
+    run.conclude(problem);
+    if !args.is_partial() {
+        record::keep(&config, &subject, run);
+    }
+    renderings.write(&subject.secrets.hide_in_report(&run.report))
+}
+
+fn find(args: &Args, config: &Config, run: &Run) -> Result<Subject, Problem> {
+    if let Some(environment) = &args.environment {
+        return Subject::find(config, environment, args.slot);
+    }
+    let environment = run.report.environment.as_deref().ok_or_else(|| {
+        Problem::usage("the report on stdin names no environment").hint("deploy dev | verify")
+    })?;
+    let subject = Subject::find(config, environment, args.slot)?;
+    subject.expect(config, run.report.deployment.as_deref())?;
+    Ok(subject)
+}
+
+fn tell(args: &Args, results: &Results, run: &mut Run) {
+    run.detail("partial", args.is_partial());
+    if let Some(slot) = args.slot {
+        run.detail("slot", slot);
+    }
+    if let Some(verdict) = results.verdict {
+        run.detail("verdict", verdict);
+    }
+    if let Some(migrations) = results.migrations {
+        run.detail("migrations", migrations);
+    }
+    let counts = json!({"passed": results.passed, "failed": results.failed, "skipped": results.skipped});
+    run.detail("counts", counts);
+    run.detail("stages", &results.stages);
+}

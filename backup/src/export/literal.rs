@@ -1,7 +1,5 @@
 //! Values as SQL literals that come back bit by bit.
 
-use std::io::Write;
-
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
 
@@ -46,15 +44,20 @@ pub(super) fn write(out: &mut Vec<u8>, value: ValueRef<'_>, encoding: Encoding) 
         ValueRef::Null => out.extend(b"NULL"),
         ValueRef::Integer(number) => out.extend(of_integer(number).as_bytes()),
         ValueRef::Real(number) => out.extend(of_real(number).as_bytes()),
-        ValueRef::Text(text) => match std::str::from_utf8(text).ok().filter(|text| !text.contains('\0')) {
-            Some(text) => out.extend(of_text(text).as_bytes()),
-            None => {
-                out.extend(b"CAST(");
-                write_bytes(out, &encoding.stored(text));
-                out.extend(b" AS TEXT)");
-            }
-        },
+        ValueRef::Text(text) => write_text(out, text, encoding),
         ValueRef::Blob(blob) => write_bytes(out, blob),
+    }
+}
+
+/// A quoted text cannot hold a NUL, nor bytes that are no UTF-8; a cast brings both back.
+fn write_text(out: &mut Vec<u8>, text: &[u8], encoding: Encoding) {
+    let plain = std::str::from_utf8(text).ok().filter(|text| !text.contains('\0'));
+    if let Some(plain) = plain {
+        out.extend(of_text(plain).as_bytes());
+    } else {
+        out.extend(b"CAST(");
+        write_bytes(out, &encoding.stored(text));
+        out.extend(b" AS TEXT)");
     }
 }
 
@@ -68,8 +71,7 @@ fn of_integer(number: i64) -> String {
     if number == i64::MIN { format!("({} - 1)", number + 1) } else { number.to_string() }
 }
 
-/// A whole number times or over powers of two: exact, whatever SQLite reads it. Decimal digits
-/// come back a bit off in some versions.
+/// The shortest decimal digits that name this number and no other.
 fn of_real(number: f64) -> String {
     if number.is_infinite() {
         return if number > 0.0 { "9e999" } else { "-9e999" }.to_owned();
@@ -78,9 +80,10 @@ fn of_real(number: f64) -> String {
 }
 
 fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.extend(b"x'");
     for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
+        out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
     out.push(b'\'');
 }

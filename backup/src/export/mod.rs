@@ -32,7 +32,8 @@ pub(crate) fn write(source: &Path, target: &Path) -> Result<FileFacts, Problem> 
     let file = create_private(target).or_problem("export-failed", title)?;
     let mut out = BufWriter::with_capacity(1 << 20, Measured::new(file));
     write_all(&connection, &mut out).or_problem("export-failed", title)?;
-    let measured = out.into_inner().map_err(io::IntoInnerError::into_error).or_problem("export-failed", title)?;
+    let measured =
+        out.into_inner().map_err(io::IntoInnerError::into_error).or_problem("export-failed", title)?;
     let (file, facts) = measured.finish();
     file.sync_all().or_problem("export-failed", title)?;
     Ok(facts)
@@ -47,7 +48,9 @@ pub(crate) fn prove(export: &Path, scratch: &Path, expected: &Content) -> Result
         Problem::new("export-unfaithful", "the readable export does not hold the whole database").detail(why)
     };
     let file = File::open(export).map_err(|error| unfaithful(error.to_string()))?;
+    let t = std::time::Instant::now();
     load::load(file, scratch).map_err(|error| unfaithful(error.to_string()))?;
+    eprintln!("LOAD {:?}", t.elapsed());
     let connection = content::open_private(scratch)?;
     let loaded = content::read(&connection).map_err(|problem| unfaithful(problem.to_string()))?;
     if &loaded == expected {

@@ -50,7 +50,13 @@ mod tests {
 
     #[test]
     fn only_a_semicolon_outside_quotes_and_comments_ends_a_statement() {
-        for whole in ["SELECT 1;", "SELECT 'a;''b';", "SELECT \"a;\", [b;], `c;`;", "-- a;\n/* ; */ SELECT 2;", "a-'-';"] {
+        for whole in [
+            "SELECT 1;",
+            "SELECT 'a;''b';",
+            "SELECT \"a;\", [b;], `c;`;",
+            "-- a;\n/* ; */ SELECT 2;",
+            "a-'-';",
+        ] {
             assert!(Reader::new().ends_statement(whole.as_bytes()), "{whole}");
         }
         for part in ["SELECT ';", "SELECT 'a'';", "-- ;", "/* ; */ /* ;", "SELECT \"x';", "[a;", "SELECT 1"] {

@@ -10,7 +10,7 @@ mod validate;
 mod value;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -96,6 +96,19 @@ pub struct StatusEndpoints {
     pub public: Vec<String>,
 }
 
+/// `path` as seen from `base`, without `.` and `..`.
+fn resolve(base: &Path, path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::new();
+    for part in base.join(path).components() {
+        match part {
+            Component::ParentDir => drop(resolved.pop()),
+            Component::CurDir => {}
+            other => resolved.push(other),
+        }
+    }
+    resolved
+}
+
 fn default_state() -> PathBuf {
     PathBuf::from(".deploy")
 }
@@ -116,13 +129,18 @@ impl Config {
 
     /// The state directory, absolute.
     pub fn state_dir(&self) -> PathBuf {
-        self.root().join(&self.state)
+        resolve(self.root(), &self.state)
+    }
+
+    /// The directory of the runs' log files, absolute.
+    pub fn log_directory(&self) -> PathBuf {
+        resolve(self.root(), &self.log_dir)
     }
 
     /// The event log, absolute.
     pub fn event_log_file(&self) -> PathBuf {
         match &self.event_log {
-            Some(path) => self.root().join(path),
+            Some(path) => resolve(self.root(), path),
             None => self.state_dir().join("deployments.log"),
         }
     }

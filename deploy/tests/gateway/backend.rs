@@ -44,7 +44,7 @@ impl Backend {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&for_thread);
                 shared.connections.fetch_add(1, Ordering::SeqCst);
-                std::thread::spawn(move || serve(stream, &shared));
+                std::thread::spawn(move || serve(&stream, &shared));
             }
         });
         Self { address, shared }
@@ -65,11 +65,11 @@ impl Backend {
     }
 }
 
-fn serve(stream: TcpStream, shared: &Shared) {
+fn serve(stream: &TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(received) = receive(&mut reader) {
         shared.heads.lock().unwrap().push(received.head.clone());
-        if !answer(&stream, &mut reader, shared, &received) {
+        if !answer(stream, &mut reader, shared, &received) {
             break;
         }
     }
@@ -128,11 +128,11 @@ fn answer(
         }
         "/head" => respond(stream, &received.head),
         "/echo" => respond(stream, &String::from_utf8_lossy(&received.body)),
-        "/then-close" => respond(stream, name) && false,
+        "/then-close" => ending(respond(stream, name)),
         "/fail-once" => shared.failed_once.swap(true, Ordering::SeqCst) && respond(stream, name),
         "/fail" => false,
         "/error" => write(stream, "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"),
-        "/no-length" => write(stream, "HTTP/1.0 200 OK\r\n\r\nuntil close") && false,
+        "/no-length" => ending(write(stream, "HTTP/1.0 200 OK\r\n\r\nuntil close")),
         "/bare" => write(stream, "HTTP/1.1 200 OK\r\nX-Only: head\r\n\r\n"),
         "/hop" => write(
             stream,
@@ -148,10 +148,14 @@ fn answer(
             wait(shared);
             write(stream, "later")
         }
-        "/break" => write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this") && false,
+        "/break" => ending(write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")),
         "/socket" => chat(stream, reader),
         _ => respond(stream, name),
     }
+}
+
+fn ending(_written: bool) -> bool {
+    false
 }
 
 fn wait(shared: &Shared) {

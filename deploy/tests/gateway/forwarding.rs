@@ -228,7 +228,7 @@ fn a_request_with_two_framings_cannot_smuggle_another() {
 #[test]
 fn too_many_or_too_large_headers_are_refused() {
     let (gateway, _backend) = serving();
-    let many: String = (0..101).map(|index| format!("X-{index}: 1\r\n")).collect();
+    let many = "X-Many: 1\r\n".repeat(101);
     assert_eq!(exchange(gateway.address, &format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n")).status, 431);
     let large = "y".repeat(300_000);
     let mut visitor = Visitor::connect(gateway.address);

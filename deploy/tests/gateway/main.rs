@@ -1,9 +1,10 @@
-//! The gateway as a real process between real sockets.
+//! The gateway and its keeper as real processes between real sockets.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod backend;
 mod commands;
 mod forwarding;
+mod keeper;
 mod load;
 mod process;
 mod restarts;

@@ -6,7 +6,7 @@
 mod entry;
 mod load;
 mod placeholder;
-mod route;
+pub(crate) mod route;
 mod source;
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::report::Problem;
 use common::secrets::Secrets;
 
-pub(crate) use route::{Field, Pattern, Route};
+pub(crate) use route::{Pattern, Route};
 
 /// Everything that one release wants checked.
 #[derive(Debug, Default)]

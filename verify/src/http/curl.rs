@@ -36,7 +36,7 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::Field;
+    use crate::checks::route::Field;
 
     #[test]
     fn secrets_keep_their_names() {

@@ -17,7 +17,11 @@ pub(super) fn steps(subject: &Subject, pages: &[Page<'_>]) -> Vec<Step> {
         return vec![skipped("content", "no page was seen")];
     }
     let failed: Vec<Step> = pages.iter().filter_map(failed).collect();
-    if failed.is_empty() { vec![Step::new(TOOL, "content", 0).target(format!("{seen} pages"))] } else { failed }
+    if failed.is_empty() {
+        vec![Step::new(TOOL, "content", 0).target(format!("{seen} pages"))]
+    } else {
+        failed
+    }
 }
 
 fn failed(page: &Page<'_>) -> Option<Step> {

@@ -18,7 +18,7 @@ use crate::subject::Subject;
 /// Up to this size the whole check takes well under a second.
 const FULL_CHECK_BYTES: u64 = 50 * 1024 * 1024;
 
-pub(super) fn check(subject: &Subject) -> Vec<Step> {
+pub(super) fn check(subject: &Subject, word: &mut Option<&'static str>) -> Vec<Step> {
     let Some(path) = &subject.database else {
         return vec![skipped("database", "the environment names no database")];
     };
@@ -33,10 +33,11 @@ pub(super) fn check(subject: &Subject) -> Vec<Step> {
     };
     let mut steps = vec![
         timed("database.integrity", &target, || check_integrity(&connection, path)),
-        timed("database.migrations", &target, || check_migrations(&connection, subject)),
+        timed("database.migrations", &target, || check_migrations(&connection, subject, word)),
     ];
     for (name, query) in &subject.checks.queries {
-        let step = timed(&format!("database.query {name}"), &target, || check_query(&connection, query, path));
+        let step =
+            timed(&format!("database.query {name}"), &target, || check_query(&connection, query, path));
         steps.push(step);
     }
     steps
@@ -61,7 +62,8 @@ fn open(path: &Path) -> Result<Connection, Problem> {
 
 fn check_integrity(connection: &Connection, path: &Path) -> Result<(), Problem> {
     let size = fs::metadata(path).map_or(0, |file| file.len());
-    let result = if size <= FULL_CHECK_BYTES { database::check(connection) } else { check_quickly(connection) };
+    let result =
+        if size <= FULL_CHECK_BYTES { database::check(connection) } else { check_quickly(connection) };
     result.map_err(|problem| match problem.hint {
         Some(_) => problem,
         None => problem.hint(format!("sqlite3 -readonly {} 'pragma integrity_check'", path.display())),
@@ -71,9 +73,12 @@ fn check_integrity(connection: &Connection, path: &Path) -> Result<(), Problem> 
 /// Leaves out that each index agrees with its table, which is what takes long.
 fn check_quickly(connection: &Connection) -> Result<(), Problem> {
     let first = |query: &str| -> Result<Option<String>, Problem> {
-        let mut statement =
-            connection.prepare(query).or_problem("database-unreadable", || "cannot check the database".into())?;
-        let mut rows = statement.query_map([], |row| row.get(0)).or_problem("database-damaged", || "the quick check failed".into())?;
+        let mut statement = connection
+            .prepare(query)
+            .or_problem("database-unreadable", || "cannot check the database".into())?;
+        let mut rows = statement
+            .query_map([], |row| row.get(0))
+            .or_problem("database-damaged", || "the quick check failed".into())?;
         rows.next().transpose().or_problem("database-damaged", || "the quick check failed".into())
     };
     match first("PRAGMA quick_check(1)")?.as_deref() {
@@ -92,13 +97,18 @@ fn check_quickly(connection: &Connection) -> Result<(), Problem> {
 }
 
 /// A database ahead of its release is right: a rollback may leave newer migrations in place.
-fn check_migrations(connection: &Connection, subject: &Subject) -> Result<(), Problem> {
+fn check_migrations(
+    connection: &Connection,
+    subject: &Subject,
+    word: &mut Option<&'static str>,
+) -> Result<(), Problem> {
     let environment = subject.place.environment();
     let files = migrations::read(&subject.release.join("migrations"))?;
     if files.is_empty() {
         return Ok(());
     }
     let standing = migrations::compare(&files, &migrations::read_applied(connection)?);
+    *word = Some(standing.word());
     standing.check(environment)?;
     match standing.pending.first() {
         None => Ok(()),

@@ -18,7 +18,8 @@ pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
     findings.extend(redirect(route, reply, url));
     findings.extend(reply.unreadable.clone());
     findings.extend(route.header.iter().filter_map(|(name, part)| header(name, part, reply)));
-    findings.extend(route.text.iter().filter(|text| reply.find(text).is_none()).map(|text| missing(text, reply)));
+    findings
+        .extend(route.text.iter().filter(|text| reply.find(text).is_none()).map(|text| missing(text, reply)));
     findings.extend(unwanted(&route.absent, reply));
     findings.extend(route.patterns.iter().filter_map(|pattern| unmatched(pattern, reply)));
     findings
@@ -28,7 +29,9 @@ pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
 pub(super) fn unwanted(absent: &[String], reply: &Reply) -> Vec<Finding> {
     let finding = |text: &String| {
         let place = reply.find(text)?;
-        Some(Finding::new("text-present", format!("shows '{text}', which no page may")).line("excerpt", place))
+        Some(
+            Finding::new("text-present", format!("shows '{text}', which no page may")).line("excerpt", place),
+        )
     };
     absent.iter().filter_map(finding).collect()
 }
@@ -82,7 +85,9 @@ fn header(name: &str, part: &str, reply: &Reply) -> Option<Finding> {
                 .line("expected", part)
                 .line("actual", value),
         ),
-        None => Some(Finding::new("header-missing", format!("lacks the header {name}")).line("expected", part)),
+        None => {
+            Some(Finding::new("header-missing", format!("lacks the header {name}")).line("expected", part))
+        }
     }
 }
 

@@ -108,7 +108,8 @@ fn other_database(release: &Path, owners: &Owners) -> Option<PathBuf> {
     };
     let started = owners.visible.iter().map(|owner| owner.started_at).min()?;
     let entries = WalkDir::new(&release).into_iter().filter_entry(is_own).filter_map(Result::ok);
-    let changed = || entries.map(DirEntry::into_path).find(|path| changed_since(path, started) && is_database(path));
+    let changed =
+        || entries.map(DirEntry::into_path).find(|path| changed_since(path, started) && is_database(path));
     open().or_else(changed)
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Ended {
 pub(crate) struct Results {
     pub(crate) stages: Vec<Ended>,
     pub(crate) verdict: Option<Verdict>,
+    /// How the database stands to the release's migrations.
+    pub(crate) migrations: Option<&'static str>,
     /// The first problem that decides the outcome.
     pub(crate) problem: Option<Problem>,
     pub(crate) passed: usize,
@@ -138,17 +140,22 @@ pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Resul
         let steps = match results.blocks(stage) {
             Some(failed) => vec![skipped(stage.name(), &format!("{} failed", failed.name()))],
             None => match stage {
-                Stage::Service => vec![timed("service", &subject.address.to_string(), || service::check(subject))],
+                Stage::Service => {
+                    vec![timed("service", &subject.address.to_string(), || service::check(subject))]
+                }
                 Stage::Identity => {
                     let target = subject.instance.address.to_string();
                     vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
                 }
-                Stage::Database => database::check(subject),
+                Stage::Database => database::check(subject, &mut results.migrations),
                 Stage::Routes => routes::steps(pages.insert(pages::ask(subject)?)),
-                Stage::Content => content::steps(subject, match &pages {
-                    Some(pages) => pages,
-                    None => pages.insert(pages::ask(subject)?),
-                }),
+                Stage::Content => content::steps(
+                    subject,
+                    match &pages {
+                        Some(pages) => pages,
+                        None => pages.insert(pages::ask(subject)?),
+                    },
+                ),
             },
         };
         results.take(run, stage, steps, begun.elapsed());

@@ -50,7 +50,8 @@ pub(super) fn ask(subject: &Subject) -> Result<Vec<Page<'_>>, Problem> {
     let asker = Asker::new(subject.address, Connections::Kept)?;
     let mut visitor = Visitor { subject, asker, sessions: Sessions::new() };
     let routes = &subject.checks.routes;
-    let (logins, others): (Vec<_>, Vec<_>) = routes.iter().enumerate().partition(|(_, route)| route.is_login());
+    let (logins, others): (Vec<_>, Vec<_>) =
+        routes.iter().enumerate().partition(|(_, route)| route.is_login());
     let mut pages = visitor.visit_all(&logins);
     visitor.sessions = pages.iter().filter_map(|(_, page)| session(page)).collect();
     pages.extend(visitor.visit_all(&others));
@@ -128,7 +129,10 @@ impl<'a> Visitor<'a> {
         let usual = route.time.map_or(LIMIT, |time| LIMIT.max(time * 2));
         let limit = self.subject.remaining(usual);
         if limit.is_zero() {
-            return Err(Finding::new("deadline", "was not asked: the time for the whole verification is over"));
+            return Err(Finding::new(
+                "deadline",
+                "was not asked: the time for the whole verification is over",
+            ));
         }
         let form = submission::prepare(&self.asker, route, jar, limit)?;
         let request =
@@ -161,7 +165,10 @@ impl<'a> Visitor<'a> {
     fn measure_alone(&self, page: &mut Page<'a>) {
         let only_slow = page.findings.len() == 1 && page.findings[0].kind == "too-slow";
         if only_slow && !page.route.is_unsafe() {
-            *page = self.visit(page.route);
+            let again = self.visit(page.route);
+            if again.seen {
+                *page = again;
+            }
         }
     }
 }

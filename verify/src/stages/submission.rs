@@ -46,10 +46,8 @@ fn hidden_inputs(asker: &Asker, route: &Route, page: &Reply) -> Result<Vec<(Stri
             Err(Finding::new("form-field-missing", format!("has a form without the field {names}")))
         }
         Form::Fits { hidden, .. } => Ok(hidden),
-        Form::Other(actions) => {
-            Err(Finding::new("form-missing", "has no form on its page that posts there")
-                .line("actual", format!("forms that post to {}", actions.join(", "))))
-        }
+        Form::Other(actions) => Err(Finding::new("form-missing", "has no form on its page that posts there")
+            .line("actual", format!("forms that post to {}", actions.join(", ")))),
         Form::None => Ok(Vec::new()),
     }
 }

@@ -3,7 +3,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::claim::Claim;
-use crate::client::Busy;
+use crate::client::{Busy, Client};
 use crate::pool::Sender;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
@@ -20,26 +19,15 @@ type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
 #[derive(Debug)]
 pub(crate) enum Upload {
     Empty,
-    Streaming {
-        body: Incoming,
-        /// Frames so far: tells a slow client from a silent target.
-        frames: Arc<AtomicUsize>,
-    },
+    Streaming { body: Incoming, client: Arc<Client> },
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: Incoming, client: &Arc<Client>) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
-        Self::Streaming { body, frames: Arc::default() }
-    }
-
-    pub(crate) fn progress(&self) -> Option<Arc<AtomicUsize>> {
-        match self {
-            Self::Empty => None,
-            Self::Streaming { frames, .. } => Some(Arc::clone(frames)),
-        }
+        Self::Streaming { body, client: Arc::clone(client) }
     }
 }
 
@@ -50,10 +38,10 @@ impl Body for Upload {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Streaming { body, frames } => {
+            Self::Streaming { body, client } => {
                 let polled = Pin::new(body).poll_frame(context);
                 if polled.is_ready() {
-                    frames.fetch_add(1, Ordering::Relaxed);
+                    client.note_progress();
                 }
                 polled
             }

@@ -2,9 +2,10 @@
 //! a request is under way, and how to end it from outside.
 //! The bytes themselves are hyper's business (`listener`).
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -44,6 +45,9 @@ pub(crate) struct Client {
     quiet_since: AtomicU64,
     /// When the first byte of a request head arrived; `NEVER` between heads.
     head_since: AtomicU64,
+    /// Since when the target owes the head of a response; `NEVER` while it does not.
+    waiting_since: AtomicU64,
+    gave_up: AtomicBool,
     clients: Arc<Clients>,
     key: u64,
     _permit: OwnedSemaphorePermit,
@@ -65,6 +69,8 @@ impl Client {
             busy: AtomicBool::new(false),
             quiet_since: AtomicU64::new(clients.clock_ms()),
             head_since: AtomicU64::new(NEVER),
+            waiting_since: AtomicU64::new(NEVER),
+            gave_up: AtomicBool::new(false),
             clients,
             key,
             _permit: permit,
@@ -89,24 +95,52 @@ impl Client {
         }
     }
 
-    /// What patience allows at `now_ms`: too slow a head is cut, long silence closed.
-    pub(crate) fn overdue(&self, now_ms: u64) -> Option<Order> {
-        let passed =
-            |since: u64, limit: Duration| u128::from(now_ms.saturating_sub(since)) >= limit.as_millis();
+    /// Ends what has taken too long: a silent target, a slow head, a long silence.
+    pub(crate) fn enforce_limits(&self, now_ms: u64, upstream_limit: Duration) {
+        let passed = |since: &AtomicU64, limit: Duration| {
+            let since = since.load(Ordering::Relaxed);
+            since != NEVER && u128::from(now_ms.saturating_sub(since)) >= limit.as_millis()
+        };
         if self.busy.load(Ordering::Relaxed) {
-            return None;
+            if passed(&self.waiting_since, upstream_limit) {
+                self.gave_up.store(true, Ordering::SeqCst);
+                self.attention.notify_one();
+            }
+        } else if passed(&self.head_since, HEAD_LIMIT) {
+            self.order(Order::Cut);
+        } else if self.head_since.load(Ordering::Relaxed) == NEVER && passed(&self.quiet_since, IDLE_LIMIT) {
+            self.order(Order::Close);
         }
-        match self.head_since.load(Ordering::Relaxed) {
-            NEVER if passed(self.quiet_since.load(Ordering::Relaxed), IDLE_LIMIT) => Some(Order::Close),
-            since if since != NEVER && passed(since, HEAD_LIMIT) => Some(Order::Cut),
-            _ => None,
+    }
+
+    /// The target's time begins anew with every frame of the request: a slow
+    /// client is no silent target.
+    pub(crate) fn note_progress(&self) {
+        if self.waiting_since.load(Ordering::Relaxed) != NEVER {
+            self.waiting_since.store(self.clients.clock_ms(), Ordering::Relaxed);
         }
+    }
+
+    /// `None` when the target's time was up first.
+    pub(crate) async fn while_patient<T>(&self, exchange: impl Future<Output = T>) -> Option<T> {
+        let mut exchange = pin!(exchange);
+        self.gave_up.store(false, Ordering::SeqCst);
+        self.waiting_since.store(self.clients.clock_ms(), Ordering::Relaxed);
+        // No timer of its own: the sweep wakes this connection's task when time is up.
+        let outcome = poll_fn(|context| {
+            if self.gave_up.load(Ordering::SeqCst) {
+                return Poll::Ready(None);
+            }
+            exchange.as_mut().poll(context).map(Some)
+        })
+        .await;
+        self.waiting_since.store(NEVER, Ordering::Relaxed);
+        outcome
     }
 
     fn note_bytes(&self) {
         if !self.busy.load(Ordering::Relaxed) && self.head_since.load(Ordering::Relaxed) == NEVER {
-            let now = self.clients.clock_ms();
-            self.head_since.store(now.max(1), Ordering::Relaxed);
+            self.head_since.store(self.clients.clock_ms(), Ordering::Relaxed);
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::unpoisoned::lock;
 const MOST_CONNECTIONS: usize = 10_000;
 /// Listener, control connections, runtime, state file.
 const OWN_DESCRIPTORS: usize = 64;
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SHORTEST_SWEEP: Duration = Duration::from_millis(10);
+const LONGEST_SWEEP: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Clients {
@@ -39,8 +40,9 @@ impl Clients {
         }
     }
 
+    /// Milliseconds since the process started, never 0.
     pub(crate) fn clock_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Waits until another connection may be accepted.
@@ -88,14 +90,13 @@ impl Clients {
     }
 
     /// Runs for ever: one timer for all connections is cheaper than one for each request.
-    pub(crate) async fn sweep(self: Arc<Self>) {
+    pub(crate) async fn sweep(self: Arc<Self>, upstream_limit: Duration) {
+        let pause = (upstream_limit / 4).clamp(SHORTEST_SWEEP, LONGEST_SWEEP);
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
+            tokio::time::sleep(pause).await;
             let now = self.clock_ms();
             for client in self.snapshot() {
-                if let Some(order) = client.overdue(now) {
-                    client.order(order);
-                }
+                client.enforce_limits(now, upstream_limit);
             }
         }
     }

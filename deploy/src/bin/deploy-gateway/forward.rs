@@ -1,10 +1,7 @@
 //! One request from arrival to response: claim a target, send, answer.
 //! Here is decided what may be sent twice; bodies and tunnels live elsewhere.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -51,11 +48,10 @@ async fn respond(
     let wants_upgrade =
         headers::prepare_request(&mut request, client.address, &client.address_text, default_host);
     let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
-    let request = request.map(Upload::new);
-    let progress = request.body().progress();
-    let sent = send(&target.pool, request);
-    let outcome = first_byte_within(gateway.upstream_timeout, progress, sent).await;
-    let (mut response, sender) = outcome.inspect_err(|status| count_failure(gateway, *status))?;
+    let request = request.map(|body| Upload::new(body, client));
+    let sent = client.while_patient(send(&target.pool, request)).await;
+    let sent = sent.unwrap_or(Err(StatusCode::GATEWAY_TIMEOUT));
+    let (mut response, sender) = sent.inspect_err(|status| count_failure(gateway, *status))?;
     if response.status().is_server_error() {
         gateway.counters.server_errors.add(1);
     }
@@ -131,24 +127,4 @@ fn copy_of(request: &Request<Upload>) -> Request<Upload> {
     request.uri().clone_into(copy.uri_mut());
     request.headers().clone_into(copy.headers_mut());
     copy
-}
-
-/// The limit counts silence: while the client still sends, it begins anew.
-async fn first_byte_within(
-    limit: Duration,
-    progress: Option<Arc<AtomicUsize>>,
-    sent: impl Future<Output = Sent>,
-) -> Sent {
-    let mut sent = std::pin::pin!(sent);
-    let mut seen = 0;
-    loop {
-        if let Ok(outcome) = tokio::time::timeout(limit, &mut sent).await {
-            return outcome;
-        }
-        let frames = progress.as_ref().map_or(0, |frames| frames.load(Ordering::Relaxed));
-        if frames == seen {
-            return Err(StatusCode::GATEWAY_TIMEOUT);
-        }
-        seen = frames;
-    }
 }

@@ -26,7 +26,6 @@ const AFTER_CUT: Duration = Duration::from_secs(1);
 pub(crate) struct Gateway {
     pub(crate) listen: SocketAddr,
     pub(crate) started: SystemTime,
-    pub(crate) upstream_timeout: Duration,
     pub(crate) counters: Counters,
     pub(crate) clients: Arc<Clients>,
     pub(crate) queue: Queue,
@@ -36,7 +35,6 @@ pub(crate) struct Gateway {
     idle: Arc<Notify>,
     switching: tokio::sync::Mutex<()>,
     closing: AtomicBool,
-    told_to_close: Notify,
     succeeded: AtomicBool,
 }
 
@@ -54,11 +52,10 @@ pub(crate) struct Drained {
 }
 
 impl Gateway {
-    pub(crate) fn new(listen: SocketAddr, upstream_timeout: Duration, active: Option<Description>) -> Self {
+    pub(crate) fn new(listen: SocketAddr, active: Option<Description>) -> Self {
         let gateway = Self {
             listen,
             started: SystemTime::now(),
-            upstream_timeout,
             counters: Counters::default(),
             clients: Arc::new(Clients::new()),
             queue: Queue::default(),
@@ -67,7 +64,6 @@ impl Gateway {
             idle: Arc::default(),
             switching: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
-            told_to_close: Notify::new(),
             succeeded: AtomicBool::new(false),
         };
         gateway.point_at(active);
@@ -147,21 +143,10 @@ impl Gateway {
         targets
     }
 
-    /// From now on nothing is accepted and every response ends its connection.
+    /// From now on every response ends its connection.
     pub(crate) fn close(&self, succeeded: bool) {
         self.succeeded.store(succeeded, Ordering::SeqCst);
         self.closing.store(true, Ordering::SeqCst);
-        self.told_to_close.notify_waiters();
-    }
-
-    pub(crate) async fn closed(&self) {
-        loop {
-            let told = self.told_to_close.notified();
-            if self.is_closing() {
-                return;
-            }
-            told.await;
-        }
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use crate::client::{Client, Order, Watched};
 use crate::forward;
 use crate::gateway::Gateway;
+use crate::workers::Others;
 
 /// A request head longer than this is refused; more than 100 headers too.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
@@ -44,28 +45,17 @@ fn bind(address: &str) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Returns, and lets go of the listener, when the gateway is told to close.
-pub(crate) async fn accept_until_closed(listener: TcpListener, gateway: &Arc<Gateway>) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-        return;
-    };
-    tokio::select! {
-        () = accept(&listener, gateway) => {}
-        () = gateway.closed() => {}
-    }
-}
-
-async fn accept(listener: &tokio::net::TcpListener, gateway: &Arc<Gateway>) {
+/// Accepts for ever.
+pub(crate) async fn accept(listener: &tokio::net::TcpListener, gateway: &Arc<Gateway>, others: &mut Others) {
     loop {
         let permit = gateway.clients.place().await;
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(AFTER_ACCEPT_ERROR).await;
             continue;
         };
-        let Ok(client) = admit(&stream, peer, gateway, permit) else {
-            continue;
-        };
-        tokio::spawn(serve(stream, client, Arc::clone(gateway)));
+        if let Ok(client) = admit(&stream, peer, gateway, permit) {
+            others.share(stream, client, gateway);
+        }
     }
 }
 
@@ -79,7 +69,7 @@ fn admit(
     gateway.clients.admit(peer.ip(), permit)
 }
 
-async fn serve(stream: TcpStream, client: Arc<Client>, gateway: Arc<Gateway>) {
+pub(crate) async fn serve(stream: TcpStream, client: Arc<Client>, gateway: Arc<Gateway>) {
     let watched = Watched { stream, client: Arc::clone(&client) };
     let service = service_fn(|request| {
         let answer = forward::answer(Arc::clone(&gateway), Arc::clone(&client), request);

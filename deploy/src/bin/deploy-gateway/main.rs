@@ -66,16 +66,17 @@ async fn serve(options: &Options, public: TcpListener) -> io::Result<()> {
         let _ = writeln!(io::stderr(), "error: cannot read gateway.json: {error}");
         None
     });
-    let gateway = Gateway::new(public.local_addr()?, options.upstream_timeout, active);
+    let gateway = Gateway::new(public.local_addr()?, active);
     let gateway = Arc::new(gateway);
     tokio::spawn(control.serve(Arc::clone(&gateway)));
-    tokio::spawn(Arc::clone(&gateway.clients).sweep());
-    workers::start_others(&public, &gateway)?;
-    tokio::spawn({
-        let gateway = Arc::clone(&gateway);
-        async move { listener::accept_until_closed(public, &gateway).await }
-    });
-    stop.await;
+    tokio::spawn(Arc::clone(&gateway.clients).sweep(options.upstream_timeout));
+    let public = tokio::net::TcpListener::from_std(public)?;
+    let mut others = workers::Others::start(&gateway)?;
+    tokio::select! {
+        () = listener::accept(&public, &gateway, &mut others) => {}
+        () = stop => {}
+    }
+    drop(public);
     shutdown::finish(&gateway).await;
     control::Socket::remove_own();
     Ok(())

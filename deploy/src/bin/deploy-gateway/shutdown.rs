@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::control;
 use crate::gateway::Gateway;
 
-const LIMIT: Duration = Duration::from_secs(30);
+/// After the linger: what is still under way then is cut.
+const LIMIT: Duration = Duration::from_secs(28);
 /// Requests already on the wire when we stopped accepting.
 const LINGER: Duration = Duration::from_millis(100);
 /// Time for keep-alive clients to come by once more and be told to close.
@@ -32,5 +33,5 @@ pub(crate) async fn finish(gateway: &Gateway) {
     let linger = if succeeded { LINGER_BESIDE_SUCCESSOR } else { LINGER };
     let _ = tokio::time::timeout(linger, gateway.clients.wait_until_gone()).await;
     gateway.clients.close_all();
-    let _ = tokio::time::timeout(LIMIT - linger, gateway.clients.wait_until_gone()).await;
+    let _ = tokio::time::timeout(LIMIT, gateway.clients.wait_until_gone()).await;
 }

@@ -18,7 +18,7 @@ use crate::options::Options;
 const LOG_LIMIT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The listener comes in as stdin, which needs no fd number; the shell moves it
-/// to 3 and becomes the command, so that LISTEN_PID is the command's own pid.
+/// to 3 and becomes the command, so that `LISTEN_PID` is the command's own pid.
 const HAND_OVER: &str =
     r#"LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec "$@" 3<&0 0</dev/null"#;
 

@@ -1,16 +1,11 @@
 //! The keeper with real children: restarts, groups, stop, upgrade, hand-over.
-#![allow(clippy::unwrap_used, unreachable_pub)]
-
-#[allow(dead_code)]
-#[path = "../gateway/process.rs"]
-mod process;
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use process::{GATEWAY, Keeper, is_gone, signal, wait_for};
+use crate::process::{GATEWAY, Keeper, is_gone, signal, wait_for};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -192,15 +187,13 @@ fn output_goes_to_a_private_log_that_is_rotated() {
 fn an_upgrade_starts_the_new_child_before_the_old_one_ends() {
     let script = "trap 'echo $$ > ended; exit' TERM; echo $$ >> began; while :; do sleep 1000 & wait; done";
     let keeper = Keeper::start(&[], &shell(script));
-    let old = keeper.wait_for_line("began");
+    let old: i64 = keeper.wait_for_line("began").parse().unwrap();
     keeper.wait_until_running();
     keeper.signal(Signal::HUP);
     let record = keeper.wait_for_record("the upgrade", |record| {
-        record["starts"] == 2
-            && record["child"].to_string() != old
-            && record["retiring"] == serde_json::json!([])
+        record["starts"] == 2 && record["child"] != old && record["retiring"] == serde_json::json!([])
     });
-    assert_eq!(keeper.wait_for_line("ended"), old);
+    assert_eq!(keeper.wait_for_line("ended"), old.to_string());
     assert_eq!(record["state"], "running");
     assert_eq!(record["killed"], false);
     assert!(!is_gone(record["child"].as_i64().unwrap()));

@@ -1,0 +1,90 @@
+//! Damage is found wherever it is, and stops a restore.
+
+use std::fs;
+
+use crate::project::{Project, names};
+
+/// Changes a few bytes of each file of the backup, one at a time; `check` runs on each.
+fn flip_everywhere(project: &Project, id: &str, check: &dyn Fn(&str)) {
+    let directory = project.backups().join(id);
+    for name in names(&directory) {
+        let path = directory.join(&name);
+        let good = fs::read(&path).unwrap();
+        let places = (0..4).map(|part| part * (good.len() - 1) / 3);
+        for place in places {
+            let mut bad = good.clone();
+            bad[place] ^= 0x10;
+            fs::write(&path, &bad).unwrap();
+            check(&format!("{name}, byte {place}"));
+        }
+        fs::write(&path, &good[..good.len() - 1]).unwrap();
+        check(&format!("{name}, cut"));
+        fs::remove_file(&path).unwrap();
+        check(&format!("{name}, gone"));
+        fs::write(&path, &good).unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_byte_anywhere_is_found_and_stops_a_restore() {
+    let project = Project::new();
+    project.sql("CREATE TABLE t(a); INSERT INTO t VALUES ('one'), ('two')");
+    let id = project.backup();
+    project.sql("INSERT INTO t VALUES ('three')");
+    flip_everywhere(&project, &id, &|what| {
+        assert_eq!(project.run(&["dev", "verify", &id]).failed(1), "backup-damaged", "{what}");
+        let restored = project.run(&["dev", "restore", &id, "--discard-writes"]);
+        assert_eq!(restored.failed(1), "backup-damaged", "{what}");
+        assert_eq!(restored.report()["changed"], false);
+    });
+    assert_eq!(project.count("SELECT count(*) FROM t"), 3);
+    project.run(&["dev", "verify", &id]).succeeded();
+    assert_eq!(project.names(), std::slice::from_ref(&id));
+    project.sql("INSERT INTO t VALUES ('four')");
+    project.backup();
+    assert!(names(&project.backups().join(&id)).contains(&"database.sql.zst".to_owned()));
+    flip_everywhere(&project, &id, &|what| {
+        assert_eq!(project.run(&["dev", "verify", &id]).failed(1), "backup-damaged", "{what}");
+    });
+    project.run(&["dev", "verify", &id]).succeeded();
+}
+
+#[test]
+fn a_directory_that_is_no_whole_backup_is_listed_apart() {
+    let project = Project::new();
+    project.sql("CREATE TABLE t(a)");
+    let id = project.backup();
+    fs::create_dir(project.backups().join("2020-01-01_00-00-00")).unwrap();
+    fs::create_dir(project.backups().join("notes")).unwrap();
+    let copy = project.backups().join("2021-01-01_00-00-00");
+    fs::create_dir(&copy).unwrap();
+    fs::copy(project.backups().join(&id).join("manifest.json"), copy.join("manifest.json")).unwrap();
+    assert_eq!(project.ids(), [id]);
+    let facts = project.run(&["dev", "list"]).facts();
+    assert_eq!(facts["unreadable"].as_array().unwrap().len(), 3);
+    assert_eq!(project.run(&["dev", "restore", "2021-01-01_00-00-00"]).failed(1), "backup-damaged");
+}
+
+#[test]
+fn a_damaged_live_database_is_not_a_backup_but_can_be_restored_over() {
+    let project = Project::new();
+    project.sql(
+        "CREATE TABLE t(a, b); CREATE INDEX i ON t(b);
+         WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000) INSERT INTO t SELECT n, hex(randomblob(30)) FROM c",
+    );
+    let id = project.backup();
+    let mut bytes = fs::read(project.live()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 6000].fill(0xAA);
+    fs::write(project.live(), &bytes).unwrap();
+    assert_eq!(project.run(&["dev"]).failed(1), "database-damaged");
+    assert_eq!(project.names(), std::slice::from_ref(&id));
+    assert_eq!(project.run(&["dev", "restore", &id]).failed(1), "would-lose-writes");
+    let facts = project.run(&["dev", "restore", &id, "--discard-writes"]);
+    facts.succeeded();
+    let snapshot = facts.facts()["protected_snapshot"].as_str().unwrap().to_owned();
+    assert_eq!(project.count("SELECT count(*) FROM t"), 2000);
+    let listed = project.run(&["dev", "list"]).facts();
+    assert_eq!(listed["backups"][0]["id"], snapshot);
+    assert_eq!(listed["backups"][0]["verified"], false);
+}

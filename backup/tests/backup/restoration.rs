@@ -1,0 +1,164 @@
+//! Restoring: only what a person accepted is lost, the file stays, and nothing stale comes back.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use crate::project::{Project, names};
+
+const TABLE: &str =
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three');";
+
+fn restored_in(mode: &str) {
+    let project = Project::new();
+    project.sql(&format!(
+        "PRAGMA journal_mode = {mode}; {TABLE} CREATE TABLE same(a); INSERT INTO same VALUES (1);"
+    ));
+    let id = project.backup();
+    let app = project.database();
+    app.execute_batch("UPDATE t SET a = 'TWO' WHERE id = 2; DELETE FROM t WHERE id = 3; INSERT INTO t VALUES (4, 'four'), (5, 'five'); CREATE TABLE new(a); INSERT INTO new VALUES (1)").unwrap();
+    let inode = fs::metadata(project.live()).unwrap().ino();
+    let refused = project.run(&["dev", "restore", &id]);
+    assert_eq!(refused.failed(1), "would-lose-writes");
+    let lost = &refused.facts()["lost"];
+    assert_eq!(lost["t"], serde_json::json!({"written": 3, "deleted": 1}));
+    assert_eq!(lost["new"], serde_json::json!({"written": 1, "deleted": 0}));
+    assert_eq!(lost.as_object().unwrap().len(), 2);
+    assert!(refused.report()["problem"]["hint"].as_str().unwrap().contains("--discard-writes"));
+    assert_eq!(refused.report()["changed"], false);
+    assert_eq!(project.count("SELECT count(*) FROM t"), 4);
+
+    let done = project.run(&["dev", "restore", &id, "--discard-writes"]);
+    assert_eq!(done.succeeded()["changed"], true);
+    let read = |query: &str| app.query_row(query, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(read("SELECT group_concat(a) FROM t"), "one,two,three");
+    assert_eq!(read("PRAGMA journal_mode").to_uppercase(), mode);
+    assert_eq!(fs::metadata(project.live()).unwrap().ino(), inode);
+    app.execute_batch("INSERT INTO t VALUES (6, 'six')").unwrap();
+
+    let snapshot = done.facts()["protected_snapshot"].as_str().unwrap().to_owned();
+    project.run(&["dev", "verify", &snapshot]).succeeded();
+    project.run(&["dev", "restore", &snapshot, "--discard-writes"]).succeeded();
+    assert_eq!(read("SELECT group_concat(a) FROM t"), "one,TWO,four,five");
+    let again = project.run(&["dev", "restore", &snapshot]).succeeded();
+    assert_eq!(again["changed"], false);
+}
+
+#[test]
+fn in_wal_mode_the_app_may_stay_up() {
+    restored_in("WAL");
+}
+
+#[test]
+fn in_rollback_journal_mode_the_app_may_stay_up() {
+    restored_in("DELETE");
+}
+
+#[test]
+fn the_live_journal_mode_stays_whatever_the_backup_had() {
+    for (before, after) in [("WAL", "DELETE"), ("DELETE", "WAL")] {
+        let project = Project::new();
+        project.sql(&format!("PRAGMA journal_mode = {before}; {TABLE}"));
+        let id = project.backup();
+        project.sql(&format!("PRAGMA journal_mode = {after}; DELETE FROM t"));
+        project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
+        let mode: String = project.database().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        assert_eq!(mode.to_uppercase(), after);
+        assert_eq!(project.count("SELECT count(*) FROM t"), 3);
+    }
+}
+
+#[test]
+fn another_page_size_is_refused_in_wal_mode_and_taken_otherwise() {
+    let project = Project::new();
+    project.sql(&format!("PRAGMA page_size = 1024; {TABLE}"));
+    let id = project.backup();
+    project.sql("PRAGMA page_size = 8192; VACUUM; PRAGMA journal_mode = WAL; DELETE FROM t");
+    assert_eq!(project.run(&["dev", "restore", &id, "--discard-writes"]).failed(1), "page-size");
+    assert_eq!(project.count("SELECT count(*) FROM t"), 0);
+    project.sql("PRAGMA journal_mode = DELETE");
+    project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
+    assert_eq!(project.count("SELECT count(*) FROM t"), 3);
+    assert_eq!(project.count("PRAGMA page_size"), 1024);
+}
+
+#[test]
+fn a_missing_file_is_made_and_what_stale_files_held_stays_aside() {
+    for stale in [true, false] {
+        let project = Project::new();
+        project.sql(&format!("PRAGMA journal_mode = WAL; {TABLE}"));
+        let id = project.backup();
+        let app = project.database();
+        app.execute_batch("UPDATE t SET a = 'stale'").unwrap();
+        let instance = project.live().parent().unwrap().to_owned();
+        let wal = instance.join("app.db-wal");
+        let kept = fs::read(&wal).unwrap();
+        drop(app);
+        fs::remove_dir_all(&instance).unwrap();
+        if stale {
+            fs::create_dir(&instance).unwrap();
+            fs::write(&wal, &kept).unwrap();
+        }
+        let done = project.run(&["dev", "restore", &id]);
+        assert_eq!(done.succeeded()["changed"], true);
+        assert_eq!(project.count("SELECT count(*) FROM t WHERE a <> 'stale'"), 3);
+        assert_eq!(names(&instance).iter().any(|name| name.starts_with("app.db-wal.aside-")), stale);
+        assert_eq!(done.facts().get("moved_aside").is_some(), stale);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_moved_aside_unless_it_is_open() {
+    let project = Project::new();
+    project.sql(TABLE);
+    let id = project.backup();
+    fs::write(project.live(), "rubbish ".repeat(1000)).unwrap();
+    assert_eq!(project.run(&["dev", "restore", &id]).failed(1), "would-lose-writes");
+    let held = fs::File::open(project.live()).unwrap();
+    assert_eq!(project.run(&["dev", "restore", &id, "--discard-writes"]).failed(1), "database-in-use");
+    assert!(fs::read_to_string(project.live()).unwrap().starts_with("rubbish"));
+    drop(held);
+    project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
+    assert_eq!(project.count("SELECT count(*) FROM t"), 3);
+    let aside = names(project.live().parent().unwrap());
+    assert_eq!(aside.iter().filter(|name| name.contains(".aside-")).count(), 1);
+}
+
+#[test]
+fn a_transaction_that_a_killed_app_left_half_done_is_no_content() {
+    let project = Project::new();
+    project.sql(TABLE);
+    let script = "
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute('PRAGMA cache_size = 1')
+db.execute('BEGIN')
+db.execute(\"UPDATE t SET a = 'half'\")
+db.execute('WITH RECURSIVE c(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM c WHERE n < 5000) INSERT INTO t SELECT n, hex(randomblob(50)) FROM c')
+os.kill(os.getpid(), 9)";
+    let status =
+        Command::new("python3").args(["-c", script]).arg(project.live()).stderr(Stdio::null()).status();
+    assert!(!status.unwrap().success());
+    assert!(project.live().with_file_name("app.db-journal").exists());
+    let facts = project.run(&["dev"]);
+    facts.succeeded();
+    assert_eq!(facts.facts()["rows"], 3);
+}
+
+#[test]
+fn a_restore_stands_in_the_ledger() {
+    let project = Project::new();
+    project.sql(TABLE);
+    let id = project.backup();
+    project.sql("DELETE FROM t");
+    let refused = project.run(&["dev", "restore", &id]).report();
+    let done = project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
+    let config = common::config::load(Some(&project.dir.path().join("deploy.toml"))).unwrap();
+    let ledger = common::ledger::Ledger::open(&config).unwrap();
+    let row = |report: &serde_json::Value| {
+        ledger.deployment(report["deployment"].as_str().unwrap()).unwrap().unwrap()
+    };
+    assert_eq!(row(&refused).outcome.as_deref(), Some("failed"));
+    assert_eq!(row(&done).outcome.as_deref(), Some("succeeded"));
+    assert!(ledger.unfinished("dev").unwrap().is_empty());
+}

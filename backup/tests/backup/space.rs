@@ -1,0 +1,62 @@
+//! A full disk: a clear problem, nothing left behind. A small file system needs root; without it
+//! the test says that it did nothing.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::project::Project;
+
+/// A small file system in memory, gone when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(directory: PathBuf, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(&directory).unwrap();
+        let options = format!("size={size},mode=0700");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&directory).output();
+        let mounted = mount.is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// A database of about 2 MiB that does not compress.
+fn fill(project: &Project) {
+    project.sql(
+        "CREATE TABLE t(a); WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000) INSERT INTO t SELECT randomblob(1000) FROM c",
+    );
+}
+
+#[test]
+fn too_little_room_is_said_before_anything_is_written() {
+    let project = Project::new();
+    fill(&project);
+    let Some(_disk) = SmallDisk::mount(project.backups(), "1m") else {
+        eprintln!("SKIPPED: mounting a small file system needs root");
+        return;
+    };
+    assert_eq!(project.run(&["dev"]).failed(1), "no-space");
+    assert!(project.names().is_empty());
+}
+
+#[test]
+fn a_disk_that_fills_up_leaves_nothing_behind() {
+    let project = Project::new();
+    fill(&project);
+    for size in ["3m", "5m", "7m"] {
+        let Some(_disk) = SmallDisk::mount(project.backups(), size) else {
+            eprintln!("SKIPPED: mounting a small file system needs root");
+            return;
+        };
+        let ended = project.run(&["dev"]);
+        assert_eq!(ended.failed(1), "no-space", "{size}");
+        assert!(project.names().is_empty(), "{size}: {:?}", project.names());
+        assert_eq!(project.count("SELECT count(*) FROM t"), 2000);
+    }
+}

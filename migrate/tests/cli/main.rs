@@ -1,0 +1,12 @@
+//! `migrate` as people run it: the real binary, real files, a real database, and python3's own
+//! sqlite3 module as an independent eye.
+#![allow(clippy::unwrap_used)]
+
+mod applying;
+mod concurrency;
+mod grammar;
+mod rehearsing;
+mod releases;
+mod standing;
+mod undoing;
+mod world;

@@ -1,0 +1,52 @@
+//! Where the migrations come from.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::world::World;
+
+fn release(world: &World, id: &str, versions: &[u32]) {
+    let dir = world.state().join("dev/releases").join(id).join("migrations");
+    fs::create_dir_all(&dir).unwrap();
+    for version in versions {
+        fs::write(dir.join(format!("{version:03}_m.up.sql")), format!("CREATE TABLE r{version}(a);"))
+            .unwrap();
+        fs::write(dir.join(format!("{version:03}_m.down.sql")), format!("DROP TABLE r{version};")).unwrap();
+    }
+}
+
+fn serve(world: &World, id: &str) {
+    let ledger = rusqlite::Connection::open(world.state().join("ledger.db")).unwrap();
+    ledger
+        .execute_batch(&format!(
+            "INSERT INTO deployments(id, environment, kind, state, revision, release, who, started_ms)
+             VALUES ('{id}', 'dev', 'deploy', 'serving', '0123456789abcdef', '{id}', 'x', 1);
+             INSERT OR REPLACE INTO environments VALUES ('dev', '{id}');"
+        ))
+        .unwrap();
+}
+
+#[test]
+fn a_named_release_comes_before_the_serving_one_and_that_before_the_work_tree() {
+    let world = World::new();
+    world.migration(1, "CREATE TABLE r1(a);", "DROP TABLE r1;");
+    let answer = world.run(&["dev", "up"]).good();
+    assert!(answer.details()["migrations"].as_str().unwrap().ends_with("/migrations"));
+    release(&world, "a", &[1, 2]);
+    release(&world, "b", &[1, 2, 3]);
+    serve(&world, "a");
+    let answer = world.run(&["dev", "up"]).good();
+    assert_eq!(
+        (&answer.details()["applied"][0]["version"], &answer.report["serving"]),
+        (&json!(2), &json!("0123456789abcdef"))
+    );
+    assert!(answer.report["deployment"].as_str().unwrap().contains("-migrate-"));
+    let answer = world.run(&["dev", "rehearse", "--release", "b"]).good();
+    assert_eq!(answer.details()["pending"], json!([{"version": 3, "name": "m"}]));
+    world.run(&["dev", "--release", "b"]).good();
+    assert_eq!(world.run(&["dev", "status"]).good().details()["standing"], "ahead");
+    for bad in ["c", "../..", ""] {
+        world.run(&["dev", "up", "--release", bad]).refused("release-unknown");
+    }
+}

@@ -1,0 +1,1 @@
+//! The sample app in its own virtual environment, from the first commit to a rollback.

@@ -1,0 +1,125 @@
+//! kill -9 at any moment: something always serves, and the next command recovers by itself.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tests::load::{Load, Plan};
+use tests::world::World;
+
+const KILLS: u32 = 20;
+
+#[test]
+fn a_deploy_killed_at_twenty_moments_never_stops_the_service() {
+    let world = World::new();
+    world.release("v0");
+    world.run("deploy", &["dev"]).ok();
+    let whole = {
+        world.release("v1");
+        let begun = Instant::now();
+        world.run("deploy", &["dev"]).ok();
+        begun.elapsed()
+    };
+    let load = Load::start(world.listen("dev"), Plan { write: 1, ..Plan::mixed() });
+    for number in 0..KILLS {
+        world.release(&format!("k{number}"));
+        let mut deploy =
+            world.command("deploy", &["dev"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole * number / KILLS);
+        deploy.kill().unwrap();
+        deploy.wait().unwrap();
+        assert_eq!(world.get("dev", "/healthz").0, 200, "after kill {number}");
+        recover(&world, number);
+    }
+    let revision = world.release("end");
+    world.run("deploy", &["dev", "--wait", "60"]).ok();
+    let tally = load.stop();
+    tally.assert_nothing_lost();
+    assert_eq!(world.status("dev")["revision"], revision.as_str());
+    assert_eq!(world.get("dev", "/rows").1, tally.acknowledged.len().to_string(), "acknowledged writes");
+}
+
+/// The next command, whichever it is, finishes what the crash left; then all agree.
+fn recover(world: &World, number: u32) {
+    if number % 2 == 0 {
+        world.run("deploy", &["dev", "--wait", "60"]).ok();
+    } else {
+        // A target or none: what counts is that the environment is whole afterwards.
+        world.run("rollback", &["dev", "--wait", "60"]).ok();
+    }
+    let status = world.status("dev");
+    assert_eq!(status["unfinished"], serde_json::json!([]), "after kill {number}");
+    assert_eq!(status["identity"], "new", "after kill {number}");
+    assert_eq!(status["gateway"]["active"]["deployment"], status["deployment"], "after kill {number}");
+}
+
+#[test]
+fn a_killed_gateway_comes_back_with_its_state_and_refuses_nobody() {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    for _ in 0..5 {
+        let gateway =
+            world.status("dev")["gateway"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
+        kill_process(Pid::from_raw(gateway).unwrap(), Signal::KILL).unwrap();
+        // The listening socket is the keeper's: a connection made now waits instead of being refused.
+        assert_eq!(world.get("dev", "/").1, "v1");
+        assert_ne!(world.status("dev")["gateway"]["pid"], gateway);
+    }
+}
+
+#[test]
+fn a_killed_instance_is_started_again() {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    let first = world.serving_pid("dev");
+    kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
+    let begun = Instant::now();
+    while world.get("dev", "/").0 != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_ne!(world.serving_pid("dev"), first);
+}
+
+#[test]
+fn after_everything_was_killed_the_next_command_brings_the_service_back() {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    world.release("v2");
+    world.run("deploy", &["dev"]).ok();
+    tests::world::end_keepers_below(&world.state());
+    let status = world.run("status", &["dev"]);
+    assert_eq!(status.status, 1, "{}", status.stdout);
+    world.run("rollback", &["dev"]).ok();
+    assert_eq!(world.get("dev", "/").1, "v1");
+}
+
+#[test]
+fn ctrl_c_undoes_the_deployment_and_exits_by_the_signal() {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    let before = world.footprint("dev");
+    world.configure("[app]\n", "[app]\nbuild = \"touch ../../../building; sleep 60\"\n");
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let deploy =
+            world.command("deploy", &["dev"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        while !world.state().join("building").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_process(Pid::from_child(&deploy), signal).unwrap();
+        let output = deploy.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(status));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["outcome"], &report["changed"]), (&"failed".into(), &false.into()));
+        std::fs::remove_file(world.state().join("building")).unwrap();
+    }
+    let after = world.footprint("dev");
+    assert_eq!(
+        (after.serving, after.answer, after.releases),
+        (before.serving, before.answer, before.releases)
+    );
+}

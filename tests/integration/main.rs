@@ -1,0 +1,10 @@
+//! Whole commands on the tiny app: real git, real processes, the real gateway.
+#![allow(clippy::unwrap_used)]
+
+mod chains;
+mod crashes;
+mod deploying;
+mod refusals;
+mod returning;
+mod stubborn;
+mod traffic;

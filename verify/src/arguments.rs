@@ -1,0 +1,53 @@
+//! The command line: `verify [ENV] [OPTIONS]`.
+
+use std::path::PathBuf;
+
+use common::cli::{Grammar, Shared};
+use common::layout::Slot;
+
+use crate::stages::Stage;
+
+/// Prove that the new release answers, and answers rightly
+///
+/// Without ENV, continues the report on stdin: `deploy dev | verify`.
+#[derive(Debug, clap::Parser)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Environment to verify [default: the one that the report on stdin names]
+    #[arg(value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    /// Only these stages; the result is no evidence
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) only: Vec<Stage>,
+    /// The instance in this slot, on its private address; the result is no evidence
+    #[arg(long, value_name = "blue|green", value_parser = parse_slot)]
+    pub(crate) slot: Option<Slot>,
+    /// Write a JUnit report to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write TAP lines to stderr
+    #[arg(long)]
+    pub(crate) tap: bool,
+    /// Write GitHub annotations to stderr
+    #[arg(long)]
+    pub(crate) github: bool,
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+}
+
+impl Args {
+    /// Whether less than everything is checked.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.slot.is_some() || !self.only.is_empty()
+    }
+}
+
+impl Grammar for Args {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+fn parse_slot(text: &str) -> Result<Slot, String> {
+    Slot::from_name(text).ok_or_else(|| "expected blue or green".to_owned())
+}

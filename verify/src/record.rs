@@ -1,0 +1,43 @@
+//! Keeping a full verification in the ledger: the evidence for a promotion, and what makes the
+//! serving deployment a target for rollbacks.
+
+use std::time::Duration;
+
+use common::cli::Run;
+use common::config::Config;
+use common::ledger::{Ledger, State};
+use common::lock::Lock;
+use common::report::{Outcome, Problem};
+
+use crate::subject::Subject;
+
+/// Records what this run came to, unless another command changes the environment meanwhile; then
+/// `details.verify.not_recorded` says why.
+pub(crate) fn keep(config: &Config, subject: &Subject, run: &mut Run) {
+    if run.report.outcome == Outcome::Unverified {
+        return;
+    }
+    match record(config, subject, run) {
+        Ok(()) => run.detail("recorded", true),
+        Err(problem) => {
+            run.detail("recorded", false);
+            run.detail("not_recorded", problem.to_string());
+        }
+    }
+}
+
+fn record(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
+    let environment = subject.place.environment();
+    let _lock = Lock::take(&subject.place, &format!("verify {environment}"), Duration::ZERO)?;
+    let ledger = Ledger::open(config)?;
+    let serving = ledger.serving(environment)?;
+    let named = subject.deployment.as_ref().map(|row| row.id.as_str());
+    let Some(row) = serving.filter(|row| Some(row.id.as_str()) == named) else {
+        return Err(Problem::new("superseded", "another deployment serves by now"));
+    };
+    ledger.save_verification(&row, &run.report)?;
+    if run.report.success && row.state == State::Serving {
+        ledger.set_verified(environment, &row.id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! `verify` as people and scripts run it, against real servers and databases.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+mod command_line;
+mod database;
+mod faults;
+mod identity;
+mod routes;

@@ -1,0 +1,179 @@
+//! A place as `deploy` leaves it, with a real server behind it, and `verify` run against it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use common::config::{self, Config};
+use common::instance::Instance;
+use common::layout::{Place, Slot};
+use common::ledger::{Beginning, Kind, Ledger};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const DEPLOYMENT: &str = "20261123T093012Z-3f2a9c1";
+pub(crate) const RELEASE: &str = "20261123T093012Z-3f2a9c1";
+pub(crate) const REVISION: &str = "3f2a9c1000000000000000000000000000000000";
+
+/// An environment `dev` whose slot blue is on record as serving.
+pub(crate) struct World {
+    root: TempDir,
+    pub(crate) place: Place,
+    pub(crate) config: Config,
+    server: Option<Server>,
+}
+
+/// What one run of `verify` came to.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) report: Value,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl World {
+    /// `verify_toml` travels with the release; `settings` are more lines of `[environments.dev]`.
+    pub(crate) fn new(verify_toml: &str, settings: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("deploy.toml");
+        let text = format!(
+            "[app]\nname = \"x\"\nrun = \"true\"\n[environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:9\"\nenv_file = \"dev.env\"\n{settings}\n"
+        );
+        fs::write(&file, text).unwrap();
+        fs::write(root.path().join("dev.env"), "VERIFY_USER=someone\nVERIFY_PASSWORD=sentinel-password\n")
+            .unwrap();
+        let config = config::load(Some(&file)).unwrap();
+        let place = Place::new(&config, "dev");
+        place.create().unwrap();
+        fs::create_dir(place.release(RELEASE)).unwrap();
+        fs::write(place.release(RELEASE).join("verify.toml"), verify_toml).unwrap();
+        Self { root, place, config, server: None }
+    }
+
+    /// Starts the app as the release's instance; `args` go to the server.
+    pub(crate) fn serving(mut self, args: &[&str]) -> Self {
+        let server = Server::start(&self.release(), RELEASE, args);
+        self.record(server.address);
+        self.server = Some(server);
+        self
+    }
+
+    /// Puts an instance at `address` on record without starting anything.
+    pub(crate) fn record(&self, address: SocketAddr) {
+        let (deployment, release, revision) = (DEPLOYMENT.into(), RELEASE.into(), REVISION.into());
+        let instance = Instance { slot: Slot::Blue, deployment, release, revision, address };
+        instance.write(&self.place).unwrap();
+        let ledger = Ledger::open(&self.config).unwrap();
+        let beginning = Beginning {
+            id: DEPLOYMENT,
+            environment: "dev",
+            kind: Kind::Deploy,
+            revision: REVISION,
+            branch: Some("dev"),
+            tree: Some("4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
+            replaced: None,
+            restores: None,
+            log_file: None,
+        };
+        ledger.begin(&beginning).unwrap();
+        ledger.place(DEPLOYMENT, RELEASE, Slot::Blue).unwrap();
+        ledger.set_serving("dev", DEPLOYMENT).unwrap();
+    }
+
+    pub(crate) fn release(&self) -> PathBuf {
+        self.place.release(RELEASE)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().address
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Runs `verify ARGS`, quietly.
+    pub(crate) fn verify(&self, args: &[&str]) -> Run {
+        self.verify_with(args, "")
+    }
+
+    /// Runs `verify ARGS` with `input` on its stdin.
+    pub(crate) fn verify_with(&self, args: &[&str], input: &str) -> Run {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_verify"))
+            .args(args)
+            .current_dir(self.root.path())
+            .env_remove("DEPLOY_CONFIG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        Run {
+            code: output.status.code().unwrap(),
+            report: serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}")),
+            stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Run {
+    /// The step of that name.
+    pub(crate) fn step(&self, name: &str) -> &Value {
+        let steps = self.report["steps"].as_array().unwrap();
+        steps
+            .iter()
+            .find(|step| step["name"] == name)
+            .unwrap_or_else(|| panic!("no step {name}: {}", self.stdout))
+    }
+
+    /// Status of a step, or the type of its problem when it failed.
+    pub(crate) fn ending(&self, name: &str) -> &str {
+        let step = self.step(name);
+        let problem = step["problem"]["type"].as_str();
+        problem.filter(|_| step["status"] == "failed").or(step["status"].as_str()).unwrap()
+    }
+
+    /// Outcome of the whole run and its exit status.
+    pub(crate) fn outcome(&self) -> (&str, i32) {
+        (self.report["outcome"].as_str().unwrap(), self.code)
+    }
+}
+
+/// One server process; it ends when this is dropped.
+pub(crate) struct Server {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start(dir: &Path, release: &str, args: &[&str]) -> Self {
+        let mut process = Command::new("python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify/world/server.py"))
+            .args(args)
+            .current_dir(dir)
+            .env("RELEASE", release)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = process.stdin.take();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], line.trim().parse().unwrap()));
+        Self { process, stdin, address }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.process.wait();
+    }
+}

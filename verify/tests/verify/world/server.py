@@ -1,0 +1,157 @@
+"""A small app with a login, and a server that misbehaves in every way below /fault/.
+
+Says its port on stdout and lives until its stdin ends.
+"""
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from urllib.parse import parse_qs
+
+TOKEN, SESSION = "token-7", "session-7"
+
+
+def answer(status, body, *headers):
+    body = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers]
+    if not any(line.lower().startswith("content-type") for line in headers):
+        lines.append("Content-Type: text/html; charset=utf-8")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def page(method, path, headers, body):
+    cookies = headers.get("cookie", "")
+    if path == "/":
+        return answer(200, "<h1>Welcome</h1><p>Tom &amp; Jerry</p>")
+    if path == "/where/":
+        return answer(200, headers.get("host", ""))
+    if path == "/whole/":
+        return answer(200, "<table id=docs><tr><td>3 rows</td></tr></table>", "X-Frame-Options: DENY")
+    if path.startswith("/doc/"):
+        return answer(200, "document " + path)
+    if path == "/old/":
+        return answer(301, "", "Location: /new/")
+    if path == "/broken-page/":
+        return answer(200, "<pre>Traceback (most recent call last)</pre>")
+    if path == "/account/":
+        if SESSION in cookies:
+            return answer(200, "Log out")
+        return answer(302, "", "Location: /login/")
+    if path == "/login/":
+        form = f"<form method=post><input type=hidden name=token value={TOKEN}><input name=user><input name=password></form>"
+        if method == "GET":
+            return answer(200, form, "Set-Cookie: pre=1; Path=/")
+        sent = {name: values[0] for name, values in parse_qs(body).items()}
+        if sent.get("token") != TOKEN or "pre=1" not in cookies:
+            return answer(400, "the form token is missing")
+        if sent.get("password") != "sentinel-password":
+            return answer(200, "wrong password " + sent.get("password", "") + form)
+        return answer(302, "", "Location: /", f"Set-Cookie: session={SESSION}; HttpOnly")
+    if path == "/login-renamed/":
+        return answer(200, "<form method=post><input name=username></form>")
+    if path == "/login-elsewhere/":
+        return answer(200, "<form method=post action=/elsewhere/><input name=user></form>")
+    if path == "/login-without-cookie/":
+        return answer(302, "", "Location: /") if method == "POST" else answer(405, "")
+    if path == "/written/" and method == "POST":
+        with open("written", "a") as file:
+            file.write(body + "\n")
+        return answer(200, "written")
+    return answer(404, "Page not found")
+
+
+def fault(name, connection):
+    def send(data):
+        connection.sendall(data)
+
+    if name == "reset":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif name == "silent":
+        stop.wait()
+    elif name == "drip":
+        send(b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            send(b"x")
+            time.sleep(0.05)
+    elif name == "stall":
+        send(b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\nx")
+        stop.wait()
+    elif name == "endless":
+        send(b"HTTP/1.1 200 X\r\n\r\n")
+        while True:
+            send(b"x" * 65536)
+    elif name == "cut":
+        send(b"HTTP/1.1 200 X\r\nContent-Length: 1000\r\n\r\nshort")
+    elif name == "chunk":
+        send(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nxx")
+    elif name == "garbage":
+        send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+    elif name == "head":
+        send(b"HTTP/1.1 200 X\r\n" + b"X-Long: " + b"x" * 2000000 + b"\r\n\r\n")
+    elif name == "error":
+        send(answer(500, "<h1>Internal Server Error</h1>"))
+    elif name == "charset":
+        send(answer(200, "café".encode("latin-1"), "Content-Type: text/html; charset=utf-8"))
+    elif name == "gzip":
+        send(answer(200, b"\x1f\x8b\x08\x00", "Content-Encoding: gzip"))
+    elif name == "nowhere":
+        send(answer(302, ""))
+    elif name == "slow":
+        time.sleep(0.3)
+        send(answer(200, "late"))
+    # "close" answers nothing at all.
+
+
+def serve(connection):
+    try:
+        data = b""
+        while True:
+            while b"\r\n\r\n" not in data:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                data += piece
+            head, _, data = data.partition(b"\r\n\r\n")
+            lines = head.decode().split("\r\n")
+            method, target, _ = lines[0].split(" ")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+            length = int(headers.get("content-length", 0))
+            while len(data) < length:
+                data += connection.recv(65536)
+            body, data = data[:length].decode(), data[length:]
+            path = target.split("?")[0]
+            if path.startswith("/fault/"):
+                fault(path[len("/fault/"):], connection)
+                return
+            connection.sendall(page(method, path, headers, body))
+    except OSError:
+        pass
+    finally:
+        connection.close()
+
+
+def accept(listener):
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+
+stop = threading.Event()
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen(128)
+threading.Thread(target=accept, args=(listener,), daemon=True).start()
+if len(sys.argv) > 1:
+    import sqlite3
+
+    database = sqlite3.connect(sys.argv[1])
+    database.execute("CREATE TABLE IF NOT EXISTS t(a)")
+    database.commit()
+    if "close" in sys.argv:
+        database.close()
+print(listener.getsockname()[1], flush=True)
+threading.Thread(target=lambda: (os.read(0, 1), stop.set()), daemon=True).start()
+stop.wait()
+os._exit(0)
