@@ -125,8 +125,7 @@ fn describe(lost: &std::collections::BTreeMap<String, Lost>) -> String {
     lines.join("\n")
 }
 
-/// Changes the database through SQLite. Writers wait from before the protected snapshot until
-/// the new content is there: what they had acknowledged before is in the snapshot.
+/// Changes the database through SQLite, after a protected snapshot of what is there.
 fn overwrite(
     run: &mut Run,
     site: &Site<'_>,
@@ -134,18 +133,42 @@ fn overwrite(
     raw: &Path,
     live: &Path,
 ) -> Result<(), Problem> {
+    refuse_page_size(backup, live)?;
+    let gate = rescue(run, site, live)?;
+    interrupt::check()?;
+    interrupt::shield();
+    let (target, version) = run.step("backup.restore", || apply(raw, live, gate))?;
+    run.report.changed = true;
+    let unchanged = || number(&target, "data_version").is_ok_and(|now| now == version);
+    confirm(run, backup, &target, &unchanged)
+}
+
+fn refuse_page_size(backup: &Backup, live: &Path) -> Result<(), Problem> {
     let header = Header::read(live)?;
-    if header.wal && header.page_size != backup.manifest.page_size {
-        let sizes =
-            format!("the live database has {}, the backup {}", header.page_size, backup.manifest.page_size);
-        return Err(Problem::new(
-            "page-size",
-            "the page size cannot change while the database is in WAL mode",
-        )
-        .detail(sizes)
-        .hint(format!("sqlite3 {} 'PRAGMA journal_mode=DELETE'   # with the app stopped", live.display())));
+    let (has, wants) = (header.page_size, backup.manifest.page_size);
+    if !header.wal || has == wants {
+        return Ok(());
     }
+    Err(Problem::new("page-size", "the page size cannot change while the database is in WAL mode")
+        .detail(format!("the live database has {has}, the backup {wants}"))
+        .hint(format!("sqlite3 {} 'PRAGMA journal_mode=DELETE'   # with the app stopped", live.display())))
+}
+
+/// Takes the protected snapshot and then keeps writers out, so that all they had acknowledged is
+/// in it. Only when they wrote meanwhile is it taken once more, while they wait.
+fn rescue(run: &mut Run, site: &Site<'_>, live: &Path) -> Result<Connection, Problem> {
+    let watcher = database::open_read_only(live)?;
+    let version = || number(&watcher, "data_version").map_err(|error| content::unreadable(&error));
+    let before = version()?;
+    take_snapshot(run, site)?;
     let gate = run.step("backup.hold", || hold_writers(live))?;
+    if version()? != before {
+        take_snapshot(run, site)?;
+    }
+    Ok(gate)
+}
+
+fn take_snapshot(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
     let request = Request {
         reason: "pre-restore",
         protect: true,
@@ -155,12 +178,7 @@ fn overwrite(
     if let Some(snapshot) = creation::create(run, site, &request)? {
         run.detail("protected_snapshot", snapshot.manifest.id);
     }
-    interrupt::check()?;
-    interrupt::shield();
-    let (target, version) = run.step("backup.restore", || apply(raw, live, gate))?;
-    run.report.changed = true;
-    let unchanged = || number(&target, "data_version").is_ok_and(|now| now == version);
-    confirm(run, backup, &target, &unchanged)
+    Ok(())
 }
 
 fn hold_writers(live: &Path) -> Result<Connection, Problem> {

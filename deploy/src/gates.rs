@@ -17,6 +17,13 @@ const REQUIREMENT: Duration = Duration::from_secs(30);
 /// Room that a release and its logs may need, in bytes.
 const SPARE: u64 = 64 * 1024 * 1024;
 
+/// All that git has to say.
+pub(crate) fn work_tree(source: &Source) -> Result<(), Problem> {
+    branch(source)?;
+    clean(source)?;
+    if source.has_remote { in_sync(source) } else { Ok(()) }
+}
+
 /// The branch may come here, and has the revision in its history.
 pub(crate) fn branch(source: &Source) -> Result<(), Problem> {
     if !source.named || source.promotes {

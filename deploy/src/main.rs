@@ -82,6 +82,7 @@ fn needless(site: &Site, source: &Source, options: &DeployOptions) -> Result<Opt
         serving.revision == source.revision
             && serving.state == State::Verified
             && handover::serves(site, serving)
+            && gates::work_tree(source).is_ok()
     });
     Ok(serving)
 }

@@ -3,7 +3,6 @@
 
 use common::cli::{Run, warn};
 use common::ledger::{Beginning, Kind, Ledger, State};
-use common::lock::Lock;
 use common::report::{Problem, now};
 
 use crate::scene::Scene;
@@ -23,7 +22,7 @@ pub(crate) fn record(
     id: &str,
     act: impl FnOnce(&mut Run) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    if scene.lock.as_ref().and_then(Lock::inheritable).is_none() {
+    if !scene.is_own_operation() {
         return act(run);
     }
     let ledger = Ledger::open(&scene.config)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::config::Config;
 use common::database::{open_existing, open_read_only};
 use common::layout::Place;
-use common::ledger::{Deployment, Ledger};
+use common::ledger::{Deployment, Kind, Ledger};
 use common::lock::Lock;
 use common::migrations::{self, Applied, Migration};
 use common::report::Problem;
@@ -46,6 +46,26 @@ impl Scene {
         self.place.create()?;
         self.lock = Some(Lock::take(&self.place, &format!("migrate {}", self.environment()), wait)?);
         Ok(())
+    }
+
+    /// Refuses to change a schema that a cut-off deployment or rollback has still to put right.
+    ///
+    /// # Errors
+    /// `deployment-unfinished`; `ledger-unreadable`.
+    pub(crate) fn refuse_unfinished(&self) -> Result<(), Problem> {
+        if !self.is_own_operation() {
+            return Ok(());
+        }
+        let unfinished = Ledger::open(&self.config)?.unfinished(self.environment())?;
+        let Some(row) = unfinished.iter().find(|row| row.kind != Kind::Migrate) else { return Ok(()) };
+        Err(Problem::new("deployment-unfinished", format!("{} was cut off and is not recovered yet", row.id))
+            .detail("migrations of its own may have to be undone first")
+            .hint(format!("rollback {}", self.environment())))
+    }
+
+    /// Whether we hold the lock for ourselves, and not on behalf of the tool that started us.
+    pub(crate) fn is_own_operation(&self) -> bool {
+        self.lock.as_ref().and_then(Lock::inheritable).is_some()
     }
 
     /// Asks the ledger which release serves; under the lock, the answer stays true.

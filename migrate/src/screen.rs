@@ -97,7 +97,7 @@ mod tests {
     fn transaction_control_is_refused_with_file_line_and_remedy() {
         let cases = [
             ("SELECT 1;\nBEGIN;", "line 2 contains BEGIN"),
-            ("commit", "contains COMMIT"),
+            ("\u{b}commit", "contains COMMIT"),
             ("END TRANSACTION", "contains END"),
             ("ROLLBACK", "contains ROLLBACK"),
             ("ATTACH 'x' AS y", "contains ATTACH"),

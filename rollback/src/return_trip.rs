@@ -59,7 +59,9 @@ pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason)
 
 impl Trip<'_> {
     fn travel(&mut self, target: &Deployment) -> Result<(), Problem> {
-        let instance = match self.warm_instance(target) {
+        let warm = self.warm_instance(target);
+        self.run.detail("warm", warm.is_some());
+        let instance = match warm {
             Some(instance) => instance,
             None => self.start(target)?,
         };
@@ -93,7 +95,6 @@ impl Trip<'_> {
             .find(|instance| instance.release == release)?;
         let runs = matches!(site.supervisor.condition(&site.place, instance.slot), Condition::Running { .. });
         let ready = runs && self.run.step("instance.warm", || handover::await_ready(site, &instance)).is_ok();
-        self.run.detail("warm", ready);
         ready.then_some(instance)
     }
 

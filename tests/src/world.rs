@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::report::{Report, Step};
+use rusqlite::OpenFlags;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -305,7 +306,11 @@ impl World {
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
         releases.sort();
-        let rows = rusqlite::Connection::open(self.database(environment)).ok().and_then(|db| {
+        let database = rusqlite::Connection::open_with_flags(
+            self.database(environment),
+            OpenFlags::SQLITE_OPEN_READ_ONLY,
+        );
+        let rows = database.ok().and_then(|db| {
             db.query_row("SELECT group_concat(name || ifnull(sql, '')) FROM sqlite_master", [], |row| {
                 row.get(0)
             })

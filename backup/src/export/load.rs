@@ -10,17 +10,19 @@ use super::LAST_SECTION;
 use super::statement::Reader;
 use crate::archive::create_private;
 
-/// How much SQL is handed over at once.
-const PART: usize = 1 << 20;
+/// How much SQL is handed over at once: SQLite copies what is left of it for each statement.
+const PART: usize = 8 << 10;
+/// How much is read at once.
+const READ: usize = 1 << 20;
 
 /// Runs the statements of `export` in the new database `target`.
 pub(super) fn load(export: File, target: &Path) -> io::Result<()> {
     create_private(target)?;
     let connection = Connection::open(target).map_err(io::Error::other)?;
     connection
-        .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;")
         .map_err(io::Error::other)?;
-    let mut input = BufReader::with_capacity(PART, export);
+    let mut input = BufReader::with_capacity(READ, export);
     let mut reader = Reader::new();
     let (mut part, mut begun, mut read) = (Vec::new(), 0, 0);
     let mut whole = true;

@@ -48,9 +48,7 @@ pub(crate) fn prove(export: &Path, scratch: &Path, expected: &Content) -> Result
         Problem::new("export-unfaithful", "the readable export does not hold the whole database").detail(why)
     };
     let file = File::open(export).map_err(|error| unfaithful(error.to_string()))?;
-    let t = std::time::Instant::now();
     load::load(file, scratch).map_err(|error| unfaithful(error.to_string()))?;
-    eprintln!("LOAD {:?}", t.elapsed());
     let connection = content::open_private(scratch)?;
     let loaded = content::read(&connection).map_err(|problem| unfaithful(problem.to_string()))?;
     if &loaded == expected {

@@ -88,6 +88,14 @@ impl Project {
         self.database().query_row(query, [], |row| row.get(0)).unwrap()
     }
 
+    /// The first column of every row.
+    pub(crate) fn numbers(&self, query: &str) -> Vec<i64> {
+        let db = self.database();
+        let mut statement = db.prepare(query).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backup"));
         command.args(args).current_dir(&self.dir).env_remove("DEPLOY_CONFIG").env_remove("DEPLOY_LOCK_FD");

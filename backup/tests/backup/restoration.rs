@@ -1,6 +1,7 @@
 //! Restoring: only what a person accepted is lost, the file stays, and nothing stale comes back.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
@@ -143,6 +144,47 @@ os.kill(os.getpid(), 9)";
     let facts = project.run(&["dev"]);
     facts.succeeded();
     assert_eq!(facts.facts()["rows"], 3);
+}
+
+/// Adds numbered rows and prints each number once its row is committed.
+const COUNTER: &str = "
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+n = 0
+while True:
+    n += 1
+    db.execute('INSERT INTO counted(n) VALUES (?)', (n,))
+    print(n, flush=True)
+";
+
+#[test]
+fn what_was_acknowledged_before_a_restore_is_in_its_snapshot() {
+    for mode in ["WAL", "DELETE"] {
+        let project = Project::new();
+        project.sql(&format!("PRAGMA journal_mode = {mode}; CREATE TABLE counted(n); {TABLE}"));
+        let id = project.backup();
+        let mut app = Command::new("python3")
+            .args(["-c", COUNTER])
+            .arg(project.live())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(app.stdout.take().unwrap()).lines();
+        lines.next();
+        let done = project.run(&["dev", "restore", &id, "--discard-writes"]);
+        app.kill().unwrap();
+        app.wait().unwrap();
+        let acknowledged = 1 + lines.map(Result::unwrap).filter(|line| !line.is_empty()).count();
+        let snapshot =
+            done.succeeded()["details"]["backup"]["protected_snapshot"].as_str().unwrap().to_owned();
+        let after: Vec<i64> = project.numbers("SELECT n FROM counted ORDER BY n");
+        project.run(&["dev", "restore", &snapshot, "--discard-writes"]).succeeded();
+        let before: Vec<i64> = project.numbers("SELECT n FROM counted ORDER BY n");
+        let kept: Vec<i64> = before.into_iter().chain(after).collect();
+        let count = i64::try_from(kept.len()).unwrap();
+        assert_eq!(kept, (1..=count).collect::<Vec<_>>(), "{mode}");
+        assert!(count >= i64::try_from(acknowledged).unwrap(), "{mode}: {count} of {acknowledged}");
+    }
 }
 
 #[test]

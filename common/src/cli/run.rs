@@ -136,7 +136,11 @@ impl Run {
         if let Some(problem) = problem {
             let outcome = if problem.is_unverified() { Outcome::Unverified } else { Outcome::Failed };
             self.report.worsen(outcome);
-            self.report.problem.get_or_insert(problem);
+            if problem.is_usage() {
+                self.report.problem = Some(problem);
+            } else {
+                self.report.problem.get_or_insert(problem);
+            }
         }
         self.report.duration_ms = self.elapsed_ms();
     }

@@ -86,7 +86,7 @@ pub fn stranger(address: SocketAddr) -> Option<String> {
 /// # Errors
 /// `unverified` when the file or `/proc` cannot be read.
 pub fn holders(path: &Path) -> Result<Vec<Owner>, Problem> {
-    let file = fs::metadata(path).or_problem("unverified", || format!("cannot read {}", path.display()))?;
+    let file = file_at(path)?;
     let mut pids = BTreeSet::new();
     descriptor::visit(|descriptor| {
         if descriptor.is_file(file.dev(), file.ino()) {
@@ -95,6 +95,23 @@ pub fn holders(path: &Path) -> Result<Vec<Owner>, Problem> {
     })
     .or_problem("unverified", || "cannot read /proc".into())?;
     Ok(pids.into_iter().filter_map(Owner::read).collect())
+}
+
+/// Whether one process has the file `path` open; false also when it may not be looked at.
+///
+/// # Errors
+/// `unverified` when the file cannot be read.
+pub fn holds(pid: u32, path: &Path) -> Result<bool, Problem> {
+    let file = file_at(path)?;
+    let mut found = false;
+    let _ = descriptor::visit_process(pid, &mut |descriptor| {
+        found |= descriptor.is_file(file.dev(), file.ino());
+    });
+    Ok(found)
+}
+
+fn file_at(path: &Path) -> Result<fs::Metadata, Problem> {
+    fs::metadata(path).or_problem("unverified", || format!("cannot read {}", path.display()))
 }
 
 /// The paths of the files that a process has open, as the kernel names them; empty when it is gone

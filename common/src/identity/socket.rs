@@ -1,10 +1,11 @@
 //! The kernel's tables of listening TCP sockets.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const LISTEN: &str = "0A";
+const ROW: usize = 128;
 
 /// One listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +17,24 @@ pub(super) struct Socket {
 
 /// The sockets that compete for connections to `address`.
 pub(super) fn listening(address: SocketAddr) -> io::Result<Vec<Socket>> {
+    let mut sockets = read_table("/proc/net/tcp")?;
+    match read_table("/proc/net/tcp6") {
+        Ok(six) => sockets.extend(six),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    sockets.retain(|socket| socket.serves(address));
+    Ok(sockets)
+}
+
+/// The rows of listening sockets, which the kernel lists first. Read a row at a time: a larger
+/// buffer would make the kernel walk all connections of the host to fill it.
+fn read_table(path: &str) -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        match fs::read_to_string(table) {
-            Ok(text) => sockets.extend(text.lines().filter_map(parse).filter(|row| row.serves(address))),
-            Err(error) if error.kind() == ErrorKind::NotFound && table.ends_with('6') => {}
-            Err(error) => return Err(error),
+    for line in BufReader::with_capacity(ROW, File::open(path)?).lines().skip(1) {
+        match parse(&line?) {
+            Some(socket) => sockets.push(socket),
+            None => break,
         }
     }
     Ok(sockets)

@@ -195,6 +195,8 @@ fn holders_are_found_by_inode_not_by_name() {
     let found = holders(&path).unwrap();
     assert_eq!(found.iter().map(|owner| owner.pid).collect::<Vec<_>>(), [reader.process.id()]);
     assert!(open_files(reader.process.id()).contains(&link));
+    assert!(holds(reader.process.id(), &path).unwrap());
+    assert!(!holds(std::process::id(), &path).unwrap());
 
     fs::remove_file(&path).unwrap();
     fs::write(&path, "a new file of the same name").unwrap();

@@ -10,7 +10,8 @@ use super::{Outcome, Problem, Report, VERSION};
 pub enum Received {
     /// The writer finished.
     Whole(Box<Report>),
-    /// The writer was killed after line 1: the outcome is `failed`, what changed is unknown.
+    /// The writer was killed after line 1: the outcome is `failed`; what changed is unknown, so
+    /// `changed` is true and whoever acts on it asks the ledger.
     CutOff(Box<Report>),
 }
 
@@ -64,6 +65,7 @@ fn read_head(text: &str) -> Result<Received, Problem> {
     report.environment = head.environment;
     report.deployment = head.deployment;
     report.started_at = head.started_at;
+    report.changed = true;
     report.conclude(Outcome::Failed);
     report.problem = Some(
         Problem::new("cut-off", format!("{} was cut off before it could finish", head.tool))

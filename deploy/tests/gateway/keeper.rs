@@ -131,38 +131,45 @@ fn a_grandchild_that_holds_the_port_is_killed_before_the_restart() {
 
 #[test]
 fn the_listener_is_handed_over_with_the_childs_own_pid() {
-    let script = "echo $LISTEN_PID $$ $LISTEN_FDS > told; ls /proc/$$/fd | tr '\\n' ' ' > open; echo >> open; exec sleep 1000";
+    let script = "echo $LISTEN_PID $$ $LISTEN_FDS > told; exec sleep 1000";
     let keeper = Keeper::start(&["--listen", "127.0.0.1:0"], &shell(script));
-    let open = keeper.wait_for_line("open");
     let told = keeper.wait_for_line("told");
     let child = keeper.wait_until_running()["child"].to_string();
     assert_eq!(told, format!("{child} {child} 1"));
-    assert_eq!(open, "0 1 2 3");
+    assert_eq!(open_descriptors(&child), ["0", "1", "2", "3"]);
     let socket = fs::read_link(format!("/proc/{child}/fd/3")).unwrap();
     assert!(socket.to_string_lossy().starts_with("socket:"));
     let stdin = fs::read_link(format!("/proc/{child}/fd/0")).unwrap();
     assert_eq!(stdin.to_str(), Some("/dev/null"));
 }
 
+/// Of the `sleep` that the child becomes.
+fn open_descriptors(pid: &str) -> Vec<String> {
+    wait_for("sleep", || {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (name == "sleep\n").then_some(())
+    });
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let mut numbers: Vec<_> =
+        descriptors.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    numbers.sort();
+    numbers
+}
+
 #[test]
 fn neither_keeper_nor_child_keeps_what_the_spawner_left_open() {
     let dir = TempDir::new().unwrap();
-    let mut keeper = Keeper::command(
-        dir.path(),
-        &[],
-        &shell("ls -l /proc/$$/fd > open; echo done >> open; exec sleep 1000"),
-    );
-    let mut leaky = Command::new("sh");
-    leaky
+    let keeper = Keeper::command(dir.path(), &[], STAY);
+    let child = Command::new("sh")
         .args(["-c", r#"exec "$@" 8>leaked"#, "sh"])
         .arg(keeper.get_program())
         .args(keeper.get_args())
-        .current_dir(dir.path());
-    keeper = leaky;
-    let child = keeper.spawn().unwrap();
+        .current_dir(dir.path())
+        .spawn()
+        .unwrap();
     let keeper = Keeper { child, dir };
-    let open = keeper.wait_for_line("open");
-    assert!(!open.contains("leaked") && !open.contains("keeper.lock"), "{open}");
+    let child = keeper.wait_until_running()["child"].to_string();
+    assert_eq!(open_descriptors(&child), ["0", "1", "2"]);
     for entry in fs::read_dir(format!("/proc/{}/fd", keeper.child.id())).unwrap() {
         let link = fs::read_link(entry.unwrap().path()).unwrap_or_default();
         assert!(!link.ends_with("leaked"), "{link:?}");

@@ -27,6 +27,24 @@ fn serve(world: &World, id: &str) {
         .unwrap();
 }
 
+fn end(world: &World, id: &str) {
+    let ledger = rusqlite::Connection::open(world.state().join("ledger.db")).unwrap();
+    ledger.execute("UPDATE deployments SET ended_ms = 2 WHERE id = ?1", [id]).unwrap();
+}
+
+#[test]
+fn a_cut_off_deployment_is_recovered_before_anything_else_changes_the_schema() {
+    let world = World::new();
+    world.migration(1, "CREATE TABLE t(a);", "DROP TABLE t;");
+    world.run(&["dev", "down"]).good();
+    release(&world, "a", &[1]);
+    serve(&world, "a");
+    for verb in ["up", "down", "baseline"] {
+        world.run(&["dev", verb]).refused("deployment-unfinished");
+    }
+    world.run(&["dev", "status"]).good();
+}
+
 #[test]
 fn a_named_release_comes_before_the_serving_one_and_that_before_the_work_tree() {
     let world = World::new();
@@ -36,6 +54,7 @@ fn a_named_release_comes_before_the_serving_one_and_that_before_the_work_tree() 
     release(&world, "a", &[1, 2]);
     release(&world, "b", &[1, 2, 3]);
     serve(&world, "a");
+    end(&world, "a");
     let answer = world.run(&["dev", "up"]).good();
     assert_eq!(
         (&answer.details()["applied"][0]["version"], &answer.report["serving"]),

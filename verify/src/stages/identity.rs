@@ -87,8 +87,7 @@ fn check_connections(subject: &Subject) -> Result<(), Problem> {
 /// well close its database after each request.
 fn check_database(subject: &Subject, owners: &Owners) -> Result<(), Problem> {
     let Some(expected) = &subject.database else { return Ok(()) };
-    let holders = identity::holders(expected).unwrap_or_default();
-    if owners.visible.iter().any(|owner| holders.iter().any(|holder| holder.pid == owner.pid)) {
+    if owners.visible.iter().any(|owner| identity::holds(owner.pid, expected).unwrap_or(false)) {
         return Ok(());
     }
     match other_database(&subject.release, owners) {

@@ -160,6 +160,7 @@ pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Resul
         };
         results.take(run, stage, steps, begun.elapsed());
     }
+    interrupt::check()?;
     Ok(results)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::interrupt;
 use common::report::Problem;
 use reqwest::Url;
 
@@ -128,6 +129,9 @@ impl<'a> Visitor<'a> {
     fn request(&self, route: &Route, jar: &mut Jar) -> Result<Reply, Finding> {
         let usual = route.time.map_or(LIMIT, |time| LIMIT.max(time * 2));
         let limit = self.subject.remaining(usual);
+        if interrupt::pending().is_some() {
+            return Err(Finding::new("interrupted", "was not asked: the run was interrupted"));
+        }
         if limit.is_zero() {
             return Err(Finding::new(
                 "deadline",

@@ -3,6 +3,7 @@
 use std::fs;
 
 use common::ledger::{Ledger, State};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::world::{DEPLOYMENT, REVISION, World};
@@ -148,4 +149,15 @@ fn other_renderings_leave_stdout_alone() {
     for text in [&run.stdout, &run.stderr, &junit] {
         assert!(!text.contains("sentinel-password"), "{text}");
     }
+}
+
+#[test]
+fn a_signal_ends_the_run_unverified() {
+    let routes: Vec<_> = (0..20).map(|n| format!("\"/fault/slow?{n}\" = \"200\"\n")).collect();
+    let world = World::new(&format!("[routes]\n\"/fault/announce\" = \"200\"\n{}", routes.concat()), "");
+    let mark = world.release().join("announced");
+    let world = world.serving(&[]);
+    let run = world.verify_until(&["dev", "--slot", "blue", "--only", "routes"], &mark, Signal::TERM);
+    assert_eq!(run.outcome(), ("unverified", 143), "{}", run.stdout);
+    assert_eq!(run.report["problem"]["type"], "interrupted");
 }

@@ -75,11 +75,13 @@ fn count_failure(gateway: &Gateway, status: StatusCode) {
 }
 
 /// Sends the request, a second time on a fresh connection if no byte of it went
-/// out, or if repeating it is harmless and no response came.
+/// out, or if repeating it is harmless and no response came. What cannot be
+/// repeated starts on a fresh one: a kept one may be closing just now.
 async fn send(pool: &Pool, request: Request<Upload>) -> Sent {
     let spare = is_repeatable(&request).then(|| copy_of(&request));
-    let mut sender = match pool.take() {
-        Some(kept) => kept,
+    let kept = spare.as_ref().and_then(|_| pool.take());
+    let mut sender = match kept {
+        Some(sender) => sender,
         None => connect(pool).await?,
     };
     let failure = match sender.try_send_request(request).await {
@@ -87,8 +89,9 @@ async fn send(pool: &Pool, request: Request<Upload>) -> Sent {
         Err(failure) => failure,
     };
     let (again, status) = second_try(failure, spare);
-    let mut sender = connect(pool).await.map_err(|_| status)?;
-    match sender.send_request(again.ok_or(status)?).await {
+    let again = again.ok_or(status)?;
+    let mut sender = connect(pool).await?;
+    match sender.send_request(again).await {
         Ok(response) => Ok((response, sender)),
         Err(error) => Err(status_of(&error)),
     }

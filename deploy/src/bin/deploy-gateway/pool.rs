@@ -19,6 +19,8 @@ use crate::workers;
 /// Shorter than the keep-alive of any common app server (gunicorn: 2 s), so that
 /// we hardly ever send on a connection which the other side is just closing.
 const IDLE_LIMIT: Duration = Duration::from_secs(1);
+/// For each worker: a threaded app server has a place for only so many.
+const MOST_IDLE: usize = 64;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// An instance that its keeper restarts refuses for a moment.
 const REFUSED_LIMIT: Duration = Duration::from_secs(1);
@@ -69,7 +71,9 @@ impl Pool {
         while idle.front().is_some_and(Idle::is_stale) {
             idle.pop_front();
         }
-        idle.push_back(Idle { sender, since: Instant::now() });
+        if idle.len() < MOST_IDLE {
+            idle.push_back(Idle { sender, since: Instant::now() });
+        }
     }
 
     /// A fresh connection. A refusal is tried again for a second: nothing was sent yet.

@@ -10,6 +10,7 @@ use common::config::{self, Config};
 use common::instance::Instance;
 use common::layout::{Place, Slot};
 use common::ledger::{Beginning, Kind, Ledger};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -101,7 +102,23 @@ impl World {
 
     /// Runs `verify ARGS` with `input` on its stdin.
     pub(crate) fn verify_with(&self, args: &[&str], input: &str) -> Run {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_verify"))
+        let mut process = self.spawn(args);
+        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Run::end(process)
+    }
+
+    /// Runs `verify ARGS` and sends `signal` once `mark` exists.
+    pub(crate) fn verify_until(&self, args: &[&str], mark: &Path, signal: Signal) -> Run {
+        let process = self.spawn(args);
+        while !mark.exists() {
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&process), signal).unwrap();
+        Run::end(process)
+    }
+
+    fn spawn(&self, args: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_verify"))
             .args(args)
             .current_dir(self.root.path())
             .env_remove("DEPLOY_CONFIG")
@@ -109,20 +126,22 @@ impl World {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            .unwrap()
+    }
+}
+
+impl Run {
+    fn end(process: Child) -> Self {
         let output = process.wait_with_output().unwrap();
         let stdout = String::from_utf8(output.stdout).unwrap();
-        Run {
+        Self {
             code: output.status.code().unwrap(),
             report: serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}")),
             stdout,
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
-}
 
-impl Run {
     /// The step of that name.
     pub(crate) fn step(&self, name: &str) -> &Value {
         let steps = self.report["steps"].as_array().unwrap();
