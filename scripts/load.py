@@ -17,7 +17,7 @@ import time
 
 PATHS = ("/", "/doc/all/", "/doc/draft/draft-moss-idle-close/")
 EXPECTED = b"Draft Viewer"
-PAUSE = 0.005
+PAUSE = 0.02
 PATIENCE = 15
 
 

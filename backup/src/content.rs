@@ -45,6 +45,8 @@ pub(crate) struct Content {
 /// What the first bytes of the file say, whoever has it open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
+    /// Whether it is a database at all; an empty file is one.
+    pub(crate) valid: bool,
     pub(crate) page_size: u32,
     pub(crate) wal: bool,
 }
@@ -62,7 +64,8 @@ impl Header {
             1 => 65536,
             size => u32::from(size),
         };
-        Ok(Self { page_size, wal: bytes[18] == 2 })
+        let valid = read == 0 || bytes.starts_with(b"SQLite format 3\0");
+        Ok(Self { valid, page_size, wal: bytes[18] == 2 })
     }
 
     pub(crate) fn journal_mode(self) -> &'static str {

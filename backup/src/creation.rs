@@ -1,7 +1,9 @@
 //! Makes a backup: a snapshot at one point in time, proved on the copy, compressed, read back,
 //! exported, and only then named. The live database is read once and never written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use common::backups::{self, Backup, FORMAT, FileFacts, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
@@ -54,7 +56,7 @@ pub(crate) fn create(
     let backup = run
         .step("backup.publish", || draft.publish(manifest))
         .map_err(|problem| space::explain(problem, &root))?;
-    if let Some(serving) = site.serving()? {
+    if let Ok(Some(serving)) = site.serving() {
         provenance::tag(site, &backup.manifest.id, &serving);
     }
     Ok(Some(backup))
@@ -123,10 +125,10 @@ fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft) -> Manifest {
         journal_mode: String::new(),
         user_version: 0,
         application_id: 0,
-        files: std::collections::BTreeMap::new(),
+        files: BTreeMap::new(),
         raw_bytes: 0,
         raw_sha256: String::new(),
-        tables: std::collections::BTreeMap::new(),
+        tables: BTreeMap::new(),
         schema_hash: String::new(),
         verified: Verified::default(),
     }
@@ -188,7 +190,7 @@ fn export_readable(
     manifest: &mut Manifest,
 ) -> Result<(), Problem> {
     let (target, loaded) = (draft.path(backups::EXPORT), draft.path(LOADED));
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let written: Result<FileFacts, Problem> = export::write(raw, &target).and_then(|facts| {
         export::prove(&target, &loaded, content)?;
         Ok(facts)

@@ -13,6 +13,8 @@ use crate::content::{self, Content, Table, quote, unreadable};
 #[derive(Debug)]
 pub(crate) enum Difference {
     None,
+    /// The same content, on pages that are damaged.
+    Pages,
     /// By table; empty when only the schema differs.
     Rows(BTreeMap<String, Lost>),
     /// The live database is damaged.
@@ -39,7 +41,8 @@ pub(crate) fn compare(live: &Path, backup: &Path, expected: &Content) -> Result<
         Err(problem) => return Ok(Difference::Unknown(problem)),
     };
     if &held == expected {
-        return Ok(Difference::None);
+        let whole = content::check(&live).is_ok();
+        return Ok(if whole { Difference::None } else { Difference::Pages });
     }
     let name = content::private_name(backup);
     live.execute("ATTACH ?1 AS backup", [name]).map_err(|error| unreadable(&error))?;

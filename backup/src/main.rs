@@ -7,7 +7,6 @@
 
 mod archive;
 mod arguments;
-mod aside;
 mod content;
 mod creation;
 mod difference;
@@ -16,6 +15,7 @@ mod export;
 mod listing;
 mod operation;
 mod provenance;
+mod replacement;
 mod restoration;
 mod retention;
 mod site;

@@ -3,7 +3,8 @@
 //! The file itself stays: processes that have it open see the content change, as by one great
 //! transaction. Only a missing file, or one that is no database, gets a new one in its place.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::backups::{self, Backup};
@@ -11,20 +12,19 @@ use common::cli::Run;
 use common::database;
 use common::interrupt;
 use common::report::{OrProblem, Problem};
-use rusqlite::Connection;
 use rusqlite::backup::{Backup as PageCopy, StepResult};
+use rusqlite::{Connection, ErrorCode};
 
 use crate::content::{self, Header, number};
 use crate::creation::{self, Request};
 use crate::difference::{self, Difference, Lost};
-use crate::draft::sync_directory;
 use crate::operation::Operation;
 use crate::site::Site;
-use crate::{aside, space, verification};
+use crate::{replacement, space, verification};
 
 /// How long we wait for readers and writers of the live database to let us in.
 const ENTRY: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_micros(200);
 /// Tables named in a refusal.
 const NAMED: usize = 20;
 
@@ -72,7 +72,7 @@ fn put_back(run: &mut Run, site: &Site<'_>, backup: &Backup, discard_writes: boo
         return Ok(());
     }
     refuse_loss(run, site, backup, &difference, discard_writes)?;
-    if database::open_read_only(&live).is_err() {
+    if !Header::read(&live)?.valid {
         return replace(run, backup, &raw, &live);
     }
     overwrite(run, site, backup, &raw, &live)
@@ -97,7 +97,7 @@ fn refuse_loss(
 ) -> Result<(), Problem> {
     let id = &backup.manifest.id;
     let detail = match difference {
-        Difference::None => return Ok(()),
+        Difference::None | Difference::Pages => return Ok(()),
         Difference::Unknown(problem) => format!("what was written cannot be counted: {problem}"),
         Difference::Rows(lost) => {
             run.detail("lost", lost);
@@ -112,7 +112,7 @@ fn refuse_loss(
         .hint(format!("backup {} restore {id} --discard-writes", site.name())))
 }
 
-fn describe(lost: &std::collections::BTreeMap<String, Lost>) -> String {
+fn describe(lost: &BTreeMap<String, Lost>) -> String {
     let line = |(name, lost): (&String, &Lost)| {
         format!("{name}: {} rows written, {} deleted", lost.written, lost.deleted)
     };
@@ -181,9 +181,17 @@ fn take_snapshot(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Keeps asking: SQLite's own waiting would never meet the short gaps of a steady writer.
 fn hold_writers(live: &Path) -> Result<Connection, Problem> {
     let gate = database::open_existing(live)?;
-    gate.execute_batch("BEGIN IMMEDIATE").map_err(|error| busy(live).detail(error.to_string()))?;
+    let limit = Instant::now() + ENTRY;
+    gate.busy_timeout(Duration::ZERO).map_err(|error| content::unreadable(&error))?;
+    while let Err(error) = gate.execute_batch("BEGIN IMMEDIATE") {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || Instant::now() > limit {
+            return Err(busy(live).detail(error.to_string()));
+        }
+        std::thread::sleep(PAUSE);
+    }
     Ok(gate)
 }
 
@@ -194,6 +202,7 @@ fn apply(raw: &Path, live: &Path, gate: Connection) -> Result<(Connection, i64),
     let mut target = database::open_existing(live)?;
     target
         .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")
+        .and_then(|()| target.busy_timeout(Duration::ZERO))
         .or_problem("restore-failed", title)?;
     let limit = Instant::now() + ENTRY;
     let copy = PageCopy::new(&source, &mut target).or_problem("restore-failed", title)?;
@@ -227,36 +236,16 @@ fn busy(live: &Path) -> Problem {
 /// Makes a new file where none is, or where one is that SQLite cannot open.
 fn replace(run: &mut Run, backup: &Backup, raw: &Path, live: &Path) -> Result<(), Problem> {
     let stamp = common::report::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let moved = run.step("backup.aside", || aside::move_aside(live, &stamp))?;
+    let moved = run.step("backup.aside", || replacement::move_aside(live, &stamp))?;
     if !moved.is_empty() {
         run.report.changed = true;
         run.detail("moved_aside", moved.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
     }
     interrupt::shield();
-    run.step("backup.restore", || put_new(raw, live))?;
+    run.step("backup.restore", || replacement::put_new(raw, live))?;
     run.report.changed = true;
     let target = database::open_read_only(live)?;
     confirm(run, backup, &target, &|| true)
-}
-
-fn put_new(raw: &Path, live: &Path) -> Result<(), Problem> {
-    let title = || format!("cannot write {}", live.display());
-    let directory = live.parent().unwrap_or(Path::new("/"));
-    common::layout::create_private_dir(directory)?;
-    let name = live.file_name().unwrap_or_default().to_string_lossy();
-    let draft: PathBuf = directory.join(format!(".{name}.restoring"));
-    let write = || {
-        if draft.exists() {
-            std::fs::remove_file(&draft)?;
-        }
-        let mut out = crate::archive::create_private(&draft)?;
-        std::io::copy(&mut std::fs::File::open(raw)?, &mut out)?;
-        out.sync_all()?;
-        let here = rustix::fs::CWD;
-        rustix::fs::renameat_with(here, &draft, here, live, rustix::fs::RenameFlags::NOREPLACE)?;
-        sync_directory(directory)
-    };
-    write().or_problem("state-unwritable", title)
 }
 
 /// Compares the live database with the manifest. Once the app writes again it differs, rightly;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use common::backups::{self, Backup, EXPORT, EXPORT_COMPRESSED, MANIFEST, Manifest, order};
 use common::cli::{Run, warn};
@@ -52,7 +53,7 @@ pub(crate) fn prune(run: &mut Run, site: &Site<'_>, dry_run: bool) -> Result<(),
 
 /// Prunes after a new backup; when that fails the backup is there all the same.
 pub(crate) fn follow_creation(run: &mut Run, site: &Site<'_>) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     match tidy(site, false) {
         Ok(done) => {
             run.end_step("backup.retention", None, begun.elapsed(), None);

@@ -31,8 +31,10 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
         };
         recovered.notes.push(note);
     }
-    if let Some(note) = restore_service(site)? {
-        recovered.notes.push(note);
+    match restore_service(site) {
+        Ok(note) => recovered.notes.extend(note),
+        // What served cannot serve any more: that must not keep a better release from coming.
+        Err(problem) => recovered.notes.push(format!("could not bring back what served: {problem}")),
     }
     Ok(recovered)
 }

@@ -1,6 +1,7 @@
 //! Stage 2: build the release, move the schema, start the instance in the idle slot.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use common::database::{self, Schema};
 use common::handover;
@@ -11,6 +12,9 @@ use common::site::Site;
 use common::{git, release};
 
 use crate::attempt::Attempt;
+
+/// Longer than this, and the app's own connections begin to give up.
+const LONGEST_WRITE_LOCK: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     build(attempt)?;
@@ -64,7 +68,36 @@ fn move_schema(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     }
     let grew = facts["rehearsal"]["change"] != "changed";
     attempt.change("migrate.begin", &Undo::UndoMigrations { grew }, |_| Ok(()))?;
-    attempt.migrate(&["up", "--release", &id, "--deployment", &id]).map(drop)
+    let held = hold(attempt, &facts["rehearsal"])?;
+    let migrated = attempt.migrate(&["up", "--release", &id, "--deployment", &id]);
+    if held {
+        attempt.step("gateway.release", |site, _| site.gateway.release())?;
+    }
+    migrated.map(drop)
+}
+
+/// A migration that locks writers out for longer than they wait keeps requests waiting instead.
+fn hold(attempt: &mut Attempt<'_>, rehearsal: &serde_json::Value) -> Result<bool, Problem> {
+    let lock = Duration::from_millis(rehearsal["write_lock_ms"].as_u64().unwrap_or(0));
+    if lock <= LONGEST_WRITE_LOCK || attempt.previous.is_none() {
+        return Ok(false);
+    }
+    let limit = attempt.site.settings().hold_limit.0;
+    attempt.step("gateway.hold", |site, _| {
+        if lock * 2 > limit {
+            let (took, may) = (lock.as_secs_f32(), limit.as_secs_f32());
+            return Err(Problem::new(
+                "migration-too-long",
+                format!("the rehearsal locked writers out for {took:.1} s"),
+            )
+            .detail(format!(
+                "requests may be held for {may:.0} s (hold_limit), and the real run can take twice as long"
+            ))
+            .hint(format!("migrate {} plan", site.environment)));
+        }
+        site.gateway.hold(limit)
+    })?;
+    Ok(true)
 }
 
 /// The old release must live with the new schema, since both run at once.

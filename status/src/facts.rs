@@ -25,24 +25,25 @@ const SHOWN: u32 = 5;
 /// The state of one environment.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Facts {
+    environment: String,
     pub(crate) revision: Option<String>,
     pub(crate) deployment: Option<String>,
     branch: Option<String>,
-    subject: Option<String>,
+    pub(crate) subject: Option<String>,
     author: Option<String>,
-    state: Option<String>,
-    serving_since: Option<String>,
+    pub(crate) state: Option<String>,
+    pub(crate) serving_since: Option<String>,
     verified_at: Option<String>,
     /// How the serving revision stands to its branch's head.
-    git: Option<String>,
+    pub(crate) git: Option<String>,
     health: Option<Value>,
-    identity: Option<String>,
-    instance: Option<Value>,
-    warm: Option<String>,
+    pub(crate) identity: Option<String>,
+    pub(crate) instance: Option<Value>,
+    pub(crate) warm: Option<String>,
     gateway: Option<GatewayStatus>,
     database: Option<Value>,
     last_verification: Option<Value>,
-    lock: Option<Value>,
+    pub(crate) lock: Option<Value>,
     unfinished: Vec<String>,
     last: Vec<Value>,
 }
@@ -51,7 +52,8 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
     let settings = config.environment(name)?;
     let place = Place::new(config, name);
     let lock = lock::holder(&place).map(|holder| json!(holder));
-    let Some(ledger) = ledger else { return Ok(Facts { lock, ..Facts::default() }) };
+    let environment = name.to_owned();
+    let Some(ledger) = ledger else { return Ok(Facts { environment, lock, ..Facts::default() }) };
     let serving = ledger.serving(name)?;
     let repository = Repository::open(config.root()).ok();
     let gateway = Gateway::new(&place, settings.listen).status();
@@ -63,6 +65,7 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
     });
     let identity = instance.as_ref().map(|instance| verdict(&place, instance));
     Ok(Facts {
+        environment,
         revision: serving.as_ref().map(|row| row.revision.clone()),
         deployment: serving.as_ref().map(|row| row.id.clone()),
         branch: serving.as_ref().and_then(|row| row.branch.clone()),
@@ -88,6 +91,11 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
 }
 
 impl Facts {
+    /// Whether anything was ever deployed here.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.deployment.is_none() && self.last.is_empty()
+    }
+
     /// What is wrong, as the end of a sentence about the environment.
     pub(crate) fn trouble(&self) -> Option<String> {
         let Some(deployment) = &self.deployment else {
@@ -110,7 +118,7 @@ impl Facts {
 
     /// The command that helps.
     pub(crate) fn advice(&self) -> String {
-        let place = self.last.first().and_then(|event| event["environment"].as_str()).unwrap_or("dev");
+        let place = &self.environment;
         match self.deployment {
             None => format!("deploy {place}"),
             Some(_) => {

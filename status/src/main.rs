@@ -1,9 +1,11 @@
 //! `status`: what serves, since when, whether it is healthy, and whether it is what git says.
 //!
-//! Reads only: takes no lock, writes nothing. `facts` gathers what is known of one environment.
+//! Reads only: takes no lock, writes nothing. `facts` gathers what is known of one environment,
+//! `words` says it to people.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod facts;
+mod words;
 
 use std::process::ExitCode;
 
@@ -76,9 +78,13 @@ fn present(run: &mut Run, config: &Config, ledger: Option<&Ledger>, names: &[Str
             run.report.serving.clone_from(&facts.revision);
             run.report.deployment.clone_from(&facts.deployment);
         }
-        if let Some(trouble) = facts.trouble() {
+        let looked_at = names.len() == 1 || !facts.is_untouched();
+        if let Some(trouble) = facts.trouble().filter(|_| looked_at) {
             let problem = Problem::new("unhealthy", format!("'{name}' {trouble}")).hint(facts.advice());
             first_unhealthy.get_or_insert(problem);
+        }
+        for line in words::of_environment(name, &facts) {
+            run.tell(line);
         }
         run.detail(name, facts);
     }
@@ -99,6 +105,9 @@ fn history(
 ) -> Result<(), Problem> {
     for name in names {
         let rows = ledger.map(|ledger| ledger.history(name, options.limit)).transpose()?.unwrap_or_default();
+        for row in &rows {
+            run.tell(words::of_event(row));
+        }
         run.detail(name, rows.iter().map(facts::event).collect::<Vec<_>>());
     }
     Ok(())

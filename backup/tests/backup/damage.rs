@@ -65,26 +65,43 @@ fn a_directory_that_is_no_whole_backup_is_listed_apart() {
     assert_eq!(project.run(&["dev", "restore", "2021-01-01_00-00-00"]).failed(1), "backup-damaged");
 }
 
-#[test]
-fn a_damaged_live_database_is_not_a_backup_but_can_be_restored_over() {
+/// A database with 2000 rows, backed up, then `object` made unreadable from its root page on.
+fn damaged(object: &str) -> (Project, String) {
     let project = Project::new();
     project.sql(
         "CREATE TABLE t(a, b); CREATE INDEX i ON t(b);
          WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000) INSERT INTO t SELECT n, hex(randomblob(30)) FROM c",
     );
     let id = project.backup();
+    let root = project.count(&format!("SELECT rootpage FROM sqlite_schema WHERE name = '{object}'"));
+    let start = usize::try_from((root - 1) * project.count("PRAGMA page_size")).unwrap();
     let mut bytes = fs::read(project.live()).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 6000].fill(0xAA);
+    bytes[start..start + 4000].fill(0xAA);
     fs::write(project.live(), &bytes).unwrap();
     assert_eq!(project.run(&["dev"]).failed(1), "database-damaged");
     assert_eq!(project.names(), std::slice::from_ref(&id));
+    (project, id)
+}
+
+#[test]
+fn a_damaged_live_database_is_not_a_backup_but_can_be_restored_over() {
+    let (project, id) = damaged("t");
     assert_eq!(project.run(&["dev", "restore", &id]).failed(1), "would-lose-writes");
-    let facts = project.run(&["dev", "restore", &id, "--discard-writes"]);
-    facts.succeeded();
-    let snapshot = facts.facts()["protected_snapshot"].as_str().unwrap().to_owned();
+    let done = project.run(&["dev", "restore", &id, "--discard-writes"]);
+    assert_eq!(done.succeeded()["changed"], true);
+    let snapshot = done.facts()["protected_snapshot"].as_str().unwrap().to_owned();
     assert_eq!(project.count("SELECT count(*) FROM t"), 2000);
     let listed = project.run(&["dev", "list"]).facts();
     assert_eq!(listed["backups"][0]["id"], snapshot);
     assert_eq!(listed["backups"][0]["verified"], false);
+    assert_eq!(project.run(&["dev", "verify", &snapshot]).failed(1), "database-damaged");
+}
+
+#[test]
+fn the_same_content_on_damaged_pages_needs_no_flag() {
+    let (project, id) = damaged("i");
+    let done = project.run(&["dev", "restore", &id]).succeeded();
+    assert_eq!(done["changed"], true);
+    let check: String = project.database().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::report::{Problem, Report, Status};
 
 /// Prints the report on stdout, its problem on stderr.
-pub(super) fn print_report(report: &Report) {
-    let _ = std::io::stdout().write_all(render(report).as_bytes());
+pub(super) fn print_report(report: &Report, told: &[String]) {
+    let _ = std::io::stdout().write_all(render(report, told).as_bytes());
     if let Some(problem) = report.problem.as_ref().filter(|_| !report.success) {
         print_problem(problem);
     }
@@ -27,20 +27,20 @@ pub(super) fn print_problem(problem: &Problem) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-fn render(report: &Report) -> String {
+fn render(report: &Report, told: &[String]) -> String {
     let mut text = String::new();
     let place = report.environment.as_deref().unwrap_or_default();
     let seconds = f64::from(u32::try_from(report.duration_ms).unwrap_or(u32::MAX)) / 1000.0;
-    let _ = writeln!(text, "{} {place}: {} in {seconds:.2} s", report.tool, report.outcome.word());
+    let subject = format!("{} {place}", report.tool);
+    let _ = writeln!(text, "{}: {} in {seconds:.2} s", subject.trim_end(), report.outcome.word());
     for (label, value) in facts(report) {
         let _ = writeln!(text, "  {label:<11} {value}");
     }
-    let failed = report.steps.iter().filter(|step| step.status == Status::Failed);
-    for step in failed {
-        let title = step.problem.as_ref().map_or("", |problem| problem.title.as_str());
-        let _ = writeln!(text, "  failed      {} {}: {title}", step.tool, step.name);
+    for line in told {
+        let _ = writeln!(text, "  {line}");
     }
-    for (tool, value) in &report.details {
+    let own = report.details.iter().filter(|(tool, _)| told.is_empty() && **tool == report.tool);
+    for (tool, value) in own {
         render_value(&mut text, tool, value, 1);
     }
     text
@@ -58,7 +58,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     facts.extend(report.deployment.clone().map(|id| ("deployment", id)));
     facts.extend(report.serving.clone().map(|revision| ("serving", revision)));
-    facts.extend(report.previous.clone().map(|revision| ("previous", revision)));
+    facts.extend(report.previous.clone().filter(|_| report.changed).map(|revision| ("previous", revision)));
     if !report.steps.is_empty() {
         let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
         facts.push(("steps", format!("{passed} passed of {}{skipped}", report.steps.len())));
@@ -71,6 +71,7 @@ fn render_value(text: &mut String, name: &str, value: &Value, depth: usize) {
     let pad = "  ".repeat(depth);
     match value {
         Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
         Value::Object(members) => {
             let _ = writeln!(text, "{pad}{name}");
             for (key, member) in members {

@@ -18,6 +18,7 @@ pub struct Run {
     writer: Writer<Stdout>,
     progress: Progress,
     secrets: Secrets,
+    told: Vec<String>,
     started: Instant,
 }
 
@@ -30,6 +31,7 @@ impl Run {
             writer: Writer::new(stdout()),
             progress: Progress::new(tool, shared.quiet),
             secrets: Secrets::default(),
+            told: Vec::new(),
             started: Instant::now(),
         }
     }
@@ -103,6 +105,11 @@ impl Run {
         self.progress.say(sentence);
     }
 
+    /// A line for people, printed on a terminal in place of the raw details.
+    pub fn tell(&mut self, line: impl Into<String>) {
+        self.told.push(line.into());
+    }
+
     /// Puts facts under this tool's name.
     pub fn detail(&mut self, name: &str, value: impl serde::Serialize) {
         let value = serde_json::to_value(value).unwrap_or_default();
@@ -123,7 +130,8 @@ impl Run {
         if self.json {
             self.writer.write_rest(&report);
         } else {
-            human::print_report(&report);
+            let told: Vec<String> = self.told.iter().map(|line| self.secrets.hide(line)).collect();
+            human::print_report(&report, &told);
         }
         if let Some(problem) = report.problem.as_ref().filter(|_| self.json && !report.success) {
             self.progress.explain(problem);

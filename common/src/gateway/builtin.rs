@@ -65,10 +65,17 @@ impl Client {
     }
 
     pub(super) fn drain(&self, deployment: &str, limit: Duration) -> Result<Drained, Problem> {
-        let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let command = json!({"command": "drain", "deployment": deployment, "timeout_ms": milliseconds});
+        let command = json!({"command": "drain", "deployment": deployment, "timeout_ms": millis(limit)});
         let answer = self.ask(&command, limit + ANSWER)?;
         serde_json::from_value(answer).map_err(|error| self.failed(&error.to_string()))
+    }
+
+    pub(super) fn hold(&self, limit: Duration) -> Result<(), Problem> {
+        self.ask(&json!({"command": "hold", "limit_ms": millis(limit)}), ANSWER).map(drop)
+    }
+
+    pub(super) fn release(&self) -> Result<(), Problem> {
+        self.ask(&json!({"command": "release"}), ANSWER).map(drop)
     }
 
     pub(super) fn stop(&self) -> Result<(), Problem> {
@@ -131,6 +138,10 @@ impl Client {
     fn hint(&self) -> String {
         format!("tail -n 50 {}", self.dir.join("gateway.log").display())
     }
+}
+
+fn millis(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The problem of a public address that somebody else has.

@@ -98,6 +98,26 @@ impl Gateway {
         }
     }
 
+    /// Keeps new requests waiting until [`Gateway::release`], at most `limit`.
+    ///
+    /// # Errors
+    /// `gateway-failed`.
+    pub fn hold(&self, limit: Duration) -> Result<(), Problem> {
+        match self {
+            Self::Builtin(client) => client.hold(limit),
+        }
+    }
+
+    /// Lets waiting requests go on.
+    ///
+    /// # Errors
+    /// `gateway-failed`.
+    pub fn release(&self) -> Result<(), Problem> {
+        match self {
+            Self::Builtin(client) => client.release(),
+        }
+    }
+
     /// Ends the gateway; requests in flight are finished first.
     ///
     /// # Errors

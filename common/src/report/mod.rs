@@ -155,6 +155,17 @@ pub fn now() -> Timestamp {
 mod tests {
     use super::*;
 
+    /// `UPDATE=1 cargo test -p common schema` writes it anew.
+    #[test]
+    fn the_published_schema_is_that_of_the_types() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.schema.json");
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Report)).unwrap() + "\n";
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(file, &schema).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap_or_default(), schema, "{file} is stale");
+    }
+
     #[test]
     fn exit_status_follows_from_the_report_alone() {
         let mut report = Report::new("deploy");

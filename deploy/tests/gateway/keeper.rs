@@ -136,24 +136,23 @@ fn the_listener_is_handed_over_with_the_childs_own_pid() {
     let told = keeper.wait_for_line("told");
     let child = keeper.wait_until_running()["child"].to_string();
     assert_eq!(told, format!("{child} {child} 1"));
-    assert_eq!(open_descriptors(&child), ["0", "1", "2", "3"]);
+    wait_for_descriptors(&child, &["0", "1", "2", "3"]);
     let socket = fs::read_link(format!("/proc/{child}/fd/3")).unwrap();
     assert!(socket.to_string_lossy().starts_with("socket:"));
     let stdin = fs::read_link(format!("/proc/{child}/fd/0")).unwrap();
     assert_eq!(stdin.to_str(), Some("/dev/null"));
 }
 
-/// Of the `sleep` that the child becomes.
-fn open_descriptors(pid: &str) -> Vec<String> {
-    wait_for("sleep", || {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        (name == "sleep\n").then_some(())
+/// A program that has just begun may still have its libraries open.
+fn wait_for_descriptors(pid: &str, expected: &[&str]) {
+    wait_for("these descriptors and no more", || {
+        let mut open = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            open.push(entry.unwrap().file_name().into_string().unwrap());
+        }
+        open.sort();
+        (open == expected).then_some(())
     });
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let mut numbers: Vec<_> =
-        descriptors.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    numbers.sort();
-    numbers
 }
 
 #[test]
@@ -169,7 +168,7 @@ fn neither_keeper_nor_child_keeps_what_the_spawner_left_open() {
         .unwrap();
     let keeper = Keeper { child, dir };
     let child = keeper.wait_until_running()["child"].to_string();
-    assert_eq!(open_descriptors(&child), ["0", "1", "2"]);
+    wait_for_descriptors(&child, &["0", "1", "2"]);
     for entry in fs::read_dir(format!("/proc/{}/fd", keeper.child.id())).unwrap() {
         let link = fs::read_link(entry.unwrap().path()).unwrap_or_default();
         assert!(!link.ends_with("leaked"), "{link:?}");

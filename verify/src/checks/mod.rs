@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::report::Problem;
 use common::secrets::Secrets;
 
-pub(crate) use route::{Pattern, Route};
+pub(crate) use route::{Pattern, Route, may_write};
 
 /// Everything that one release wants checked.
 #[derive(Debug, Default)]

@@ -43,6 +43,11 @@ pub(crate) struct Field {
     pub(crate) value: String,
 }
 
+/// Whether a request of this method may change something.
+pub(crate) fn may_write(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
 impl Route {
     pub(crate) fn get(path: &str) -> Self {
         Self { method: "GET".into(), path: path.into(), ..Self::default() }
@@ -55,7 +60,7 @@ impl Route {
 
     /// Whether asking may change something.
     pub(crate) fn is_unsafe(&self) -> bool {
-        !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+        may_write(&self.method)
     }
 
     /// Whether it opens the session that others use.

@@ -7,6 +7,10 @@ use std::time::Duration;
 use crate::finding::Finding;
 
 pub(super) const REFUSED: &str = "connection-refused";
+const RESET: &str = "connection-reset";
+const CLOSED: &str = "closed-early";
+/// How a connection ends that the server had closed before it was used again.
+pub(super) const STALE: [&str; 2] = [RESET, CLOSED];
 
 /// The finding for an error before the head of the answer was complete.
 pub(super) fn before_answer(error: &reqwest::Error, limit: Duration) -> Finding {
@@ -19,10 +23,10 @@ pub(super) fn before_answer(error: &reqwest::Error, limit: Duration) -> Finding 
             Finding::new(REFUSED, "could not be asked: the connection was refused")
         }
         (Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), _) => {
-            Finding::new("connection-reset", "was cut off by the server before it answered")
+            Finding::new(RESET, "was cut off by the server before it answered")
         }
         (_, Some(hyper)) if hyper.is_incomplete_message() => {
-            Finding::new("closed-early", "got no answer: the server closed the connection")
+            Finding::new(CLOSED, "got no answer: the server closed the connection")
         }
         (_, Some(hyper)) if hyper.is_parse_too_large() => {
             Finding::new("head-too-large", "answers with more headers than any client reads")

@@ -10,6 +10,7 @@ mod form;
 mod reply;
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::report::{OrProblem, Problem};
@@ -23,6 +24,7 @@ pub(crate) use curl::command;
 pub(crate) use form::{Form, encode, find_form};
 pub(crate) use reply::Reply;
 
+use crate::checks::may_write;
 use crate::finding::Finding;
 
 /// What is read of a body.
@@ -30,17 +32,11 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// A gateway that is being replaced is back after this.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether connections are kept for the next request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Connections {
-    Kept,
-    Fresh,
-}
-
-/// Asks one server.
+/// Asks one server, on a fresh connection each time unless it keeps them.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
-    client: Client,
+    fresh: Client,
+    kept: Option<Client>,
     base: Url,
 }
 
@@ -65,18 +61,18 @@ impl Asker {
     ///
     /// # Errors
     /// `unverified` when the client cannot be made.
-    pub(crate) fn new(address: std::net::SocketAddr, connections: Connections) -> Result<Self, Problem> {
-        let kept = if connections == Connections::Kept { 8 } else { 0 };
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(kept)
-            .user_agent("verify")
-            .build()
-            .or_problem("unverified", || "cannot make an HTTP client".into())?;
+    pub(crate) fn new(address: SocketAddr) -> Result<Self, Problem> {
         let base = Url::parse(&format!("http://{address}"))
             .or_problem("unverified", || format!("cannot ask {address}"))?;
-        Ok(Self { client, base })
+        Ok(Self { fresh: client(0)?, kept: None, base })
+    }
+
+    /// The same, for many requests.
+    ///
+    /// # Errors
+    /// `unverified` when the client cannot be made.
+    pub(crate) fn keeping(self, connections: usize) -> Result<Self, Problem> {
+        Ok(Self { kept: Some(client(connections)?), ..self })
     }
 
     /// The full address of a path.
@@ -84,24 +80,25 @@ impl Asker {
         self.base.join(path).unwrap_or_else(|_| self.base.clone())
     }
 
-    /// Asks, a second time where the connection was refused.
+    /// Asks, a second time where the connection was refused, or where it was a kept one: the server
+    /// may have closed it just as it was to be used again.
     ///
     /// # Errors
     /// The finding that describes what the server did instead of answering.
     pub(crate) fn ask(&self, request: &Request<'_>) -> Result<Reply, Finding> {
-        match self.ask_once(request) {
-            Err(finding) if finding.kind == fault::REFUSED => {
-                std::thread::sleep(REFUSED_PAUSE);
-                self.ask_once(request)
-            }
-            other => other,
+        let kept = self.kept.as_ref().filter(|_| !may_write(request.method));
+        let answer = self.send(kept.unwrap_or(&self.fresh), request);
+        match &answer {
+            Err(finding) if finding.kind == fault::REFUSED => std::thread::sleep(REFUSED_PAUSE),
+            Err(finding) if kept.is_some() && fault::STALE.contains(&finding.kind) => {}
+            _ => return answer,
         }
+        self.send(&self.fresh, request)
     }
 
-    fn ask_once(&self, request: &Request<'_>) -> Result<Reply, Finding> {
+    fn send(&self, client: &Client, request: &Request<'_>) -> Result<Reply, Finding> {
         let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::GET);
-        let mut builder = self
-            .client
+        let mut builder = client
             .request(method, self.url(request.path))
             .timeout(request.limit)
             .header(ACCEPT, "text/html,*/*;q=0.8");
@@ -117,6 +114,16 @@ impl Asker {
         let body = read_body(response, begun, request.limit)?;
         Ok(Reply::new(status, headers, &body, begun.elapsed()))
     }
+}
+
+fn client(kept: usize) -> Result<Client, Problem> {
+    Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .pool_max_idle_per_host(kept)
+        .user_agent("verify")
+        .build()
+        .or_problem("unverified", || "cannot make an HTTP client".into())
 }
 
 fn read_body(mut response: Response, begun: Instant, limit: Duration) -> Result<Vec<u8>, Finding> {

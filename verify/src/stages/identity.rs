@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 use common::gateway::Target;
 use common::identity::{self, Owners, Verdict};
 use common::report::Problem;
+use jiff::{SignedDuration, Timestamp};
 use walkdir::{DirEntry, WalkDir};
 
 use super::LIMIT;
-use crate::http::{Asker, Connections, Request};
+use crate::http::{Asker, Request};
 use crate::subject::Subject;
 
 const CONNECTIONS: usize = 4;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const DATABASE_ENDINGS: [&str; 4] = ["db", "sqlite", "sqlite3", "db3"];
+/// Times of processes and of files come from clocks of a few hundredths of a second.
+const SLACK: SignedDuration = SignedDuration::from_millis(50);
 /// Directories of installed packages, which may bring databases of their own.
 const PACKAGES: [&str; 2] = ["node_modules", "site-packages"];
 
@@ -67,7 +70,7 @@ fn describe(target: &Target) -> String {
 }
 
 fn check_connections(subject: &Subject) -> Result<(), Problem> {
-    let asker = Asker::new(subject.address, Connections::Fresh)?;
+    let asker = Asker::new(subject.address)?;
     for number in 1..=CONNECTIONS {
         let answer = asker.ask(&Request::get(&subject.health, subject.remaining(LIMIT)));
         let wrong = match answer {
@@ -117,12 +120,12 @@ fn is_own(entry: &DirEntry) -> bool {
     entry.depth() == 0 || !(name.starts_with('.') || PACKAGES.contains(&name.as_ref()))
 }
 
-fn changed_since(path: &Path, started: jiff::Timestamp) -> bool {
+fn changed_since(path: &Path, started: Timestamp) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let changed = |path: &Path| fs::symlink_metadata(path).and_then(|file| file.modified()).ok();
     let newest = changed(path).max(changed(&path.with_extension(format!("{ending}-wal"))));
     DATABASE_ENDINGS.contains(&ending)
-        && newest.and_then(|time| jiff::Timestamp::try_from(time).ok()).is_some_and(|time| time > started)
+        && newest.and_then(|time| Timestamp::try_from(time).ok()).is_some_and(|time| time > started + SLACK)
 }
 
 fn is_database(path: &Path) -> bool {

@@ -14,7 +14,7 @@ use reqwest::Url;
 use super::{LIMIT, expectation, milliseconds, submission};
 use crate::checks::Route;
 use crate::finding::Finding;
-use crate::http::{Asker, Connections, Jar, Reply, Request};
+use crate::http::{Asker, Jar, Reply, Request};
 use crate::subject::Subject;
 
 /// A development server has no more than a few workers.
@@ -48,7 +48,7 @@ struct Visitor<'a> {
 /// # Errors
 /// `unverified` when no request can be made at all.
 pub(super) fn ask(subject: &Subject) -> Result<Vec<Page<'_>>, Problem> {
-    let asker = Asker::new(subject.address, Connections::Kept)?;
+    let asker = Asker::new(subject.address)?.keeping(AT_ONCE)?;
     let mut visitor = Visitor { subject, asker, sessions: Sessions::new() };
     let routes = &subject.checks.routes;
     let (logins, others): (Vec<_>, Vec<_>) =

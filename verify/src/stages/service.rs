@@ -5,7 +5,7 @@ use common::report::Problem;
 use common::supervisor::{Condition, Supervisor};
 
 use super::LIMIT;
-use crate::http::{Asker, Connections, Request};
+use crate::http::{Asker, Request};
 use crate::subject::Subject;
 
 pub(super) fn check(subject: &Subject) -> Result<(), Problem> {
@@ -48,7 +48,7 @@ fn check_gateway(subject: &Subject) -> Result<(), Problem> {
 
 /// Any answer below 500 is one: what it says is for the routes.
 fn answers(subject: &Subject, address: std::net::SocketAddr, kind: &str) -> Result<(), Problem> {
-    let asker = Asker::new(address, Connections::Fresh)?;
+    let asker = Asker::new(address)?;
     let url = asker.url(&subject.health);
     let hint = format!("curl -si {url}");
     match asker.ask(&Request::get(&subject.health, subject.remaining(LIMIT))) {

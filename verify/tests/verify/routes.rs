@@ -119,3 +119,10 @@ fn content_alone_asks_the_pages_itself() {
     assert_eq!(run.ending("content.GET /broken-page/"), "text-present");
     assert_eq!(run.report["steps"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_kept_connection_that_the_server_closed_is_no_finding() {
+    let routes: Vec<_> = (0..60).map(|n| format!("\"/fault/gone?{n}\" = \"200\"\n")).collect();
+    let world = World::new(&format!("[routes]\n{}", routes.concat()), "").serving(&[]);
+    assert_eq!(world.verify(PAGES).outcome(), ("succeeded", 0));
+}

@@ -1,8 +1,9 @@
 //! The control socket: one JSON object a line in, one a line out.
 //! It translates between lines and `Gateway`; file permissions say who may ask.
 
-use std::io;
+use std::io::{self, BufRead, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,6 +18,7 @@ use crate::gateway::Gateway;
 use crate::target::Description;
 
 const NAME: &str = "control.sock";
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(1);
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Deserialize)]
@@ -37,6 +39,8 @@ enum Command {
     },
     Release,
     Ping,
+    /// Said by a newer process on the same listener.
+    Follow,
 }
 
 /// The inode of the socket that this process bound.
@@ -55,6 +59,8 @@ impl Socket {
         let listener = UnixListener::bind(&temporary)?;
         fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600))?;
         OWN_INODE.store(fs::metadata(&temporary)?.ino(), Ordering::SeqCst);
+        // A dead one left its socket file and does not answer.
+        let _ = tell_predecessor();
         fs::rename(&temporary, NAME)?;
         Ok(Self { listener })
     }
@@ -83,6 +89,16 @@ impl Socket {
     }
 }
 
+/// From its answer on it follows our state file, so no switch of ours is missed
+/// by the connections that are still with it.
+fn tell_predecessor() -> io::Result<()> {
+    let mut predecessor = net::UnixStream::connect(NAME)?;
+    predecessor.set_read_timeout(Some(PREDECESSOR_LIMIT))?;
+    predecessor.write_all(b"{\"command\":\"follow\"}\n")?;
+    io::BufReader::new(predecessor).read_line(&mut String::new())?;
+    Ok(())
+}
+
 /// Ends with the connection.
 async fn converse(mut stream: UnixStream, gateway: Arc<Gateway>) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
@@ -100,6 +116,10 @@ async fn converse(mut stream: UnixStream, gateway: Arc<Gateway>) -> io::Result<(
 }
 
 async fn obey(gateway: &Gateway, command: Command) -> Value {
+    let is_successors = matches!(command, Command::Switch { .. } | Command::Hold { .. });
+    if is_successors && gateway.is_succeeded() {
+        return json!({ "error": "a newer gateway has taken over; connect again" });
+    }
     match command {
         Command::Status => status(gateway),
         Command::Switch { target } => match gateway.switch(target.clone()).await {
@@ -121,6 +141,10 @@ async fn obey(gateway: &Gateway, command: Command) -> Value {
         }
         Command::Release => json!({ "held": false, "waited": gateway.release() }),
         Command::Ping => json!({ "ok": true }),
+        Command::Follow => {
+            gateway.follow();
+            json!({ "following": true })
+        }
     }
 }
 

@@ -73,8 +73,8 @@ impl Gateway {
     /// Waits while requests are held, then takes the active target, counted in
     /// the same breath: after a switch no request is on its way to the old one unseen.
     pub(crate) async fn claim(&self, client: &Arc<Client>) -> Option<Claim> {
-        if self.succeeded.load(Ordering::Relaxed) {
-            self.follow_successor();
+        if self.is_succeeded() {
+            self.read_successors_state();
         }
         loop {
             {
@@ -144,8 +144,7 @@ impl Gateway {
     }
 
     /// From now on every response ends its connection.
-    pub(crate) fn close(&self, succeeded: bool) {
-        self.succeeded.store(succeeded, Ordering::SeqCst);
+    pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
     }
 
@@ -153,8 +152,16 @@ impl Gateway {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// The newer process takes the commands now; its state file is ours too.
-    fn follow_successor(&self) {
+    /// A newer process takes the commands; what it makes active is active here too.
+    pub(crate) fn follow(&self) {
+        self.succeeded.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    fn read_successors_state(&self) {
         if let Ok(active) = state::load()
             && active != self.active()
         {

@@ -177,3 +177,49 @@ fn join_chain(headers: &HeaderMap, address_text: &HeaderValue) -> HeaderValue {
     chain.extend_from_slice(address_text.as_bytes());
     HeaderValue::from_bytes(&chain).unwrap_or_else(|_| address_text.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+
+    use super::*;
+
+    fn forward(address: &str, headers: &[(&str, &str)]) -> HeaderMap {
+        let mut request = Request::new(Empty::<bytes::Bytes>::new());
+        request.headers_mut().insert(HOST, HeaderValue::from_static("app.example"));
+        for (name, value) in headers {
+            request.headers_mut().append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        let text = HeaderValue::from_str(address).unwrap();
+        prepare_request(&mut request, address.parse().unwrap(), &text, || None);
+        request.headers().clone()
+    }
+
+    #[test]
+    fn a_visitor_from_elsewhere_cannot_say_who_it_is() {
+        let claimed = [
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "admin.example"),
+            ("x-real-ip", "127.0.0.1"),
+        ];
+        let headers = forward("203.0.113.9", &claimed);
+        assert_eq!(headers[FORWARDED_FOR], "127.0.0.1, 203.0.113.9");
+        assert_eq!(headers[FORWARDED_PROTO], "http");
+        assert_eq!(headers[FORWARDED_HOST], "app.example");
+        assert_eq!(headers[REAL_IP], "203.0.113.9");
+    }
+
+    #[test]
+    fn what_the_connection_header_names_cannot_remove_what_we_add() {
+        let headers = forward("203.0.113.9", &[("connection", "x-real-ip, x-forwarded-for")]);
+        assert_eq!(headers[REAL_IP], "203.0.113.9");
+        assert_eq!(headers[FORWARDED_FOR], "203.0.113.9");
+    }
+
+    #[test]
+    fn te_passes_only_as_trailers() {
+        assert_eq!(forward("::1", &[("te", "Trailers")])[TE], "Trailers");
+        assert!(!forward("::1", &[("te", "trailers, gzip")]).contains_key(TE));
+    }
+}

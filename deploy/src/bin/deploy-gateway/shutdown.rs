@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::control;
 use crate::gateway::Gateway;
 
 /// After the linger: what is still under way then is cut.
@@ -28,9 +27,8 @@ pub(crate) fn requested() -> io::Result<impl Future<Output = ()>> {
 
 /// Returns when no connection is left, or at the limit.
 pub(crate) async fn finish(gateway: &Gateway) {
-    let succeeded = !control::Socket::is_own();
-    gateway.close(succeeded);
-    let linger = if succeeded { LINGER_BESIDE_SUCCESSOR } else { LINGER };
+    gateway.close();
+    let linger = if gateway.is_succeeded() { LINGER_BESIDE_SUCCESSOR } else { LINGER };
     let _ = tokio::time::timeout(linger, gateway.clients.wait_until_gone()).await;
     gateway.clients.close_all();
     let _ = tokio::time::timeout(LIMIT, gateway.clients.wait_until_gone()).await;

@@ -98,6 +98,8 @@ def fault(name, connection):
         send(answer(200, b"\x1f\x8b\x08\x00", "Content-Encoding: gzip"))
     elif name == "nowhere":
         send(answer(302, ""))
+    elif name == "gone":
+        send(answer(200, "kept open, it seems"))
     elif name == "announce":
         open("announced", "w").close()
         time.sleep(0.3)

@@ -1,12 +1,17 @@
-//! Moves the files of a database out of the way, for a main file that is missing or no database
-//! at all. Never while a process has one of them open.
+//! A new file in the place of one that is missing or no database at all; what lay there is moved
+//! aside, never while a process has it open.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use common::layout::create_private_dir;
 use common::report::{OrProblem, Problem};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::archive::create_private;
+use crate::draft::sync_directory;
 
 /// Moves the main file (if there is one), `-wal`, `-shm` and `-journal` to names ending in
 /// `.aside-STAMP`; gives the new names.
@@ -38,6 +43,33 @@ pub(crate) fn move_aside(database: &Path, stamp: &str) -> Result<Vec<PathBuf>, P
         moved.push(target);
     }
     Ok(moved)
+}
+
+/// Copies `raw` into a new file `database` (0600), in one rename that never takes a name in use.
+///
+/// # Errors
+/// `state-unwritable`.
+pub(crate) fn put_new(raw: &Path, database: &Path) -> Result<(), Problem> {
+    let title = || format!("cannot write {}", database.display());
+    let directory = database.parent().unwrap_or(Path::new("/"));
+    create_private_dir(directory)?;
+    let name = database.file_name().unwrap_or_default().to_string_lossy();
+    let draft: PathBuf = directory.join(format!(".{name}.restoring"));
+    let write = || {
+        if draft.exists() {
+            fs::remove_file(&draft)?;
+        }
+        let mut out = create_private(&draft)?;
+        std::io::copy(&mut fs::File::open(raw)?, &mut out)?;
+        out.sync_all()?;
+        renameat_with(CWD, &draft, CWD, database, RenameFlags::NOREPLACE)?;
+        sync_directory(directory)
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written.or_problem("state-unwritable", title)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -1,0 +1,35 @@
+# Everything that is done with this project. `make` alone builds the tools.
+PREFIX ?= /usr/local
+
+.DEFAULT_GOAL := build
+.PHONY: build test lint demo bench soak setup install
+
+build:
+	cargo build --workspace
+
+# All tests of the tools, then the sample app's own.
+test:
+	scripts/test
+
+# Format, clippy without a warning, licences of all dependencies.
+lint:
+	scripts/lint
+
+# The tools at work on the sample app, in a directory of its own.
+demo: build
+	scripts/demo
+
+# How long things take, beside other ways to do them.
+bench:
+	scripts/bench
+
+# The cutover tests in their long form.
+soak: build
+	SOAK=1 cargo test --package tests --test integration -- --nocapture traffic
+
+# What the build, the tests and the demo need.
+setup:
+	scripts/setup
+
+install:
+	scripts/install "$(PREFIX)"
