@@ -21,7 +21,7 @@ demo: build
 
 # How long things take, beside other ways to do them.
 bench:
-	scripts/bench
+	scripts/bench/run
 
 # The cutover tests in their long form.
 soak: build

@@ -8,9 +8,10 @@ use rusqlite::Connection;
 
 use crate::project::{Project, names};
 
-/// Moves one unit from one account to another, over and over, and adds a row to a log each time.
+/// Moves one unit from one account to another, over and over, with the pauses of an app, and adds
+/// a row to a log each time.
 const WRITER: &str = "
-import random, sqlite3, sys
+import random, sqlite3, sys, time
 db = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
 while True:
     db.execute('BEGIN IMMEDIATE')
@@ -21,6 +22,7 @@ while True:
     db.execute('UPDATE total SET n = n + 1')
     db.execute('COMMIT')
     print('x', flush=True)
+    time.sleep(0.003)
 ";
 
 /// A writer in a process of its own; ends with the test.

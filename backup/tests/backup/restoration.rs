@@ -146,15 +146,16 @@ os.kill(os.getpid(), 9)";
     assert_eq!(facts.facts()["rows"], 3);
 }
 
-/// Adds numbered rows and prints each number once its row is committed.
+/// Adds numbered rows, with the pauses of an app, and prints each number once its row is committed.
 const COUNTER: &str = "
-import sqlite3, sys
+import sqlite3, sys, time
 db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
 n = 0
 while True:
     n += 1
     db.execute('INSERT INTO counted(n) VALUES (?)', (n,))
     print(n, flush=True)
+    time.sleep(0.003)
 ";
 
 #[test]

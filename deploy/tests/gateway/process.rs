@@ -193,15 +193,10 @@ impl Keeper {
 }
 
 impl Drop for Keeper {
+    /// By SIGTERM: only the keeper knows all that it has started.
     fn drop(&mut self) {
-        if self.child.try_wait().unwrap().is_none() {
-            let _ = self.record().map(|record| {
-                for pid in [&record["child"]].into_iter().chain(record["retiring"].as_array().unwrap()) {
-                    let pid = pid.as_i64().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-                    let _ = pid.map(|pid| rustix::process::kill_process_group(pid, Signal::KILL));
-                }
-            });
-            let _ = self.child.kill();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::TERM);
             let _ = self.child.wait();
         }
     }

@@ -69,21 +69,28 @@ fn describe(target: &Target) -> String {
     format!("{} in slot {} at {}", target.deployment, target.slot, target.address)
 }
 
+/// At once, so that they take no longer than one.
 fn check_connections(subject: &Subject) -> Result<(), Problem> {
     let asker = Asker::new(subject.address)?;
-    for number in 1..=CONNECTIONS {
-        let answer = asker.ask(&Request::get(&subject.health, subject.remaining(LIMIT)));
-        let wrong = match answer {
-            Ok(reply) if reply.status < 500 => continue,
-            Ok(reply) => format!("answered {}", reply.status),
-            Err(finding) => finding.phrase,
-        };
-        let url = asker.url(&subject.health);
-        return Err(Problem::new("gateway-unhealthy", format!("{url} {wrong}"))
-            .detail(format!("fresh connection {number} of {CONNECTIONS}"))
-            .hint(format!("curl -si {url}")));
+    let ask = || connection_fault(&asker, subject);
+    let faults: Vec<Option<String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let count = faults.iter().flatten().count();
+    let Some(fault) = faults.into_iter().flatten().next() else { return Ok(()) };
+    let url = asker.url(&subject.health);
+    Err(Problem::new("gateway-unhealthy", format!("{url} {fault}"))
+        .detail(format!("{count} of {CONNECTIONS} fresh connections"))
+        .hint(format!("curl -si {url}")))
+}
+
+fn connection_fault(asker: &Asker, subject: &Subject) -> Option<String> {
+    match asker.ask(&Request::get(&subject.health, subject.remaining(LIMIT))) {
+        Ok(reply) if reply.status < 500 => None,
+        Ok(reply) => Some(format!("answered {}", reply.status)),
+        Err(finding) => Some(finding.phrase),
     }
-    Ok(())
 }
 
 /// The instance has the environment's database open, or at least writes no other one: an app may
