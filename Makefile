@@ -21,6 +21,7 @@ demo: build
 
 # How long things take, beside other ways to do them.
 bench:
+	cargo build --release --workspace
 	scripts/bench/run
 
 # The cutover tests in their long form.

@@ -12,7 +12,6 @@ use common::backups::TableFacts;
 use common::cli::warn;
 use common::database::Schema;
 use common::report::{OrProblem, Problem};
-use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 use sha2::{Digest, Sha256};
@@ -88,16 +87,6 @@ pub(crate) fn open_private(path: &Path) -> Result<Connection, Problem> {
 pub(crate) fn private_name(path: &Path) -> String {
     let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     format!("file:{path}?immutable=1")
-}
-
-/// Lets SQLite undo what a killed writer left half done in rollback-journal mode: a connection
-/// that only reads cannot.
-pub(crate) fn settle(live: &Path) {
-    if common::database::open_read_only(live).is_err()
-        && let Ok(connection) = common::database::open_existing(live)
-    {
-        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-    }
 }
 
 /// Checks a whole copy; whether all its foreign keys hold, which is the app's own affair.

@@ -91,7 +91,6 @@ fn fill(
     let raw = draft.path(RAW);
     run.step("backup.snapshot", || {
         let mut meter = Meter::new("snapshot");
-        content::settle(live);
         database::snapshot(live, &raw, &mut |done, total| meter.update(done, total))
     })?;
     let mut manifest = blank(site, request, draft);

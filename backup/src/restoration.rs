@@ -80,7 +80,6 @@ fn put_back(run: &mut Run, site: &Site<'_>, backup: &Backup, discard_writes: boo
 
 /// Compares a copy of the live database, so that its writers are not kept waiting.
 fn compare(backup: &Backup, raw: &Path, live: &Path, copy: &Path) -> Result<Difference, Problem> {
-    content::settle(live);
     match database::snapshot(live, copy, &mut |_, _| {}) {
         Ok(()) => difference::compare(copy, raw, &verification::expected(backup)),
         Err(problem) if space::is_full(copy.parent().unwrap_or(copy)) => Err(problem),

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::cli::Run;
+use common::cli::{self, Run};
 use common::config::{Config, Environment};
 use common::layout::Place;
 use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
+use common::recovery;
 use common::report::{OrProblem, Problem};
 use common::secrets::Secrets;
 use tempfile::TempDir;
@@ -56,13 +57,15 @@ impl<'a> Site<'a> {
         self.place.database(self.settings)
     }
 
-    /// Takes the environment's lock and removes what a killed run left.
+    /// Takes the environment's lock, finishes what a crash left and removes a killed run's files.
     ///
     /// # Errors
     /// `locked` (retryable), `state-unwritable`.
     pub(crate) fn lock(&self, what: &str, wait: Duration) -> Result<Lock, Problem> {
         self.place.create()?;
         let lock = Lock::take(&self.place, &format!("{what} {}", self.name()), wait)?;
+        let (lock, recovered) = recovery::recover_under(self.config, self.name(), "backup", lock)?;
+        recovered.notes.iter().for_each(|note| cli::warn(note));
         self.sweep().or_problem("state-unwritable", || {
             format!("cannot clean up {}", self.place.backups().display())
         })?;

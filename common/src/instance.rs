@@ -43,8 +43,10 @@ impl Instance {
     /// # Errors
     /// `no-port`.
     pub fn new(slot: Slot, deployment: &str, release: &str, revision: &str) -> Result<Self, Problem> {
-        let address = free_port().ok_or_else(|| Problem::new("no-port", "no private port is free").hint("ss -ltn"))?;
-        let (deployment, release, revision) = (deployment.to_owned(), release.to_owned(), revision.to_owned());
+        let address =
+            free_port().ok_or_else(|| Problem::new("no-port", "no private port is free").hint("ss -ltn"))?;
+        let (deployment, release, revision) =
+            (deployment.to_owned(), release.to_owned(), revision.to_owned());
         Ok(Self { slot, deployment, release, revision, address })
     }
 
@@ -156,7 +158,9 @@ fn free_port() -> Option<SocketAddr> {
     (0..count)
         .filter_map(|step| u16::try_from((start + step) % count).ok()?.checked_add(FIRST_PORT))
         .chain([0])
-        .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|taken| taken.local_addr()).ok())
+        .find_map(|port| {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|taken| taken.local_addr()).ok()
+        })
 }
 
 fn not_ready(url: &str, limit: Duration, last: Option<Result<Answer, String>>) -> Problem {

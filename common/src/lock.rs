@@ -66,6 +66,11 @@ impl Lock {
         Ok(Self { file: Some(file) })
     }
 
+    /// Whether we hold it for ourselves, and not on behalf of the tool that started us.
+    pub fn is_own(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// A copy of the descriptor that survives exec, for a working child.
     pub fn inheritable(&self) -> Option<OwnedFd> {
         rustix::io::dup(self.file.as_ref()?.as_fd()).ok()

@@ -3,10 +3,12 @@
 //! should serve does.
 
 use crate::chores;
+use crate::config::Config;
 use crate::handover;
 use crate::interrupt;
 use crate::journal;
-use crate::ledger::{Deployment, State};
+use crate::ledger::{Deployment, Ledger, State};
+use crate::lock::Lock;
 use crate::report::{Outcome, Problem, Report};
 use crate::site::Site;
 
@@ -37,6 +39,26 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
         Err(problem) => recovered.notes.push(format!("could not bring back what served: {problem}")),
     }
     Ok(recovered)
+}
+
+/// Recovers in a command that has taken only the lock, and gives the lock back. A lock that a
+/// parent holds for us is left alone: the parent has recovered already.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_under(
+    config: &Config,
+    environment: &str,
+    tool: &str,
+    lock: Lock,
+) -> Result<(Lock, Recovered), Problem> {
+    let unfinished = lock.is_own() && !Ledger::open(config)?.unfinished(environment)?.is_empty();
+    if !unfinished {
+        return Ok((lock, Recovered::default()));
+    }
+    let site = Site::around(config.clone(), environment, tool, lock)?;
+    let recovered = recover(&site)?;
+    Ok((site.lock, recovered))
 }
 
 fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {

@@ -34,12 +34,22 @@ impl Site {
     /// # Errors
     /// `locked`, `state-unwritable`, `log-unwritable`, `env-file`.
     pub fn open(config: Config, environment: &str, tool: &str, wait: Duration) -> Result<Self, Problem> {
+        config.environment(environment)?;
+        let place = Place::new(&config, environment);
+        place.create()?;
+        let lock = Lock::take(&place, &format!("{tool} {environment}"), wait)?;
+        Self::around(config, environment, tool, lock)
+    }
+
+    /// The site of an environment whose lock is held already.
+    ///
+    /// # Errors
+    /// `state-unwritable`, `log-unwritable`, `env-file`.
+    pub fn around(config: Config, environment: &str, tool: &str, lock: Lock) -> Result<Self, Problem> {
         let settings = config.environment(environment)?;
         let secrets = read_secrets(&config, settings.env_file.as_deref())?;
         let place = Place::new(&config, environment);
         let gateway = Gateway::new(&place, settings.listen);
-        place.create()?;
-        let lock = Lock::take(&place, &format!("{tool} {environment}"), wait)?;
         let ledger = Ledger::open(&config)?;
         let log = RunLog::create(&config.log_directory(), tool, environment)?;
         let environment = environment.to_owned();

@@ -74,7 +74,6 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb) -> Result<(), Problem> {
     if let Some(wait) = verb.patience() {
         scene.take_lock(wait)?;
     }
-    scene.refuse_unfinished()?;
     scene.ask_ledger()?;
     run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
     match verb {

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::cli;
 use common::config::Config;
-use common::database::{open_existing, open_read_only};
+use common::database::open_read_only;
 use common::layout::Place;
-use common::ledger::{Deployment, Kind, Ledger};
+use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
 use common::migrations::{self, Applied, Migration};
+use common::recovery;
 use common::report::Problem;
 
 /// One environment with its place and database.
@@ -38,34 +40,22 @@ impl Scene {
         Ok(Self { config, place, database, serving: None, lock: None })
     }
 
-    /// Takes the environment's lock, waiting at most `wait`.
+    /// Takes the environment's lock, waiting at most `wait`, and finishes what a crash left.
     ///
     /// # Errors
     /// `locked`, `state-unwritable`.
     pub(crate) fn take_lock(&mut self, wait: Duration) -> Result<(), Problem> {
         self.place.create()?;
-        self.lock = Some(Lock::take(&self.place, &format!("migrate {}", self.environment()), wait)?);
+        let lock = Lock::take(&self.place, &format!("migrate {}", self.environment()), wait)?;
+        let (lock, recovered) = recovery::recover_under(&self.config, self.environment(), "migrate", lock)?;
+        recovered.notes.iter().for_each(|note| cli::warn(note));
+        self.lock = Some(lock);
         Ok(())
-    }
-
-    /// Refuses to change a schema that a cut-off deployment or rollback has still to put right.
-    ///
-    /// # Errors
-    /// `deployment-unfinished`; `ledger-unreadable`.
-    pub(crate) fn refuse_unfinished(&self) -> Result<(), Problem> {
-        if !self.is_own_operation() {
-            return Ok(());
-        }
-        let unfinished = Ledger::open(&self.config)?.unfinished(self.environment())?;
-        let Some(row) = unfinished.iter().find(|row| row.kind != Kind::Migrate) else { return Ok(()) };
-        Err(Problem::new("deployment-unfinished", format!("{} was cut off and is not recovered yet", row.id))
-            .detail("migrations of its own may have to be undone first")
-            .hint(format!("rollback {}", self.environment())))
     }
 
     /// Whether we hold the lock for ourselves, and not on behalf of the tool that started us.
     pub(crate) fn is_own_operation(&self) -> bool {
-        self.lock.as_ref().and_then(Lock::inheritable).is_some()
+        self.lock.as_ref().is_some_and(Lock::is_own)
     }
 
     /// Asks the ledger which release serves; under the lock, the answer stays true.
@@ -156,17 +146,5 @@ pub(crate) fn applied_in(database: &Path) -> Result<Vec<Applied>, Problem> {
     if !database.exists() {
         return Ok(Vec::new());
     }
-    roll_back_killed_writer(database)?;
     migrations::read_applied(&open_read_only(database)?)
-}
-
-/// A journal that a killed writer left makes the file unreadable for readers; opening it for
-/// writing lets SQLite roll it back.
-fn roll_back_killed_writer(database: &Path) -> Result<(), Problem> {
-    let mut journal = database.as_os_str().to_owned();
-    journal.push("-journal");
-    if Path::new(&journal).exists() {
-        open_existing(database)?;
-    }
-    Ok(())
 }

@@ -6,6 +6,12 @@ set -euo pipefail
 action=$1 root=$2 origin=$3 port=$4
 mkdir -p "$root/releases"
 
+# A process that nobody has reaped yet does not run any more.
+runs() {
+    local state
+    read -r _ _ state _ <"/proc/$1/stat" && [ "$state" != Z ]
+} 2>/dev/null
+
 if [ "$action" = deploy ]; then
     [ -f "$root/repo/HEAD" ] || git clone -q --mirror "$origin" "$root/repo"
     git -C "$root/repo" remote update --prune >/dev/null 2>&1
@@ -20,7 +26,7 @@ else
         [ "$candidate" = "$current" ] && break
         release=$candidate
     done
-    [ -n "$release" ]
+    [ -n "$release" ] || release=$candidate # the oldest serves: turn back to the newest
 fi
 
 ln -s "$release" "$root/.current.$$"
@@ -28,7 +34,7 @@ mv -T "$root/.current.$$" "$root/current"
 if [ -f "$root/app.pid" ]; then
     old=$(cat "$root/app.pid")
     kill "$old" 2>/dev/null || true
-    while kill -0 "$old" 2>/dev/null; do sleep 0.005; done
+    while runs "$old"; do sleep 0.005; done
 fi
 cd "$release"
 REVISION=$(cat REVISION) setsid python3 -S -E app.py "$port" </dev/null >/dev/null 2>&1 &

@@ -41,7 +41,7 @@ fn a_deploy_killed_at_twenty_moments_never_stops_the_service() {
 
 /// The next command, whichever it is, finishes what the crash left; then all agree.
 fn recover(world: &World, number: u32) {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         world.run("deploy", &["dev", "--wait", "60"]).ok();
     } else {
         // A target or none: what counts is that the environment is whole afterwards.

@@ -80,9 +80,7 @@ fn revisions_that_are_nowhere_or_elsewhere() {
     for name in
         ["0000000000000000000000000000000000000000", "--upload-pack=touch x", "$(touch x)", "../../etc"]
     {
-        world
-            .run("deploy", &["dev", "--revision", &format!("{name}")])
-            .ended_with_any(&["unknown-revision", "usage"]);
+        world.run("deploy", &["dev", "--revision", name]).ended_with_any(&["unknown-revision", "usage"]);
     }
     world.git(&["checkout", "--quiet", "--orphan", "elsewhere"]);
     let other = world.commit("elsewhere");

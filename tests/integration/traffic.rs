@@ -35,7 +35,7 @@ fn nothing_is_lost_through_fifty_cutovers_and_fifty_rollbacks() {
     let tally = load.stop();
     tally.assert_nothing_lost();
     assert_eq!(tally.stale_answers_among(&cutovers), [], "an old release answered after a new one");
-    println!("{} cutovers, requests: {:?}, lost: 0", 2 * rounds(), tally.ok);
+    tests::tell(&format!("{} cutovers, requests {:?}, lost 0", 2 * rounds(), tally.ok));
 }
 
 #[test]

@@ -14,5 +14,10 @@ pub mod world;
 /// When `CI` is set.
 pub fn skipped(reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "SKIPPED in CI: {reason}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    tell(&format!("SKIPPED: {reason}"));
+}
+
+/// A figure worth reading in a test's output.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -5,10 +5,11 @@
 mod schema;
 mod snapshot;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use schema::{Change, Schema};
 pub use snapshot::snapshot;
@@ -17,13 +18,34 @@ use crate::report::{OrProblem, Problem};
 
 /// How long we wait for the app's own writers.
 const BUSY: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Opens an existing database for reading only; foreign keys as the file has them.
 ///
 /// # Errors
 /// `database-unreadable`.
 pub fn open_read_only(path: &Path) -> Result<Connection, Problem> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    let first = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    if first.is_err() && journal_of(path).exists() {
+        roll_back_killed_writer(path)?;
+        return open(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    }
+    first
+}
+
+/// A journal that a killed writer left can only be rolled back by a connection that may write.
+fn roll_back_killed_writer(path: &Path) -> Result<(), Problem> {
+    let connection = open_existing(path)?;
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map(drop)
+        .or_problem("database-unreadable", || format!("cannot open the database {}", path.display()))
+}
+
+fn journal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-journal");
+    PathBuf::from(name)
 }
 
 /// Opens an existing database for writing, with foreign keys off: the caller decides.
@@ -43,18 +65,28 @@ pub fn open_or_create(path: &Path) -> Result<Connection, Problem> {
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Problem> {
-    let title = || format!("cannot open the database {}", path.display());
-    let hint = |problem: Problem| problem.hint(format!("ls -l {}", path.display()));
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .or_problem("database-unreadable", title)
-        .map_err(hint)?;
-    connection.busy_timeout(BUSY).or_problem("database-unreadable", title)?;
-    connection
-        .pragma_update(None, "foreign_keys", false)
-        .and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())))
-        .or_problem("database-unreadable", title)
-        .map_err(hint)?;
-    Ok(connection)
+    let connect = || {
+        let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_handler(Some(wait_a_little))?;
+        connection.pragma_update(None, "foreign_keys", false)?;
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
+        Ok(connection)
+    };
+    connect().map_err(|error: rusqlite::Error| {
+        let problem = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => {
+                Problem::new("database-busy", format!("{} is never free", path.display())).retryable()
+            }
+            _ => Problem::new("database-unreadable", format!("cannot open the database {}", path.display())),
+        };
+        problem.detail(error.to_string()).hint(format!("ls -l {}", path.display()))
+    })
+}
+
+/// Short constant pauses: SQLite's own, which grow to 100 ms, starve beside a steady writer.
+fn wait_a_little(tries: i32) -> bool {
+    std::thread::sleep(PAUSE);
+    PAUSE * tries.unsigned_abs() < BUSY
 }
 
 /// Full integrity check and foreign key check.

@@ -79,9 +79,21 @@ impl Schema {
                 None => reasons.push(format!("table {name} is gone")),
                 Some(after) => compare_columns(name, columns, after, &mut reasons),
             }
+            if self.has_new_constraints(newer, name) {
+                reasons.push(format!("table {name} has other constraints"));
+            }
         }
         self.compare_objects(newer, &mut reasons);
         if reasons.is_empty() { Change::Grew } else { Change::Changed(reasons) }
+    }
+
+    /// Whether a table's text changed by more than columns added to it.
+    fn has_new_constraints(&self, newer: &Self, table: &str) -> bool {
+        let key = (String::from("table"), table.to_owned());
+        match (self.objects.get(&key), newer.objects.get(&key)) {
+            (Some(before), Some(after)) => !only_adds_columns(before.definition(), after.definition()),
+            _ => false,
+        }
     }
 
     fn compare_objects(&self, newer: &Self, reasons: &mut Vec<String>) {
@@ -102,9 +114,26 @@ impl Schema {
 }
 
 impl Object {
+    /// The text behind the name, which a rename may quote.
+    fn definition(&self) -> &str {
+        self.text.find('(').map_or(self.text.as_str(), |at| &self.text[at..])
+    }
+
     fn restricts(&self, kind: &str) -> bool {
         kind == "trigger" || (kind == "index" && self.text.to_uppercase().starts_with("CREATE UNIQUE"))
     }
+}
+
+/// `ALTER TABLE … ADD COLUMN` inserts one piece of text and leaves the rest as it was.
+fn only_adds_columns(before: &str, after: &str) -> bool {
+    if before == after {
+        return true;
+    }
+    let same = |pair: &(char, char)| pair.0 == pair.1;
+    let head: usize = before.chars().zip(after.chars()).take_while(same).map(|(c, _)| c.len_utf8()).sum();
+    let rest = &before[head..];
+    let Some(inserted) = after[head..].strip_suffix(rest).map(str::to_uppercase) else { return false };
+    !["CHECK", "UNIQUE", "FOREIGN KEY", "PRIMARY KEY"].iter().any(|word| inserted.contains(word))
 }
 
 fn compare_columns(table: &str, before: &[Column], after: &[Column], reasons: &mut Vec<String>) {
@@ -174,6 +203,7 @@ mod tests {
         let old = schema(base);
         let grown = [
             "CREATE TABLE u(x)",
+            "CREATE TABLE n(a INTEGER PRIMARY KEY, b TEXT); DROP TABLE t; ALTER TABLE n RENAME TO t; CREATE TABLE u(x)",
             "ALTER TABLE t ADD COLUMN c TEXT",
             "ALTER TABLE t ADD COLUMN c TEXT NOT NULL DEFAULT 'x'",
             "CREATE INDEX i ON t(b)",
@@ -190,6 +220,9 @@ mod tests {
             "CREATE UNIQUE INDEX i ON t(b)",
             "CREATE TRIGGER r BEFORE INSERT ON t BEGIN SELECT RAISE(FAIL, 'no'); END",
             "DROP TABLE t; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT NOT NULL)",
+            "DROP TABLE t; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT, CHECK (b <> ''))",
+            "DROP TABLE t; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT UNIQUE)",
+            "DROP TABLE t; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT) STRICT",
         ];
         for sql in changed {
             assert!(matches!(old.compare(&schema(&format!("{base}{sql}"))), Change::Changed(_)), "{sql}");

@@ -20,7 +20,8 @@ impl RunLog {
     /// # Errors
     /// `log-unwritable`.
     pub fn create(dir: &Path, tool: &str, environment: &str) -> Result<Self, Problem> {
-        std::fs::create_dir_all(dir).or_problem("log-unwritable", || format!("cannot make {}", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .or_problem("log-unwritable", || format!("cannot make {}", dir.display()))?;
         let stem = format!("{tool}-{environment}-{}", now().strftime("%Y%m%dT%H%M%SZ"));
         for number in 1..1000 {
             let suffix = if number == 1 { String::new() } else { format!("-{number}") };

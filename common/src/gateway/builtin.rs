@@ -21,6 +21,8 @@ use crate::supervisor::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
 
 const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(10);
+/// A gateway that is told to end finishes requests for up to 30 s.
+const GRACE: Duration = Duration::from_secs(35);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Speaks with the gateway of one environment.
@@ -80,7 +82,7 @@ impl Client {
 
     pub(super) fn stop(&self) -> Result<(), Problem> {
         match KeeperRecord::read(&self.dir) {
-            Some(record) if keeper_lives(&self.dir) => stop_keeper(&self.dir, &record).map(drop),
+            Some(record) if keeper_lives(&self.dir) => stop_keeper(&self.dir, &record, GRACE).map(drop),
             _ => Ok(()),
         }
     }
@@ -92,7 +94,13 @@ impl Client {
             .arg(&self.dir)
             .arg("--log")
             .arg(self.dir.join("gateway.log"))
-            .args(["--listen", &self.listen.0.to_string(), "--"])
+            .args([
+                "--listen",
+                &self.listen.0.to_string(),
+                "--stop-timeout-ms",
+                &millis(GRACE).to_string(),
+                "--",
+            ])
             .arg(companion("deploy-gateway")?)
             .arg("--dir")
             .arg(&self.dir)

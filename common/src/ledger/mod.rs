@@ -62,7 +62,10 @@ impl Ledger {
         if !path.exists() {
             return Ok(None);
         }
-        Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY).map(Some)
+        let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // A run that was killed while it made the ledger left an empty one.
+        let made = schema::is_current(&ledger.db).map_err(|error| unreadable(&error))?;
+        Ok(made.then_some(ledger))
     }
 
     fn connect(config: &Config, path: &Path, flags: OpenFlags) -> Result<Self, Problem> {

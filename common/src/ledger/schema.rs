@@ -71,7 +71,7 @@ CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 /// Brings the file to the current version.
 pub(super) fn prepare(db: &Connection) -> Result<()> {
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    if version(db)? == VERSION {
+    if is_current(db)? {
         return Ok(());
     }
     db.pragma_update(None, "journal_mode", "WAL")?;
@@ -81,6 +81,11 @@ pub(super) fn prepare(db: &Connection) -> Result<()> {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
+}
+
+/// Whether the file has the current version's tables.
+pub(super) fn is_current(db: &Connection) -> Result<bool> {
+    version(db).map(|version| version == VERSION)
 }
 
 fn version(db: &Connection) -> Result<i64> {

@@ -145,7 +145,7 @@ pub(super) fn stop(place: &Place, slot: Slot) -> Result<Stopped, Problem> {
     let dir = place.slot(slot);
     let Some(record) = KeeperRecord::read(&dir) else { return Ok(Stopped::default()) };
     if keeper_lives(&dir) {
-        return stop_keeper(&dir, &record);
+        return stop_keeper(&dir, &record, GRACE);
     }
     match orphan(place, slot, &record) {
         Some(pid) => stop_orphan(pid),
@@ -154,10 +154,10 @@ pub(super) fn stop(place: &Place, slot: Slot) -> Result<Stopped, Problem> {
 }
 
 /// Asks a keeper to end its child and itself, and waits for both.
-pub(crate) fn stop_keeper(dir: &Path, record: &KeeperRecord) -> Result<Stopped, Problem> {
+pub(crate) fn stop_keeper(dir: &Path, record: &KeeperRecord, grace: Duration) -> Result<Stopped, Problem> {
     let Some(pid) = to_pid(record.pid) else { return Ok(Stopped::default()) };
     let _ = kill_process(pid, Signal::TERM);
-    if !await_end(pid, GRACE + SLACK + SLACK) {
+    if !await_end(pid, grace + SLACK) {
         return Err(Problem::new("not-stopped", format!("the keeper {} does not end", record.pid))
             .hint(format!("ps -fp {}", record.pid)));
     }
