@@ -77,10 +77,13 @@ impl Schema {
         for (name, columns) in &self.tables {
             match newer.tables.get(name) {
                 None => reasons.push(format!("table {name} is gone")),
-                Some(after) => compare_columns(name, columns, after, &mut reasons),
-            }
-            if self.has_new_constraints(newer, name) {
-                reasons.push(format!("table {name} has other constraints"));
+                Some(after) => {
+                    let known = reasons.len();
+                    compare_columns(name, columns, after, &mut reasons);
+                    if reasons.len() == known && self.has_new_constraints(newer, name) {
+                        reasons.push(format!("table {name} has other constraints"));
+                    }
+                }
             }
         }
         self.compare_objects(newer, &mut reasons);
@@ -133,7 +136,8 @@ fn only_adds_columns(before: &str, after: &str) -> bool {
     let head: usize = before.chars().zip(after.chars()).take_while(same).map(|(c, _)| c.len_utf8()).sum();
     let rest = &before[head..];
     let Some(inserted) = after[head..].strip_suffix(rest).map(str::to_uppercase) else { return false };
-    !["CHECK", "UNIQUE", "FOREIGN KEY", "PRIMARY KEY"].iter().any(|word| inserted.contains(word))
+    let inside = rest.contains(')');
+    inside && !["CHECK", "UNIQUE", "FOREIGN KEY", "PRIMARY KEY"].iter().any(|word| inserted.contains(word))
 }
 
 fn compare_columns(table: &str, before: &[Column], after: &[Column], reasons: &mut Vec<String>) {
