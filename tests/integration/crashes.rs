@@ -90,7 +90,7 @@ fn after_everything_was_killed_the_next_command_brings_the_service_back() {
     world.run("deploy", &["dev"]).ok();
     world.release("v2");
     world.run("deploy", &["dev"]).ok();
-    tests::world::end_keepers_below(&world.state());
+    tests::keepers::end_below(&world.state());
     let status = world.run("status", &["dev"]);
     assert_eq!(status.status, 1, "{}", status.stdout);
     world.run("rollback", &["dev"]).ok();

@@ -278,7 +278,7 @@ impl SmallDisk {
     }
 
     fn stop_keepers(&self) {
-        tests::world::end_keepers_below(self.path());
+        tests::keepers::end_below(self.path());
     }
 }
 

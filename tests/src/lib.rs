@@ -5,7 +5,10 @@ use std::io::Write;
 
 pub mod binaries;
 pub mod http;
+pub mod keepers;
 pub mod load;
+pub mod ports;
+pub mod ran;
 pub mod world;
 
 /// Says loudly that a test could not run here; in CI, where every part exists, that is a failure.

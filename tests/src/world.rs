@@ -3,106 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use common::report::{Report, Step};
 use rusqlite::OpenFlags;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::binaries;
-
-/// Below the ports that the kernel gives to outgoing connections, above the instances' first.
-const PORTS: std::ops::Range<u16> = 10_000..20_000;
+use crate::ran::Ran;
+use crate::{binaries, keepers, ports};
 
 /// One operator with one app in two environments.
 pub struct World {
     dir: TempDir,
     listens: BTreeMap<&'static str, (SocketAddr, File)>,
-}
-
-/// How a command ended.
-#[derive(Debug)]
-pub struct Ran {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Self {
-        Self {
-            status: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// The report on stdout.
-    ///
-    /// # Panics
-    /// When stdout is not exactly one report.
-    pub fn report(&self) -> Report {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
-            panic!("stdout is no report ({error}):\n{}\nstderr:\n{}", self.stdout, self.stderr)
-        })
-    }
-
-    /// Requires exit 0.
-    ///
-    /// # Panics
-    /// When it ended otherwise, with everything it printed.
-    #[track_caller]
-    pub fn ok(&self) -> &Self {
-        assert_eq!(self.status, 0, "{}\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// Requires that a shell line ended well.
-    ///
-    /// # Panics
-    /// When it did not.
-    #[track_caller]
-    pub fn ok_shell(&self) {
-        assert_eq!(self.status, 0, "{}", self.stderr);
-    }
-
-    /// Requires exit 1 and this problem.
-    ///
-    /// # Panics
-    /// When it ended otherwise.
-    #[track_caller]
-    pub fn refused(&self, kind: &str) -> Report {
-        self.ended_with(1, kind)
-    }
-
-    /// Requires a failure with one of these problems.
-    ///
-    /// # Panics
-    /// When it ended otherwise.
-    #[track_caller]
-    pub fn ended_with_any(&self, kinds: &[&str]) {
-        assert_ne!(self.status, 0, "{}", self.stdout);
-        let kind = self.report().problem.map(|problem| problem.kind).unwrap_or_default();
-        assert!(kinds.contains(&kind.as_str()), "{kind} is none of {kinds:?}");
-    }
-
-    /// Requires an exit status and a problem that has a hint.
-    ///
-    /// # Panics
-    /// When it ended otherwise.
-    #[track_caller]
-    pub fn ended_with(&self, status: i32, kind: &str) -> Report {
-        let report = self.report();
-        assert_eq!(self.status, status, "{}\n{}", self.stdout, self.stderr);
-        let problem = report.problem.as_ref().unwrap_or_else(|| panic!("no problem in {}", self.stdout));
-        assert_eq!(problem.kind, kind, "{}", self.stdout);
-        assert!(problem.hint.is_some(), "no hint in {problem:?}");
-        report
-    }
 }
 
 impl Default for World {
@@ -119,7 +35,7 @@ impl World {
     pub fn new() -> Self {
         binaries::check_fresh();
         let dir = tempfile::Builder::new().prefix("deploy-world-").tempdir().expect("a temporary directory");
-        let listens = ["dev", "prod"].into_iter().map(|name| (name, claim_port())).collect();
+        let listens = ["dev", "prod"].into_iter().map(|name| (name, ports::claim())).collect();
         let world = Self { dir, listens };
         git_in(world.dir.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "origin.git"]);
         git_in(world.dir.path(), &["clone", "--quiet", "origin.git", "checkout"]);
@@ -329,11 +245,6 @@ impl World {
             ]),
         }
     }
-
-    /// Keepers and instances of this world that live, by the records below its state directory.
-    pub fn keepers(&self) -> Vec<PathBuf> {
-        keepers_below(&self.state())
-    }
 }
 
 /// What serves, from which directories, on which schema; and where the branches stand.
@@ -348,7 +259,7 @@ pub struct Footprint {
 
 impl Drop for World {
     fn drop(&mut self) {
-        end_keepers_below(&self.state());
+        keepers::end_below(&self.state());
         make_removable(self.dir.path());
     }
 }
@@ -356,63 +267,6 @@ impl Drop for World {
 /// Steps of a report whose name begins so.
 pub fn steps<'a>(report: &'a Report, prefix: &str) -> Vec<&'a Step> {
     report.steps.iter().filter(|step| step.name.starts_with(prefix)).collect()
-}
-
-/// Ends every keeper whose record lies below a state directory, and what it keeps.
-pub fn end_keepers_below(state: &Path) {
-    for record in keepers_below(state) {
-        end_keeper(&record, state);
-    }
-}
-
-fn keepers_below(state: &Path) -> Vec<PathBuf> {
-    walkdir::WalkDir::new(state)
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.file_name() == "keeper.json")
-        .map(walkdir::DirEntry::into_path)
-        .collect()
-}
-
-/// Ends a keeper and what it keeps, and nobody else: the lock proves that the pid is still its own.
-fn end_keeper(record: &Path, state: &Path) {
-    let Some(dir) = record.parent() else { return };
-    let facts: Value =
-        fs::read(record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    let alive = File::open(dir.join("keeper.lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());
-    let pid =
-        |name: &str| facts[name].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    if let (true, Some(keeper)) = (alive, pid("pid")) {
-        let _ = kill_process(keeper, Signal::KILL);
-    }
-    if let Some(child) = pid("child").filter(|child| works_below(*child, state)) {
-        let _ = kill_process_group(child, Signal::KILL);
-    }
-}
-
-/// Whether a process was started from below `state`.
-fn works_below(pid: Pid, state: &Path) -> bool {
-    let read = |file: &str| fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap_or_default();
-    let cwd = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).unwrap_or_default();
-    let seen = [read("cmdline"), read("environ")].concat();
-    cwd.starts_with(state) || String::from_utf8_lossy(&seen).contains(&*state.to_string_lossy())
-}
-
-/// A port that no other test of this machine uses while the file is open.
-fn claim_port() -> (SocketAddr, File) {
-    let dir = std::env::temp_dir().join("deploy-test-ports");
-    fs::create_dir_all(&dir).expect("a directory for port claims");
-    let count = PORTS.len();
-    let start = usize::try_from(std::process::id()).unwrap_or(0) * 37;
-    for step in 0..count {
-        let port = PORTS.start + u16::try_from((start + step) % count).expect("a port");
-        let claim = File::create(dir.join(port.to_string())).expect("a claim");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if claim.try_lock().is_ok() && TcpListener::bind(address).is_ok() {
-            return (address, claim);
-        }
-    }
-    panic!("no port is free");
 }
 
 fn git_in(dir: &Path, args: &[&str]) -> String {

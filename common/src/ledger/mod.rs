@@ -1,11 +1,13 @@
 //! The ledger: every deployment, step, journal entry and verification, in one SQLite file.
 //!
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
-//! rows and their queries, `journal_rows` the undo entries, `event_log` the readable twin.
+//! rows and their queries, `progress` their changes, `journal_rows` the undo entries, `event_log`
+//! the readable twin.
 
 mod deployment;
 mod event_log;
 mod journal_rows;
+mod progress;
 mod schema;
 mod verification;
 
@@ -16,8 +18,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use deployment::{Beginning, Deployment, Kind, State};
+pub use deployment::{Deployment, Kind, State};
 pub use journal_rows::JournalRow;
+pub use progress::Beginning;
 pub use verification::Verification;
 
 use crate::config::Config;

@@ -1,0 +1,140 @@
+//! How a deployment proceeds: each change of its row is one transaction.
+
+use rusqlite::{named_params, params};
+
+use super::deployment::{Kind, State};
+use super::{Ledger, unwritable};
+use crate::layout::Slot;
+use crate::report::{Problem, Report, Step, now};
+
+/// What is known when a deployment begins.
+pub struct Beginning<'a> {
+    pub id: &'a str,
+    pub environment: &'a str,
+    pub kind: Kind,
+    pub revision: &'a str,
+    pub branch: Option<&'a str>,
+    pub tree: Option<&'a str>,
+    pub replaced: Option<&'a str>,
+    pub restores: Option<&'a str>,
+    pub log_file: Option<&'a str>,
+}
+
+impl Ledger {
+    /// Records that a deployment is running.
+    pub fn begin(&self, beginning: &Beginning<'_>) -> Result<(), Problem> {
+        let who = crate::lock::who();
+        self.durably(|db| {
+            db.execute(
+                "INSERT INTO deployments(id, environment, kind, state, revision, branch, tree, replaced, restores, who, started_ms, log_file)
+                 VALUES (:id, :environment, :kind, 'running', :revision, :branch, :tree, :replaced, :restores, :who, :started, :log)",
+                named_params! {
+                    ":id": beginning.id, ":environment": beginning.environment, ":kind": beginning.kind.word(),
+                    ":revision": beginning.revision, ":branch": beginning.branch, ":tree": beginning.tree,
+                    ":replaced": beginning.replaced, ":restores": beginning.restores, ":who": who,
+                    ":started": now().as_millisecond(), ":log": beginning.log_file,
+                },
+            )
+            .map(drop)
+        })
+    }
+
+    /// Records which release directory and slot a deployment uses.
+    pub fn place(&self, id: &str, release: &str, slot: Slot) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET release = ?2, slot = ?3 WHERE id = ?1",
+                params![id, release, slot.name()],
+            )
+            .map(drop)
+        })
+    }
+
+    /// Records that traffic goes to this deployment now.
+    pub fn set_serving(&self, environment: &str, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET state = 'serving', serving_ms = ?2 WHERE id = ?1",
+                params![id, now().as_millisecond()],
+            )?;
+            point(db, environment, Some(id))
+        })
+    }
+
+    /// Records that traffic goes to `id` (or nowhere) again; its state stays what it was.
+    pub fn restore_serving(&self, environment: &str, id: Option<&str>) -> Result<(), Problem> {
+        self.durably(|db| point(db, environment, id))
+    }
+
+    /// Records that a serving deployment is proved; older verified ones become superseded.
+    pub fn set_verified(&self, environment: &str, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET state = 'superseded' WHERE environment = ?1 AND state IN ('verified', 'serving') AND id <> ?2",
+                params![environment, id],
+            )?;
+            db.execute(
+                "UPDATE deployments SET state = 'verified', verified_ms = coalesce(verified_ms, ?2) WHERE id = ?1",
+                params![id, now().as_millisecond()],
+            )
+            .map(drop)
+        })
+    }
+
+    /// Records a state; `rolled_back` of a bad release takes its `verified` away.
+    pub fn set_state(&self, id: &str, state: State) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute("UPDATE deployments SET state = ?2 WHERE id = ?1", params![id, state.word()]).map(drop)
+        })
+    }
+
+    /// Takes a deployment out of the rollback targets: a check found it bad.
+    pub fn withdraw(&self, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute("UPDATE deployments SET state = 'rolled_back', verified_ms = NULL WHERE id = ?1", [id])
+                .map(drop)
+        })
+    }
+
+    /// Ends a deployment with its report, in the ledger and in the event log.
+    pub fn end(&self, id: &str, report: &Report) -> Result<(), Problem> {
+        let text = serde_json::to_string(report).unwrap_or_default();
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET ended_ms = ?2, outcome = ?3, report = ?4 WHERE id = ?1",
+                params![id, now().as_millisecond(), report.outcome.word(), text],
+            )
+            .map(drop)
+        })?;
+        match self.deployment(id)? {
+            Some(deployment) => self.log_event(&deployment, report),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a step; cheap, since losing the last ones in a power cut harms nothing.
+    pub fn record_step(&self, id: &str, step: &Step) -> Result<(), Problem> {
+        let problem = step.problem.as_ref().and_then(|problem| serde_json::to_string(problem).ok());
+        let status =
+            serde_json::to_value(step.status).ok().and_then(|value| value.as_str().map(str::to_owned));
+        self.db
+            .execute(
+                "INSERT INTO steps SELECT :id, 1 + ifnull(max(number), 0), :tool, :name, :status, :ms, :target, :problem
+                 FROM steps WHERE deployment = :id",
+                named_params! {
+                    ":id": id, ":tool": step.tool, ":name": step.name, ":status": status,
+                    ":ms": i64::try_from(step.duration_ms).unwrap_or(i64::MAX), ":target": step.target, ":problem": problem,
+                },
+            )
+            .map(drop)
+            .map_err(|error| unwritable(&error))
+    }
+}
+
+fn point(db: &rusqlite::Connection, environment: &str, id: Option<&str>) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO environments(name, serving) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET serving = ?2",
+        params![environment, id],
+    )
+    .map(drop)
+}

@@ -1,0 +1,47 @@
+//! The processes that a world leaves running, ended by pid and nobody else's with them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
+
+/// Ends every keeper whose record lies below a state directory, and what it keeps.
+pub fn end_below(state: &Path) {
+    for record in records_below(state) {
+        end_keeper(&record, state);
+    }
+}
+
+fn records_below(state: &Path) -> Vec<PathBuf> {
+    walkdir::WalkDir::new(state)
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.file_name() == "keeper.json")
+        .map(walkdir::DirEntry::into_path)
+        .collect()
+}
+
+/// Ends a keeper and what it keeps, and nobody else: the lock proves that the pid is still its own.
+fn end_keeper(record: &Path, state: &Path) {
+    let Some(dir) = record.parent() else { return };
+    let facts: Value =
+        fs::read(record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let alive = File::open(dir.join("keeper.lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());
+    let pid =
+        |name: &str| facts[name].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let (true, Some(keeper)) = (alive, pid("pid")) {
+        let _ = kill_process(keeper, Signal::KILL);
+    }
+    if let Some(child) = pid("child").filter(|child| works_below(*child, state)) {
+        let _ = kill_process_group(child, Signal::KILL);
+    }
+}
+
+/// Whether a process was started from below `state`.
+fn works_below(pid: Pid, state: &Path) -> bool {
+    let read = |file: &str| fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap_or_default();
+    let cwd = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).unwrap_or_default();
+    let seen = [read("cmdline"), read("environ")].concat();
+    cwd.starts_with(state) || String::from_utf8_lossy(&seen).contains(&*state.to_string_lossy())
+}
