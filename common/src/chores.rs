@@ -53,8 +53,11 @@ pub fn tag_name(deployment: &Deployment) -> String {
 
 /// Pushes the deployed branch and the tag when the remote does not have them yet; never forced.
 pub fn push_promotion(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
+    if !is_released(site, deployment) {
+        return Ok(());
+    }
     let repository = site.repository()?;
-    let Some(remote) = repository.remote().filter(|_| is_released(site, deployment)) else { return Ok(()) };
+    let Some(remote) = repository.remote() else { return Ok(()) };
     if let Some(branch) = &deployment.branch {
         let known = repository.commit(&format!("refs/remotes/{remote}/{branch}"));
         if known.is_none_or(|known| !repository.contains(&known, &deployment.revision)) {

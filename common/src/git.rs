@@ -16,6 +16,7 @@ const NETWORK: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone)]
 pub struct Repository {
     dir: PathBuf,
+    is_bare: bool,
 }
 
 /// How a local branch stands to its remote.
@@ -35,13 +36,18 @@ impl Repository {
     /// # Errors
     /// `not-a-repository`.
     pub fn open(dir: &Path) -> Result<Self, Problem> {
-        let repository = Self { dir: dir.to_owned() };
-        repository.run(&["rev-parse", "--git-dir"], LOCAL)?.status.success().then_some(repository).ok_or_else(
-            || {
-                Problem::new("not-a-repository", format!("{} is not in a git repository", dir.display()))
-                    .hint(format!("git -C {} status", dir.display()))
-            },
-        )
+        let mut repository = Self { dir: dir.to_owned(), is_bare: false };
+        match repository.line(&["rev-parse", "--is-bare-repository"]).as_deref() {
+            Some(answer) => repository.is_bare = answer == "true",
+            None => {
+                return Err(Problem::new(
+                    "not-a-repository",
+                    format!("{} is not in a git repository", dir.display()),
+                )
+                .hint(format!("git -C {} status", dir.display())));
+            }
+        }
+        Ok(repository)
     }
 
     /// The checked-out branch; none when detached or bare.
@@ -51,7 +57,7 @@ impl Repository {
 
     /// Changed and untracked files, as `git status --porcelain` prints them; empty when clean.
     pub fn changes(&self) -> Result<Vec<String>, Problem> {
-        if self.line(&["rev-parse", "--is-bare-repository"]).as_deref() == Some("true") {
+        if self.is_bare {
             return Ok(Vec::new());
         }
         let finished = self.succeed(&["status", "--porcelain", "--untracked-files=normal"], LOCAL)?;

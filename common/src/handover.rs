@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 use serde::Serialize;
 
+use crate::fault;
 use crate::gateway::{Drained, Target};
 use crate::identity;
 use crate::instance::Instance;
@@ -46,6 +47,7 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 /// Starts a release in `slot`; it may not be ready when this returns.
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
     instance.write(&site.place)?;
+    fault::point("instance.before-start");
     site.supervisor.start(
         &site.place,
         Start {
@@ -69,7 +71,9 @@ pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<()
     site.gateway.ensure()?;
     let instance = Instance { deployment: deployment.to_owned(), ..instance.clone() };
     instance.write(&site.place)?;
+    fault::point("cutover.before-switch");
     site.gateway.switch(Some(&Target::from(&instance)))?;
+    fault::point("cutover.after-switch");
     site.ledger.set_serving(&site.environment, deployment)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ use crate::supervisor::{Condition, Supervisor};
 const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 const FIRST_PORT: u16 = 20_000;
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks at an instance that is not ready: short, since a deployment waits for it.
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// What a slot runs, as `slots/SLOT/instance.json` says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +117,6 @@ impl Instance {
     ) -> Result<(), Problem> {
         let begun = Instant::now();
         let url = format!("http://{}{health}", self.address);
-        let mut pause = FIRST_PAUSE;
         let mut last = None;
         while begun.elapsed() < limit {
             interrupt::check()?;
@@ -128,12 +127,14 @@ impl Instance {
                     Problem::new("instance-exited", format!("the new instance ended at once with {ending}")),
                 ));
             }
-            match http::get(&url, PROBE_LIMIT.min(limit)) {
-                Ok(answer) if answer.status < 400 => return Ok(()),
-                other => last = Some(other),
+            match TcpStream::connect_timeout(&self.address, PROBE_LIMIT) {
+                Ok(_) => match http::get(&url, PROBE_LIMIT.min(limit)) {
+                    Ok(answer) if answer.status < 400 => return Ok(()),
+                    other => last = Some(other),
+                },
+                Err(error) => last = last.or_else(|| Some(Err(error.to_string()))),
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            std::thread::sleep(PAUSE);
         }
         Err(self.explain(supervisor, place, not_ready(&url, limit, last)))
     }

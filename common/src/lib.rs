@@ -2,7 +2,7 @@
 //!
 //! - `report` the document that every tool prints; `secrets` what it may never show
 //! - `config` deploy.toml; `layout` the directories of an environment
-//! - `interrupt` signals; `lock` one changing command at a time; `exec` running programs
+//! - `fault` where tests break in; `interrupt` signals; `lock` one changing command at a time; `exec` running programs
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `ledger` what happened; `journal` how to undo it; `recovery` doing so after a crash
 //! - `cli` the command line; nothing below knows it
@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod exec;
+pub mod fault;
 pub mod gateway;
 pub mod git;
 pub mod handover;

@@ -66,6 +66,9 @@ pub(crate) fn in_sync(source: &Source) -> Result<(), Problem> {
         return Err(Problem::new("not-in-sync", format!("the remote has no branch '{branch}'"))
             .hint(format!("git push --set-upstream origin {branch}")));
     };
+    if local == *remote {
+        return Ok(());
+    }
     let (ahead, behind) = match source.repository.compare(&local, remote)? {
         Sync::Same => return Ok(()),
         Sync::Apart { ahead, behind } => (ahead, behind),

@@ -4,6 +4,7 @@
 mod chains;
 mod crashes;
 mod deploying;
+mod faults;
 mod refusals;
 mod returning;
 mod stubborn;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::progress::Progress;
 use super::{Shared, human};
+use crate::fault;
 use crate::interrupt;
 use crate::report::{Outcome, Problem, Received, Report, Status, Step, Writer};
 use crate::secrets::Secrets;
@@ -63,6 +64,7 @@ impl Run {
     /// # Errors
     /// The step's own problem, or `interrupted` when a signal came before it began.
     pub fn step<T>(&mut self, name: &str, act: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+        fault::point(name);
         interrupt::check()?;
         let begun = Instant::now();
         let result = act();

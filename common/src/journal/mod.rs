@@ -7,6 +7,7 @@ mod undo;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault;
 use crate::gateway::Target;
 use crate::layout::Slot;
 use crate::ledger::Deployment;
@@ -58,7 +59,9 @@ pub fn record<T>(
 ) -> Result<T, Problem> {
     let text = serde_json::to_string(undo).unwrap_or_default();
     let number = site.ledger.journal_begin(deployment, undo.step(), &text)?;
+    fault::point(undo.step());
     let value = act()?;
+    fault::point(undo.step());
     site.ledger.journal_done(deployment, number)?;
     Ok(value)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Undo;
 use crate::exec::Sibling;
+use crate::fault;
 use crate::gateway::Target;
 use crate::handover;
 use crate::ledger::Deployment;
@@ -52,6 +53,7 @@ fn point_gateway(
         _ if site.gateway.status().is_some() => site.gateway.switch(None)?,
         _ => {}
     }
+    fault::point("undo.after-switch");
     site.ledger.restore_serving(&site.environment, earlier)?;
     if site.gateway.status().is_some() {
         handover::drain(site, &failed.id)?;

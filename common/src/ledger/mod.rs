@@ -24,6 +24,7 @@ pub use progress::Beginning;
 pub use verification::Verification;
 
 use crate::config::Config;
+use crate::fault;
 use crate::layout::create_private_dir;
 use crate::report::{OrProblem, Problem};
 
@@ -84,7 +85,9 @@ impl Ledger {
             self.db.pragma_update(None, "synchronous", "FULL")?;
             let transaction = self.db.unchecked_transaction()?;
             let value = act(&transaction)?;
+            fault::point("ledger.before-commit");
             transaction.commit()?;
+            fault::point("ledger.after-commit");
             self.db.pragma_update(None, "synchronous", "NORMAL")?;
             Ok(value)
         };

@@ -14,6 +14,7 @@ pub use build::{run_build, run_tests};
 pub use prune::{prune, remove};
 pub use shared::link_shared;
 
+use crate::fault;
 use crate::git::Repository;
 use crate::layout::{Place, create_private_dir};
 use crate::report::{OrProblem, Problem};
@@ -35,6 +36,7 @@ pub fn checkout(
     }
     create_private_dir(&fresh)?;
     let made = repository.export(revision, &fresh).and_then(|()| {
+        fault::point("release.before-rename");
         fs::rename(&fresh, &target)
             .and_then(|()| sync_dir(&place.releases()))
             .or_problem("checkout-failed", || format!("cannot make {}", target.display()))
