@@ -14,6 +14,7 @@ use crate::instance::Instance;
 use crate::layout::Slot;
 use crate::ledger::Deployment;
 use crate::process::{await_end, to_pid};
+use crate::readiness;
 use crate::report::Problem;
 use crate::site::Site;
 use crate::supervisor::{Condition, Start};
@@ -58,12 +59,6 @@ pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
             grace: GRACE,
         },
     )
-}
-
-/// Waits until an instance answers its health path.
-pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
-    let limit = site.settings().ready_timeout.0;
-    instance.wait_ready(site.supervisor, &site.place, &site.config.app.health, limit)
 }
 
 /// Sends traffic to `instance` and records it.
@@ -121,7 +116,7 @@ pub fn revive(site: &Site, deployment: &Deployment) -> Result<Instance, Problem>
     retire(site, slot)?;
     let instance = Instance::new(slot, &deployment.id, release, &deployment.revision)?;
     start(site, &instance)?;
-    await_ready(site, &instance)?;
+    readiness::await_ready(site, &instance)?;
     Ok(instance)
 }
 

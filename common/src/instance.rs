@@ -1,29 +1,22 @@
-//! An instance: a running release. Its record on disk, its environment, and when it is ready.
+//! An instance: a running release. Its record on disk, its port and its environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::http::{self, Answer};
-use crate::interrupt;
 use crate::layout::{Place, Slot};
 use crate::report::{OrProblem, Problem};
 use crate::secrets::Secrets;
-use crate::supervisor::{Condition, Supervisor};
 
 /// Variables of the operator's shell that an instance may see.
 const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 const FIRST_PORT: u16 = 20_000;
-const PROBE_LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at an instance that is not ready: short, since a deployment waits for it.
-const PAUSE: Duration = Duration::from_millis(3);
 
 /// What a slot runs, as `slots/SLOT/instance.json` says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,51 +95,6 @@ impl Instance {
         }
         variables
     }
-
-    /// Waits until the health path answers below 400.
-    ///
-    /// # Errors
-    /// `instance-exited`, `instance-unhealthy` (it answers, with an error), `instance-not-ready`
-    /// (no answer in time), each with the last lines of its log.
-    pub fn wait_ready(
-        &self,
-        supervisor: Supervisor,
-        place: &Place,
-        health: &str,
-        limit: Duration,
-    ) -> Result<(), Problem> {
-        let begun = Instant::now();
-        let url = format!("http://{}{health}", self.address);
-        let mut last = None;
-        while begun.elapsed() < limit {
-            interrupt::check()?;
-            if let Condition::Exited { ending } = supervisor.condition(place, self.slot) {
-                return Err(self.explain(
-                    supervisor,
-                    place,
-                    Problem::new("instance-exited", format!("the new instance ended at once with {ending}")),
-                ));
-            }
-            match TcpStream::connect_timeout(&self.address, PROBE_LIMIT) {
-                Ok(_) => match http::get(&url, PROBE_LIMIT.min(limit)) {
-                    Ok(answer) if answer.status < 400 => return Ok(()),
-                    other => last = Some(other),
-                },
-                Err(error) => last = last.or_else(|| Some(Err(error.to_string()))),
-            }
-            std::thread::sleep(PAUSE);
-        }
-        Err(self.explain(supervisor, place, not_ready(&url, limit, last)))
-    }
-
-    fn explain(&self, supervisor: Supervisor, place: &Place, problem: Problem) -> Problem {
-        let log = supervisor.log_file(place, self.slot);
-        let tail = crate::exec::tail(&log, 0);
-        let detail = problem.detail.clone().into_iter().chain((!tail.is_empty()).then_some(tail));
-        let detail = detail.collect::<Vec<_>>().join("\n");
-        let problem = problem.hint(format!("tail -n 50 {}", log.display()));
-        if detail.is_empty() { problem } else { problem.detail(detail) }
-    }
 }
 
 /// A loopback port below the range that the kernel gives to outgoing connections: one of those
@@ -162,23 +110,6 @@ fn free_port() -> Option<SocketAddr> {
         .find_map(|port| {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|taken| taken.local_addr()).ok()
         })
-}
-
-fn not_ready(url: &str, limit: Duration, last: Option<Result<Answer, String>>) -> Problem {
-    let seconds = limit.as_secs_f32();
-    match last {
-        Some(Ok(answer)) => Problem::new(
-            "instance-unhealthy",
-            format!("the new instance still answers {} after {seconds:.0} s", answer.status),
-        )
-        .detail(format!("GET {url}")),
-        Some(Err(error)) => Problem::new(
-            "instance-not-ready",
-            format!("the new instance did not answer within {seconds:.0} s"),
-        )
-        .detail(format!("GET {url}: {error}")),
-        None => Problem::new("instance-not-ready", "the new instance had no time to answer"),
-    }
 }
 
 /// The operator's environment, reduced to what programs of the app may see.

@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod lock;
 pub mod migrations;
 pub mod process;
+pub mod readiness;
 pub mod recovery;
 pub mod release;
 pub mod report;

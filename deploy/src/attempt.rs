@@ -11,7 +11,7 @@ use common::report::{Outcome, Problem, Release, Report};
 use common::site::Site;
 use common::{cli, interrupt};
 
-use crate::siblings::Siblings;
+use crate::siblings::{self, Siblings};
 use crate::source::Source;
 
 /// A running deployment.
@@ -20,7 +20,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) site: Site,
     pub(crate) source: Source,
     pub(crate) id: String,
-    pub(crate) siblings: Siblings,
+    siblings: Siblings,
     /// What served when the attempt began.
     pub(crate) previous: Option<Deployment>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// Recovers what a crash left and records that this attempt is running.
     pub(crate) fn begin(run: &'a mut Run, site: Site, source: Source) -> Result<Self, Problem> {
-        let siblings = Siblings::find()?;
+        let siblings = Siblings::find(&site)?;
         let id = site.ledger.new_id(&source.revision)?;
         run.hide(&site.secrets);
         run.report.log_file = Some(site.log.path().display().to_string());
@@ -87,12 +87,14 @@ impl<'a> Attempt<'a> {
         result
     }
 
-    /// Takes a sibling's report into ours and its steps into the ledger.
-    pub(crate) fn adopt(&mut self, report: Report) {
+    /// Runs another tool; its steps and facts become part of our report, its problem ours.
+    pub(crate) fn sibling(&mut self, tool: &str, args: &[&str]) -> Result<Report, Problem> {
+        let report = self.siblings.run(&self.site, tool, args)?;
         for step in &report.steps {
             drop(self.site.ledger.record_step(&self.id, step));
         }
-        self.run.adopt(report);
+        self.run.adopt(report.clone());
+        siblings::judge(&report).map(|()| report)
     }
 
     /// Says why a step is not done.

@@ -7,6 +7,7 @@ use common::database::{self, Schema};
 use common::handover;
 use common::instance::Instance;
 use common::journal::Undo;
+use common::readiness;
 use common::report::Problem;
 use common::site::Site;
 use common::{git, release};
@@ -50,14 +51,14 @@ fn build(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
 fn move_schema(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     let id = attempt.id.clone();
     let database = database_file(&attempt.site).filter(|path| path.exists());
-    let rehearsed = attempt.migrate(&["rehearse", "--release", &id])?;
+    let rehearsed = attempt.sibling("migrate", &["rehearse", "--release", &id])?;
     let facts = rehearsed.details.get("migrate").cloned().unwrap_or_default();
     let pending = facts["pending"].as_array().is_some_and(|pending| !pending.is_empty());
     if pending {
         attempt.step("migrate.compatible", |site, _| check_compatible(site, &facts["rehearsal"]))?;
     }
     if database.is_some() && (pending || attempt.site.settings().promote_from.is_some()) {
-        attempt.backup(&["create", "--reason", "deploy", "--deployment", &id])?;
+        attempt.sibling("backup", &["create", "--reason", "deploy", "--deployment", &id])?;
     }
     if !pending {
         attempt.skip("migrate.up", "no migration is pending");
@@ -69,7 +70,7 @@ fn move_schema(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     let grew = facts["rehearsal"]["change"] != "changed";
     attempt.change("migrate.begin", &Undo::UndoMigrations { grew }, |_| Ok(()))?;
     let held = hold(attempt, &facts["rehearsal"])?;
-    let migrated = attempt.migrate(&["up", "--release", &id, "--deployment", &id]);
+    let migrated = attempt.sibling("migrate", &["up", "--release", &id, "--deployment", &id]);
     if held {
         attempt.step("gateway.release", |site, _| site.gateway.release())?;
     }
@@ -126,7 +127,7 @@ fn start(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
         site.ledger.place(&id, &id, slot)?;
         handover::start(site, &instance)
     })?;
-    attempt.step("instance.ready", |site, _| handover::await_ready(site, &instance))?;
+    attempt.step("instance.ready", |site, _| readiness::await_ready(site, &instance))?;
     attempt.run.detail("slot", slot);
     attempt.run.detail("address", instance.address.to_string());
     let after = schema(&attempt.site)?;

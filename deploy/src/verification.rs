@@ -22,10 +22,10 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<
     if options.no_verify {
         private.extend(MINIMUM);
     }
-    attempt.verify(&private)?;
+    attempt.sibling("verify", &private)?;
     cut_over(attempt, &instance)?;
     let public: &[&str] = if options.no_verify { &MINIMUM } else { &[] };
-    attempt.verify(public).map(drop)
+    attempt.sibling("verify", public).map(drop)
 }
 
 fn cut_over(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ use common::handover;
 use common::instance::Instance;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
+use common::readiness;
 use common::release;
 use common::report::{Outcome, Problem, Release};
 use common::site::Site;
@@ -94,7 +95,8 @@ impl Trip<'_> {
             .filter_map(|slot| Instance::read(&site.place, slot))
             .find(|instance| instance.release == release)?;
         let runs = matches!(site.supervisor.condition(&site.place, instance.slot), Condition::Running { .. });
-        let ready = runs && self.run.step("instance.warm", || handover::await_ready(site, &instance)).is_ok();
+        let ready =
+            runs && self.run.step("instance.warm", || readiness::await_ready(site, &instance)).is_ok();
         ready.then_some(instance)
     }
 
@@ -112,7 +114,7 @@ impl Trip<'_> {
         self.run.step("instance.start", || {
             journal::record(site, id, &Undo::StopInstance { slot }, || handover::start(site, &instance))
         })?;
-        self.run.step("instance.ready", || handover::await_ready(site, &instance))?;
+        self.run.step("instance.ready", || readiness::await_ready(site, &instance))?;
         Ok(instance)
     }
 

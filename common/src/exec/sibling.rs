@@ -35,6 +35,11 @@ impl Sibling {
             .hint(format!("{} --version --json", path.display())))
     }
 
+    /// The tool's name.
+    pub fn tool(&self) -> &'static str {
+        self.tool
+    }
+
     /// Runs `TOOL ARGS…` quietly and gives its report, whatever the outcome.
     ///
     /// # Errors
