@@ -54,7 +54,7 @@ impl Operation {
             .iter()
             .try_for_each(|step| self.ledger.record_step(&self.id, step))
             .and_then(|()| self.ledger.set_state(&self.id, state))
-            .and_then(|()| self.ledger.end(&self.id, &run.report));
+            .and_then(|()| self.ledger.end(&self.id, &run.report).map(drop));
         if let Err(problem) = ended {
             warn(&problem.to_string());
         }

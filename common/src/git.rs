@@ -3,12 +3,24 @@
 //! Names from outside are always resolved with `--end-of-options` or as full refs, so that none is
 //! ever taken for an option.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exec::{Finished, Program};
 use crate::report::{OrProblem, Problem};
 
+/// Set by git for its hooks; they would lead us into another repository.
+const INHERITED: [&str; 8] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_QUARANTINE_PATH",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+];
 const LOCAL: Duration = Duration::from_secs(60);
 const NETWORK: Duration = Duration::from_secs(300);
 
@@ -75,7 +87,7 @@ impl Repository {
     /// # Errors
     /// `fetch-failed` (retryable).
     pub fn fetch(&self, remote: &str) -> Result<(), Problem> {
-        let finished = self.run(&["fetch", "--quiet", "--tags", "--prune", remote], NETWORK)?;
+        let finished = self.run(&["fetch", "--quiet", "--prune", remote], NETWORK)?;
         if finished.status.success() {
             return Ok(());
         }
@@ -240,6 +252,9 @@ impl Repository {
             .args(["-C"])
             .args([&self.dir])
             .args(args)
+            .only_env(
+                env::vars_os().filter(|(name, _)| !INHERITED.iter().any(|taken| name == taken)).collect(),
+            )
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("LC_ALL", "C")

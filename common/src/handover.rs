@@ -66,6 +66,7 @@ pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<()
     site.gateway.ensure()?;
     let instance = Instance { deployment: deployment.to_owned(), ..instance.clone() };
     instance.write(&site.place)?;
+    site.ledger.set_reached(deployment)?;
     fault::point("cutover.before-switch");
     site.gateway.switch(Some(&Target::from(&instance)))?;
     fault::point("cutover.after-switch");
@@ -94,22 +95,21 @@ pub fn retire(site: &Site, slot: Slot) -> Result<Retired, Problem> {
     Ok(retired)
 }
 
-/// Makes sure that the instance of a deployment runs and is ready, starting it again if it must.
+/// Makes sure that the instance of a deployment runs and is ready, starting it again if it must;
+/// its record then names that deployment.
 ///
 /// # Errors
 /// `release-missing`, or why it did not start.
 pub fn revive(site: &Site, deployment: &Deployment) -> Result<Instance, Problem> {
-    let known = deployment.slot.and_then(|slot| Instance::read(&site.place, slot));
-    let known = known.filter(|instance| Some(&instance.release) == deployment.release.as_ref());
-    if let Some(instance) = &known {
-        let condition = site.supervisor.condition(&site.place, instance.slot);
-        if matches!(condition, Condition::Running { .. } | Condition::Orphaned { .. }) {
-            return Ok(instance.clone());
-        }
-    }
     let (Some(release), Some(slot)) = (&deployment.release, deployment.slot) else {
         return Err(release_missing(deployment));
     };
+    let known = Instance::read(&site.place, slot).filter(|instance| &instance.release == release);
+    if let Some(instance) = known.filter(|known| is_alive(site, known)) {
+        let instance = Instance { deployment: deployment.id.clone(), ..instance };
+        instance.write(&site.place)?;
+        return Ok(instance);
+    }
     if !site.place.release(release).is_dir() {
         return Err(release_missing(deployment));
     }
@@ -118,6 +118,13 @@ pub fn revive(site: &Site, deployment: &Deployment) -> Result<Instance, Problem>
     start(site, &instance)?;
     readiness::await_ready(site, &instance)?;
     Ok(instance)
+}
+
+/// Somebody keeps it, or it outlived its keeper, and it answers: one that was just started again
+/// gets its time.
+fn is_alive(site: &Site, instance: &Instance) -> bool {
+    site.supervisor.condition(&site.place, instance.slot) != Condition::Stopped
+        && readiness::answers(site, instance)
 }
 
 fn release_missing(deployment: &Deployment) -> Problem {

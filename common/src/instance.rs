@@ -69,7 +69,7 @@ impl Instance {
             .or_problem("state-unwritable", || format!("cannot write {}", path.display()))
     }
 
-    /// The environment of its processes: the contract's variables, then the secrets.
+    /// The environment of its processes: the secrets, and the contract's variables above them.
     pub fn environment(
         &self,
         config: &Config,
@@ -78,6 +78,9 @@ impl Instance {
     ) -> BTreeMap<OsString, OsString> {
         let mut variables = base_environment();
         let mut set = |name: &str, value: String| variables.insert(name.into(), value.into());
+        for (name, value) in secrets.pairs() {
+            set(name, value.to_owned());
+        }
         set("BIND", self.address.to_string());
         set("PORT", self.address.port().to_string());
         set("ENVIRONMENT", place.environment().to_owned());
@@ -89,9 +92,6 @@ impl Instance {
         if let Some(path) = database {
             set("DATABASE_URL", format!("sqlite:///{}", path.display()));
             set("DATABASE_PATH", path.display().to_string());
-        }
-        for (name, value) in secrets.pairs() {
-            set(name, value.to_owned());
         }
         variables
     }

@@ -27,6 +27,14 @@ pub fn shield() {
     SHIELDED.store(true, Ordering::SeqCst);
 }
 
+/// Runs `act` to its end whatever signal comes.
+pub fn shielded<T>(act: impl FnOnce() -> T) -> T {
+    let before = SHIELDED.swap(true, Ordering::SeqCst);
+    let value = act();
+    SHIELDED.store(before, Ordering::SeqCst);
+    value
+}
+
 /// The signal noted so far.
 pub fn received() -> Option<usize> {
     SIGNAL.get().map(|noted| noted.load(Ordering::SeqCst)).filter(|signal| *signal != 0)

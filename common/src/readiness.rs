@@ -39,6 +39,19 @@ pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
     Err(explain(site, instance, not_ready(&url, limit, last)))
 }
 
+/// Whether a started instance answers its health path soon.
+pub fn answers(site: &Site, instance: &Instance) -> bool {
+    let (begun, limit) = (Instant::now(), site.settings().ready_timeout.0.min(PROBE_LIMIT));
+    let url = format!("http://{}{}", instance.address, site.config.app.health);
+    while begun.elapsed() < limit {
+        if probe(instance, &url, limit).is_ok_and(|answer| answer.status < 400) {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
+}
+
 /// Connecting first is cheap as long as nobody listens.
 fn probe(instance: &Instance, url: &str, limit: Duration) -> Result<Answer, String> {
     TcpStream::connect_timeout(&instance.address, PROBE_LIMIT).map_err(|error| error.to_string())?;

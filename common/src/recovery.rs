@@ -4,10 +4,11 @@
 
 use crate::chores;
 use crate::config::Config;
+use crate::gateway::Target;
 use crate::handover;
 use crate::interrupt;
 use crate::journal;
-use crate::ledger::{Deployment, Ledger, State};
+use crate::ledger::{Deployment, Kind, Ledger, State};
 use crate::lock::Lock;
 use crate::report::{Outcome, Problem, Report};
 use crate::site::Site;
@@ -27,16 +28,28 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
     let mut recovered = Recovered::default();
     for deployment in site.ledger.unfinished(&site.environment)? {
         interrupt::check()?;
-        let note = match deployment.state {
-            State::Verified | State::Superseded => finish(site, &deployment)?,
-            _ => undo(site, &deployment)?,
-        };
-        recovered.notes.push(note);
+        let settled = interrupt::shielded(|| match deployment.state {
+            State::Verified | State::Superseded => finish(site, &deployment),
+            _ => undo(site, &deployment),
+        });
+        match settled {
+            Ok(note) => recovered.notes.push(site.secrets.hide(&note)),
+            // It failed before as well: that must not keep a better release from coming.
+            Err(problem) if deployment.state == State::Broken => {
+                recovered
+                    .notes
+                    .push(site.secrets.hide(&format!("still cannot undo {}: {problem}", deployment.id)));
+            }
+            Err(problem) => return Err(problem),
+        }
     }
-    match restore_service(site) {
+    match interrupt::shielded(|| restore_service(site)) {
         Ok(note) => recovered.notes.extend(note),
         // What served cannot serve any more: that must not keep a better release from coming.
-        Err(problem) => recovered.notes.push(format!("could not bring back what served: {problem}")),
+        Err(problem) => {
+            let note = format!("could not bring back what served: {problem}");
+            recovered.notes.push(site.secrets.hide(&note));
+        }
     }
     Ok(recovered)
 }
@@ -62,12 +75,13 @@ pub fn recover_under(
 }
 
 fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
-    let warnings = chores::run(site, deployment);
+    let mut warnings =
+        if deployment.kind == Kind::Deploy { chores::run(site, deployment) } else { Vec::new() };
     let mut report = report_of(deployment);
     report.changed = true;
     report.serving = Some(deployment.revision.clone());
     report.details.insert("recovery".into(), serde_json::json!({ "warnings": warnings }));
-    site.ledger.end(&deployment.id, &report)?;
+    warnings.extend(site.ledger.end(&deployment.id, &site.secrets.hide_in_report(&report))?);
     Ok(format!("finished deployment {}, which was verified when its run ended", deployment.id))
 }
 
@@ -85,7 +99,7 @@ fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
     };
     report.conclude(outcome);
     site.ledger.set_state(&deployment.id, state)?;
-    site.ledger.end(&deployment.id, &report)?;
+    site.ledger.end(&deployment.id, &site.secrets.hide_in_report(&report))?;
     match undone.problem {
         Some(problem) => Err(problem),
         None => Ok(format!("undid deployment {}, which was cut off", deployment.id)),
@@ -102,15 +116,17 @@ fn report_of(deployment: &Deployment) -> Report {
 /// Starts what should serve and does not: after a reboot, or when somebody killed it.
 fn restore_service(site: &Site) -> Result<Option<String>, Problem> {
     let Some(serving) = site.ledger.serving(&site.environment)? else { return Ok(None) };
+    if handover::serves(site, &serving) {
+        return Ok(None);
+    }
     let running = site.gateway.status();
     let instance = handover::revive(site, &serving)?;
     let pointed =
-        running.and_then(|status| status.active).is_some_and(|target| target.address == instance.address);
+        running.and_then(|status| status.active).is_some_and(|target| target == Target::from(&instance));
     if pointed {
         return Ok(None);
     }
     site.gateway.ensure()?;
-    let target = crate::gateway::Target { deployment: serving.id.clone(), ..(&instance).into() };
-    site.gateway.switch(Some(&target))?;
+    site.gateway.switch(Some(&Target::from(&instance)))?;
     Ok(Some(format!("brought release {} back to service", serving.id)))
 }

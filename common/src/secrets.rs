@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::report::{OrProblem, Problem, Report};
+use crate::report::{OrProblem, Problem, Report, Step};
 
 /// Shorter values would hide ordinary words.
 const SHORTEST_HIDDEN: usize = 4;
@@ -76,24 +76,45 @@ impl Secrets {
         hidden
     }
 
-    /// A copy of `report` in which no secret value appears.
+    /// A copy of `report` in which no secret value appears: text that programs or people wrote is
+    /// searched; ids, times, enums and member names are ours and stay.
+    #[must_use]
     pub fn hide_in_report(&self, report: &Report) -> Report {
-        if self.longest_first().is_empty() {
-            return report.clone();
+        let mut hidden = report.clone();
+        hidden.steps = report.steps.iter().map(|step| self.hide_in_step(step)).collect();
+        hidden.problem = report.problem.as_ref().map(|problem| self.hide_in_problem(problem));
+        for facts in hidden.details.values_mut() {
+            self.hide_in_value(facts);
         }
-        let hidden = serde_json::to_value(report).map(|value| self.hide_in_value(value));
-        hidden.and_then(serde_json::from_value).unwrap_or_else(|_| Report::new(&report.tool))
+        hidden
     }
 
-    fn hide_in_value(&self, value: Value) -> Value {
+    /// A copy of `step` in which no secret value appears.
+    #[must_use]
+    pub fn hide_in_step(&self, step: &Step) -> Step {
+        let mut hidden = step.clone();
+        hidden.name = self.hide(&step.name);
+        hidden.target = step.target.as_deref().map(|target| self.hide(target));
+        hidden.problem = step.problem.as_ref().map(|problem| self.hide_in_problem(problem));
+        hidden
+    }
+
+    fn hide_in_problem(&self, problem: &Problem) -> Problem {
+        let mut hidden = problem.clone();
+        hidden.title = self.hide(&problem.title);
+        hidden.detail = problem.detail.as_deref().map(|detail| self.hide(detail));
+        hidden.hint = problem.hint.as_deref().map(|hint| self.hide(hint));
+        hidden
+    }
+
+    /// A whole string that is one of our own words (`new`, `changed`) is no secret, whatever
+    /// somebody chose as a password.
+    fn hide_in_value(&self, value: &mut Value) {
         match value {
-            Value::String(text) => Value::String(self.hide(&text)),
-            Value::Array(items) => items.into_iter().map(|item| self.hide_in_value(item)).collect(),
-            Value::Object(members) => members
-                .into_iter()
-                .map(|(name, member)| (self.hide(&name), self.hide_in_value(member)))
-                .collect(),
-            other => other,
+            Value::String(text) if !is_word(text) => *text = self.hide(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Object(members) => members.values_mut().for_each(|member| self.hide_in_value(member)),
+            _ => {}
         }
     }
 
@@ -102,6 +123,10 @@ impl Secrets {
         pairs.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
         pairs
     }
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() < 12 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 fn parse_line(line: &str) -> Option<(String, String)> {
@@ -119,8 +144,6 @@ fn parse_line(line: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Step;
-
     #[test]
     fn values_are_read_and_hidden_wherever_they_stand() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -133,6 +156,23 @@ mod tests {
         let text = serde_json::to_string(&secrets.hide_in_report(&report)).unwrap();
         assert!(!text.contains("sentinel-1") && !text.contains("x y=z") && text.contains("$A"), "{text}");
         assert!(!format!("{secrets:?}").contains("sentinel"));
+    }
+
+    /// Passwords like these once turned a failed report into an empty success.
+    #[test]
+    fn a_secret_that_is_a_word_of_the_report_changes_nothing_but_text() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "A=pass\nB=fail\nC=2026\nD=deploy\nE=status\nF=changed\n").unwrap();
+        let secrets = Secrets::read(file.path()).unwrap();
+        let mut report = Report::new("deploy");
+        report.conclude(crate::report::Outcome::Failed);
+        report.push(Step::new("deploy", "start", 1).fail(Problem::new("x", "no pass")));
+        report.details.insert("migrate".into(), serde_json::json!({"change": "changed"}));
+        let hidden = secrets.hide_in_report(&report);
+        assert_eq!((hidden.success, hidden.outcome, hidden.steps.len()), (false, report.outcome, 1));
+        assert_eq!(hidden.details["migrate"]["change"], "changed");
+        assert_eq!(hidden.steps[0].problem.as_ref().unwrap().title, "no $A");
+        assert_eq!((hidden.tool, hidden.started_at), (report.tool, report.started_at));
     }
 
     #[test]

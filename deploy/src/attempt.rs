@@ -7,7 +7,7 @@ use common::cli::Run;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
 use common::recovery;
-use common::report::{Outcome, Problem, Release, Report};
+use common::report::{Outcome, Problem, Release, Report, Step};
 use common::site::Site;
 use common::{cli, interrupt};
 
@@ -91,7 +91,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn sibling(&mut self, tool: &str, args: &[&str]) -> Result<Report, Problem> {
         let report = self.siblings.run(&self.site, tool, args)?;
         for step in &report.steps {
-            drop(self.site.ledger.record_step(&self.id, step));
+            self.record(step);
         }
         self.run.adopt(report.clone());
         siblings::judge(&report).map(|()| report)
@@ -105,9 +105,13 @@ impl<'a> Attempt<'a> {
 
     fn record_last_step(&self) {
         if let Some(step) = self.run.report.steps.last() {
-            // A step missing from the ledger is no reason to fail a deployment.
-            drop(self.site.ledger.record_step(&self.id, step));
+            self.record(step);
         }
+    }
+
+    fn record(&self, step: &Step) {
+        // A step missing from the ledger is no reason to fail a deployment.
+        drop(self.site.ledger.record_step(&self.id, &self.site.secrets.hide_in_step(step)));
     }
 
     /// The row of this attempt.
@@ -118,25 +122,31 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Ends the attempt: a failed one is undone first, then the ledger hears of it.
+    /// Ends the attempt: a failed one is undone first, then the ledger hears of it. The outcome
+    /// stands in the report.
     pub(crate) fn end(mut self, result: Result<(), Problem>) -> Result<(), Problem> {
         interrupt::shield();
-        if let Err(problem) = &result {
+        if let Err(problem) = result {
+            let reached = self.row()?.serving_ms.is_some();
             self.run.report.problem = Some(problem.clone());
-            if problem.kind == "unverified" && self.row()?.serving_ms.is_some() {
+            if problem.kind == "unverified" && reached {
                 self.run.report.worsen(Outcome::Unverified);
             } else {
-                self.undo()?;
+                self.undo(reached)?;
             }
         }
         self.run.report.serving = self.site.serving_revision()?;
         self.run.conclude(None);
         let report = self.site.secrets.hide_in_report(&self.run.report);
-        self.site.ledger.end(&self.id, &report)?;
-        result
+        match self.site.ledger.end(&self.id, &report) {
+            Ok(warning) => warning.iter().for_each(|warning| cli::warn(warning)),
+            // Recovery ends it by the state it has: what was verified stays.
+            Err(problem) => cli::warn(&problem.to_string()),
+        }
+        Ok(())
     }
 
-    fn undo(&mut self) -> Result<(), Problem> {
+    fn undo(&mut self, reached: bool) -> Result<(), Problem> {
         let begun = Instant::now();
         let row = self.row()?;
         let undone = journal::undo_all(&self.site, "deploy", &row)?;
@@ -146,14 +156,14 @@ impl<'a> Attempt<'a> {
         }
         let (state, outcome) = match (&undone.problem, undone.touched_service && self.previous.is_some()) {
             (Some(problem), _) => {
-                cli::warn(&format!("could not undo everything: {problem}"));
+                cli::warn(&self.site.secrets.hide(&format!("could not undo everything: {problem}")));
                 (State::Broken, Outcome::Broken)
             }
             (None, true) => (State::RolledBack, Outcome::RolledBack),
             (None, false) => (State::Failed, Outcome::Failed),
         };
         self.run.detail("undo_ms", u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
-        self.run.report.changed = undone.touched_service && outcome != Outcome::Failed;
+        self.run.report.changed = undone.touched_service && (outcome != Outcome::Failed || reached);
         self.run.report.conclude(outcome);
         self.site.ledger.set_state(&self.id, state)
     }

@@ -52,6 +52,10 @@ fn move_schema(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     let id = attempt.id.clone();
     let database = database_file(&attempt.site).filter(|path| path.exists());
     let rehearsed = attempt.sibling("migrate", &["rehearse", "--release", &id])?;
+    if database.is_none() && attempt.previous.is_none() {
+        // Whoever makes the file, migrations or the app: a first deployment that fails takes it away.
+        attempt.change("database.create", &Undo::RemoveDatabase, |_| Ok(()))?;
+    }
     let facts = rehearsed.details.get("migrate").cloned().unwrap_or_default();
     let pending = facts["pending"].as_array().is_some_and(|pending| !pending.is_empty());
     if pending {
@@ -63,9 +67,6 @@ fn move_schema(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     if !pending {
         attempt.skip("migrate.up", "no migration is pending");
         return Ok(());
-    }
-    if database.is_none() {
-        attempt.change("database.create", &Undo::RemoveDatabase, |_| Ok(()))?;
     }
     let grew = facts["rehearsal"]["change"] != "changed";
     attempt.change("migrate.begin", &Undo::UndoMigrations { grew }, |_| Ok(()))?;

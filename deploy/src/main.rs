@@ -50,12 +50,13 @@ fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(),
     let options = &arguments.options;
     let config = arguments.shared.load()?;
     config.environment(environment)?;
-    let source = Source::choose(&config, environment, options)?;
     if options.plan {
+        let source = Source::choose(&config, environment, options)?;
         return plan::tell(run, &config, environment, &source, options);
     }
     run.report.environment = Some(environment.to_owned());
     let site = Site::open(config, environment, "deploy", options.wait())?;
+    let source = Source::choose(&site.config, environment, options)?;
     if let Some(serving) = needless(&site, &source, options)? {
         tell_needless(run, &serving);
         return Ok(());

@@ -1,9 +1,9 @@
 //! Stage 3: prove the new instance on its private address, move traffic, prove it again in public.
 
-use common::gateway::Target;
 use common::handover;
 use common::instance::Instance;
 use common::journal::Undo;
+use common::ledger::State;
 use common::report::Problem;
 
 use crate::arguments::DeployOptions;
@@ -25,20 +25,17 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<
     attempt.sibling("verify", &private)?;
     cut_over(attempt, &instance)?;
     let public: &[&str] = if options.no_verify { &MINIMUM } else { &[] };
-    attempt.sibling("verify", public).map(drop)
+    attempt.sibling("verify", public)?;
+    if !options.no_verify && attempt.row()?.state != State::Verified {
+        return Err(Problem::unverified("the verification could not be recorded")
+            .hint(format!("verify {}", attempt.site.environment)));
+    }
+    Ok(())
 }
 
 fn cut_over(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Problem> {
     let (id, previous) = (attempt.id.clone(), attempt.previous.as_ref().map(|row| row.id.clone()));
-    let target = match attempt.site.gateway.status() {
-        Some(status) => status.active,
-        None => previous
-            .as_deref()
-            .and_then(|id| Instance::of(&attempt.site.place, id))
-            .as_ref()
-            .map(Target::from),
-    };
-    let undo = Undo::PointGateway { deployment: previous.clone(), target };
+    let undo = Undo::PointGateway { deployment: previous.clone() };
     attempt.change("cutover", &undo, |site| handover::cut_over(site, instance, &id))?;
     attempt.run.report.serving = Some(attempt.source.revision.clone());
     if let Some(previous) = previous {

@@ -55,5 +55,6 @@ fn end(ledger: &Ledger, run: &Run, id: &str, first_step: usize) -> Result<(), Pr
         ledger.record_step(id, step)?;
     }
     ledger.set_state(id, if run.report.success { State::Serving } else { State::Failed })?;
-    ledger.end(id, &run.report)
+    ledger.end(id, &run.report)?.iter().for_each(|warning| warn(warning));
+    Ok(())
 }

@@ -13,7 +13,12 @@ pub(crate) enum Decision {
     /// Recovery, or the deployment itself, went back already.
     AlreadyUndone { outcome: Outcome },
     /// This deployment failed and still is the newest.
-    Undo { deployment: String, environment: Option<String> },
+    Undo {
+        deployment: String,
+        environment: Option<String>,
+        /// When the run that found the failure began, in milliseconds.
+        reported_ms: i64,
+    },
 }
 
 impl Decision {
@@ -30,9 +35,11 @@ impl Decision {
 
     fn undo(report: &Report) -> Self {
         match &report.deployment {
-            Some(deployment) => {
-                Self::Undo { deployment: deployment.clone(), environment: report.environment.clone() }
-            }
+            Some(deployment) => Self::Undo {
+                deployment: deployment.clone(),
+                environment: report.environment.clone(),
+                reported_ms: report.started_at.as_millisecond(),
+            },
             None => Self::Pass { reason: "the report names no deployment: nothing had begun" },
         }
     }
@@ -53,10 +60,13 @@ impl Decision {
 
     /// The part that only the ledger knows, asked under the lock and after recovery.
     pub(crate) fn ask_ledger(&mut self, site: &Site) -> Result<(), Problem> {
-        let Self::Undo { deployment, .. } = &*self else { return Ok(()) };
+        let Self::Undo { deployment, reported_ms, .. } = &*self else { return Ok(()) };
+        let verified = site.ledger.last_verification(&site.environment)?.is_some_and(|found| {
+            found.passed && found.deployment == *deployment && found.at_ms > *reported_ms
+        });
         let row = site.ledger.deployment(deployment)?.filter(|row| row.environment == site.environment);
         let newest = site.ledger.newest(&site.environment)?;
-        if let Some(decided) = decide(row.as_ref(), newest.as_ref()) {
+        if let Some(decided) = decide(row.as_ref(), newest.as_ref(), verified) {
             *self = decided;
         }
         Ok(())
@@ -64,7 +74,7 @@ impl Decision {
 }
 
 /// `None` when the rollback should happen.
-fn decide(row: Option<&Deployment>, newest: Option<&Deployment>) -> Option<Decision> {
+fn decide(row: Option<&Deployment>, newest: Option<&Deployment>, verified_since: bool) -> Option<Decision> {
     let Some(row) = row else {
         return Some(Decision::Pass {
             reason: "the ledger does not know this deployment: nothing had begun",
@@ -76,6 +86,9 @@ fn decide(row: Option<&Deployment>, newest: Option<&Deployment>) -> Option<Decis
         State::Broken => return Some(Decision::AlreadyUndone { outcome: Outcome::Broken }),
         State::Superseded => return Some(Decision::Pass { reason: "a newer deployment has taken over" }),
         State::Running | State::Serving | State::Verified => {}
+    }
+    if verified_since {
+        return Some(Decision::Pass { reason: "the deployment was verified since" });
     }
     let is_newest = newest.is_some_and(|newest| newest.id == row.id);
     (!is_newest).then_some(Decision::Pass { reason: "a newer deployment has taken over" })
@@ -116,6 +129,6 @@ mod tests {
 
     #[test]
     fn a_deployment_that_the_ledger_does_not_know_is_never_undone() {
-        assert!(matches!(decide(None, None), Some(Decision::Pass { .. })));
+        assert!(matches!(decide(None, None, false), Some(Decision::Pass { .. })));
     }
 }

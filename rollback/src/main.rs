@@ -42,6 +42,12 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
     let site = open(run, config, environment, arguments)?;
     recover(run, &site)?;
     let target = run.step("target", || target::find(&site, &wish))?;
+    if let Some(serving) = target::serving(&site, &target)? {
+        run.begin(environment, Some(&serving.id));
+        run.report.serving = Some(serving.revision);
+        run.skip("rollback", "this release serves already");
+        return Ok(());
+    }
     return_trip::go(run, site, &target, Reason::Asked)
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::cli::Run;
+use common::cli::{self, Run};
 use common::exec::Sibling;
 use common::handover;
 use common::instance::Instance;
@@ -32,6 +32,9 @@ struct Trip<'a> {
 /// Makes `target`'s release serve again.
 pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason) -> Result<(), Problem> {
     let previous = site.ledger.serving(&site.environment)?;
+    if let Reason::Failed(failed) = &reason {
+        site.ledger.withdraw(failed)?;
+    }
     let id = site.ledger.new_id(&target.revision)?;
     if matches!(reason, Reason::Asked) {
         run.begin(&site.environment, Some(&id));
@@ -68,11 +71,7 @@ impl Trip<'_> {
         };
         self.run.report.changed = true;
         let (site, id) = (&self.site, &self.id);
-        let active = site.gateway.status().and_then(|status| status.active);
-        let undo = Undo::PointGateway {
-            deployment: self.previous.as_ref().map(|row| row.id.clone()),
-            target: active,
-        };
+        let undo = Undo::PointGateway { deployment: self.previous.as_ref().map(|row| row.id.clone()) };
         self.run.step("cutover", || {
             journal::record(site, id, &undo, || {
                 site.ledger.place(id, &instance.release, instance.slot)?;
@@ -155,7 +154,7 @@ impl Trip<'_> {
         let outcome = match (&result, reason) {
             (Ok(()), Reason::Asked) => Outcome::Succeeded,
             (Ok(()), Reason::Failed(failed)) => {
-                site.ledger.withdraw(failed)?;
+                site.ledger.set_state(failed, State::RolledBack)?;
                 retire_failed(run, &site, previous.as_ref());
                 Outcome::RolledBack
             }
@@ -165,7 +164,10 @@ impl Trip<'_> {
         run.report.serving = site.serving_revision()?;
         let mut kept = run.report.clone();
         kept.deployment = Some(id.clone());
-        site.ledger.end(&id, &site.secrets.hide_in_report(&kept))?;
+        match site.ledger.end(&id, &site.secrets.hide_in_report(&kept)) {
+            Ok(warning) => warning.iter().for_each(|warning| cli::warn(warning)),
+            Err(problem) => cli::warn(&problem.to_string()),
+        }
         match result {
             Err(problem) if matches!(reason, Reason::Asked) => Err(problem),
             _ => Ok(()),
@@ -175,7 +177,10 @@ impl Trip<'_> {
 
 /// A failed release is not kept warm.
 fn retire_failed(run: &mut Run, site: &Site, failed: Option<&Deployment>) {
-    if let Some(slot) = failed.and_then(|row| row.slot) {
+    let serving = site.ledger.serving(&site.environment).ok().flatten().and_then(|row| row.slot);
+    if let Some(slot) =
+        failed.and_then(|row| row.slot).filter(|slot| serving.is_some_and(|other| other != *slot))
+    {
         // The way back is done; an instance that does not end is said, not fatal.
         drop(run.step("failed.retire", || handover::retire(site, slot)));
     }

@@ -1,6 +1,7 @@
 //! Where a rollback goes: a verified deployment from the ledger, never a directory by its date.
 
 use common::git::short;
+use common::handover;
 use common::ledger::Deployment;
 use common::report::Problem;
 use common::site::Site;
@@ -35,6 +36,12 @@ pub(crate) fn find(site: &Site, wish: &Wish) -> Result<Deployment, Problem> {
         Wish::Commit(commit) => revision(site, commit),
         Wish::Version(tag) => revision(site, &format!("refs/tags/{tag}")),
     }
+}
+
+/// The serving deployment, when it runs the target's very release undisturbed.
+pub(crate) fn serving(site: &Site, target: &Deployment) -> Result<Option<Deployment>, Problem> {
+    let serving = site.ledger.serving(&site.environment)?;
+    Ok(serving.filter(|serving| serving.release == target.release && handover::serves(site, serving)))
 }
 
 /// What served before a failed deployment, if it was verified, else the newest verified older one.

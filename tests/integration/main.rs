@@ -6,6 +6,7 @@ mod crashes;
 mod deploying;
 mod faults;
 mod refusals;
+mod regressions;
 mod returning;
 mod stubborn;
 mod traffic;

@@ -9,7 +9,7 @@ use crate::report::{Problem, Report, Status};
 
 /// Prints the report on stdout, its problem on stderr.
 pub(super) fn print_report(report: &Report, told: &[String]) {
-    let _ = std::io::stdout().write_all(render(report, told).as_bytes());
+    let _ = std::io::stdout().write_all(harmless(&render(report, told)).as_bytes());
     if let Some(problem) = report.problem.as_ref().filter(|_| !report.success) {
         print_problem(problem);
     }
@@ -24,7 +24,12 @@ pub(super) fn print_problem(problem: &Problem) {
     if let Some(hint) = &problem.hint {
         let _ = writeln!(text, "hint: {hint}");
     }
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(harmless(&text).as_bytes());
+}
+
+/// Control characters that came with somebody's text never reach the terminal.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 fn render(report: &Report, told: &[String]) -> String {

@@ -39,6 +39,7 @@ impl Progress {
             (Some(problem), Status::Failed | Status::Skipped) => format!("  {}", problem.title),
             _ => String::new(),
         };
+        let (target, reason) = (human::harmless(&target), human::harmless(&reason));
         print(&format!("{:<8} {mark} {:>6} ms  {}{target}{reason}", step.tool, step.duration_ms, step.name));
     }
 

@@ -8,7 +8,6 @@ mod undo;
 use serde::{Deserialize, Serialize};
 
 use crate::fault;
-use crate::gateway::Target;
 use crate::layout::Slot;
 use crate::ledger::Deployment;
 use crate::report::{Problem, Step};
@@ -27,7 +26,7 @@ pub enum Undo {
     /// The slot was idle.
     StopInstance { slot: Slot },
     /// Traffic went to the instance of `deployment`, or nowhere.
-    PointGateway { deployment: Option<String>, target: Option<Target> },
+    PointGateway { deployment: Option<String> },
 }
 
 impl Undo {
@@ -72,7 +71,8 @@ pub struct Undone {
     pub steps: Vec<Step>,
     /// Users or data had been touched before.
     pub touched_service: bool,
-    /// The first undo that failed; the others were tried all the same.
+    /// The first undo that failed; the others were tried all the same, unless traffic could not be
+    /// moved.
     pub problem: Option<Problem>,
 }
 
@@ -102,6 +102,10 @@ pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undo
             Err(problem) => {
                 undone.steps.push(step.fail(problem.clone()));
                 undone.problem.get_or_insert(problem);
+                if matches!(undo, Undo::PointGateway { .. }) {
+                    // Traffic still goes to what the other entries would stop and remove.
+                    break;
+                }
             }
         }
     }
@@ -114,7 +118,7 @@ mod tests {
 
     #[test]
     fn entries_survive_the_way_to_disk_and_back() {
-        let undo = Undo::PointGateway { deployment: Some("a".into()), target: None };
+        let undo = Undo::PointGateway { deployment: Some("a".into()) };
         let text = serde_json::to_string(&undo).unwrap();
         assert_eq!(serde_json::from_str::<Undo>(&text).unwrap(), undo);
         assert!(text.contains("\"undo\":\"point_gateway\""), "{text}");

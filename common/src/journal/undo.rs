@@ -14,44 +14,39 @@ use crate::release;
 use crate::report::{OrProblem, Problem};
 use crate::site::Site;
 
-const MIGRATE_LIMIT: Duration = Duration::from_secs(600);
+const DATA_LIMIT: Duration = Duration::from_secs(600);
 /// What SQLite may keep beside a database file.
 const SIDECARS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// Undoes one entry; the text returned says what is worth knowing.
 pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<Option<String>, Problem> {
     match undo {
-        Undo::RemoveRelease { release } => release::remove(&site.place.release(release)).map(|()| None),
+        Undo::RemoveRelease { release } => release::discard(&site.place, release).map(|()| None),
         Undo::RemoveDatabase => remove_database(site, deployment),
         Undo::UndoMigrations { grew } => undo_migrations(site, deployment, *grew),
         Undo::StopInstance { slot } => {
             let retired = handover::retire(site, *slot)?;
             Ok(retired.killed.then(|| format!("the instance in {slot} refused to end and was killed")))
         }
-        Undo::PointGateway { deployment: earlier, target } => {
-            point_gateway(site, deployment, earlier.as_deref(), target.as_ref()).map(|()| None)
+        Undo::PointGateway { deployment: earlier } => {
+            point_gateway(site, deployment, earlier.as_deref()).map(|()| None)
         }
     }
 }
 
-fn point_gateway(
-    site: &Site,
-    failed: &Deployment,
-    earlier: Option<&str>,
-    target: Option<&Target>,
-) -> Result<(), Problem> {
-    match (earlier, target) {
-        (Some(id), Some(target)) => {
+fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Result<(), Problem> {
+    match earlier {
+        Some(id) => {
             let row = site.ledger.deployment(id)?.ok_or_else(|| {
                 Problem::new("ledger-unreadable", format!("the ledger has no deployment {id}"))
                     .hint("status all")
             })?;
             let instance = handover::revive(site, &row)?;
             site.gateway.ensure()?;
-            site.gateway.switch(Some(&Target { address: instance.address, ..target.clone() }))?;
+            site.gateway.switch(Some(&Target::from(&instance)))?;
         }
-        _ if site.gateway.status().is_some() => site.gateway.switch(None)?,
-        _ => {}
+        None if site.gateway.status().is_some() => site.gateway.switch(None)?,
+        None => {}
     }
     fault::point("undo.after-switch");
     site.ledger.restore_serving(&site.environment, earlier)?;
@@ -61,16 +56,44 @@ fn point_gateway(
     Ok(())
 }
 
-/// After cutover users may have written to what grew, so it stays: the schema is ahead.
+/// After cutover users may have written to what grew, so it stays: the schema is ahead. What goes
+/// all the same is kept in a protected snapshot first.
 fn undo_migrations(site: &Site, deployment: &Deployment, grew: bool) -> Result<Option<String>, Problem> {
-    if grew && deployment.serving_ms.is_some() {
+    let reached = deployment.serving_ms.is_some();
+    if goes_with_the_database(site, deployment)? {
+        return Ok(None);
+    }
+    if grew && reached {
         return Ok(Some("kept: old code lives on with what the migrations added".into()));
     }
-    let args = [site.environment.as_str(), "down", "--deployment", deployment.id.as_str()];
-    let report = Sibling::find("migrate")?.run(&site.config.file, &args, Some(&site.lock), MIGRATE_LIMIT)?;
+    if reached {
+        run(
+            site,
+            "backup",
+            &["create", "--reason", "pre-rollback", "--protect", "--deployment", &deployment.id],
+        )?;
+    }
+    match run(site, "migrate", &["down", "--deployment", &deployment.id]) {
+        Err(problem) if grew && problem.kind == "migration-irreversible" => {
+            Ok(Some("kept: there is no way back, and old code lives on with what was added".into()))
+        }
+        other => other.map(|()| None),
+    }
+}
+
+/// A database that did not exist before is taken away whole by a later undo.
+fn goes_with_the_database(site: &Site, deployment: &Deployment) -> Result<bool, Problem> {
+    let open = site.ledger.journal_open(&deployment.id)?;
+    let undos = open.iter().filter_map(|row| serde_json::from_str::<Undo>(&row.undo).ok());
+    Ok(undos.into_iter().any(|undo| undo == Undo::RemoveDatabase))
+}
+
+fn run(site: &Site, tool: &'static str, args: &[&str]) -> Result<(), Problem> {
+    let words: Vec<&str> = [site.environment.as_str()].into_iter().chain(args.iter().copied()).collect();
+    let report = Sibling::find(tool)?.run(&site.config.file, &words, Some(&site.lock), DATA_LIMIT)?;
     match report.problem {
         Some(problem) if !report.success => Err(problem),
-        _ => Ok(None),
+        _ => Ok(()),
     }
 }
 

@@ -123,9 +123,14 @@ impl Ledger {
         )
     }
 
-    /// Rows whose run never ended, newest first.
+    /// Rows whose run never ended, or could not undo everything, newest first.
     pub fn unfinished(&self, environment: &str) -> Result<Vec<Deployment>, Problem> {
-        self.many("WHERE environment = ?1 AND ended_ms IS NULL ORDER BY number DESC", &[&environment])
+        self.many(
+            "WHERE environment = ?1 AND (ended_ms IS NULL OR (state = 'broken' AND EXISTS
+             (SELECT 1 FROM journal WHERE deployment = id AND journal.state NOT IN ('undone', 'past'))))
+             ORDER BY number DESC",
+            &[&environment],
+        )
     }
 
     /// The newest verified deploy older than row `before`.

@@ -41,7 +41,7 @@ impl Ledger {
     pub fn journal_open(&self, deployment: &str) -> Result<Vec<JournalRow>, Problem> {
         let read = || {
             let mut statement = self.db.prepare(
-                "SELECT number, step, undo FROM journal WHERE deployment = ?1 AND state <> 'undone' ORDER BY number DESC",
+                "SELECT number, step, undo FROM journal WHERE deployment = ?1 AND state NOT IN ('undone', 'past') ORDER BY number DESC",
             )?;
             let rows = statement.query_map([deployment], |row| {
                 Ok(JournalRow { number: row.get(0)?, step: row.get(1)?, undo: row.get(2)? })

@@ -61,17 +61,40 @@ impl Ledger {
         })
     }
 
-    /// Records that traffic goes to `id` (or nowhere) again; its state stays what it was.
-    pub fn restore_serving(&self, environment: &str, id: Option<&str>) -> Result<(), Problem> {
-        self.durably(|db| point(db, environment, id))
+    /// Records, before traffic moves, that users may reach this deployment from now on.
+    pub fn set_reached(&self, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET serving_ms = ?2 WHERE id = ?1",
+                params![id, now().as_millisecond()],
+            )
+            .map(drop)
+        })
     }
 
-    /// Records that a serving deployment is proved; older verified ones become superseded.
+    /// Records that traffic goes to `id` (or nowhere) again, in the state that it had.
+    pub fn restore_serving(&self, environment: &str, id: Option<&str>) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute(
+                "UPDATE deployments SET state = 'verified' WHERE id = ?1 AND state = 'superseded' AND verified_ms IS NOT NULL",
+                [id],
+            )?;
+            point(db, environment, id)
+        })
+    }
+
+    /// Records that a serving deployment is proved; older verified ones become superseded, and what
+    /// a broken one left to undo is past.
     pub fn set_verified(&self, environment: &str, id: &str) -> Result<(), Problem> {
         self.durably(|db| {
             db.execute(
                 "UPDATE deployments SET state = 'superseded' WHERE environment = ?1 AND state IN ('verified', 'serving') AND id <> ?2",
                 params![environment, id],
+            )?;
+            db.execute(
+                "UPDATE journal SET state = 'past' WHERE state <> 'undone' AND deployment IN
+                 (SELECT id FROM deployments WHERE environment = ?1 AND state = 'broken')",
+                [environment],
             )?;
             db.execute(
                 "UPDATE deployments SET state = 'verified', verified_ms = coalesce(verified_ms, ?2) WHERE id = ?1",
@@ -81,7 +104,7 @@ impl Ledger {
         })
     }
 
-    /// Records a state; `rolled_back` of a bad release takes its `verified` away.
+    /// Records a state.
     pub fn set_state(&self, id: &str, state: State) -> Result<(), Problem> {
         self.durably(|db| {
             db.execute("UPDATE deployments SET state = ?2 WHERE id = ?1", params![id, state.word()]).map(drop)
@@ -91,13 +114,14 @@ impl Ledger {
     /// Takes a deployment out of the rollback targets: a check found it bad.
     pub fn withdraw(&self, id: &str) -> Result<(), Problem> {
         self.durably(|db| {
-            db.execute("UPDATE deployments SET state = 'rolled_back', verified_ms = NULL WHERE id = ?1", [id])
-                .map(drop)
+            db.execute("UPDATE deployments SET verified_ms = NULL WHERE id = ?1", [id]).map(drop)
         })
     }
 
     /// Ends a deployment with its report, in the ledger and in the event log.
-    pub fn end(&self, id: &str, report: &Report) -> Result<(), Problem> {
+    ///
+    /// The text returned is a warning: the event log could not be written.
+    pub fn end(&self, id: &str, report: &Report) -> Result<Option<String>, Problem> {
         let text = serde_json::to_string(report).unwrap_or_default();
         self.durably(|db| {
             db.execute(
@@ -107,8 +131,10 @@ impl Ledger {
             .map(drop)
         })?;
         match self.deployment(id)? {
-            Some(deployment) => self.log_event(&deployment, report),
-            None => Ok(()),
+            Some(deployment) => {
+                Ok(self.log_event(&deployment, report).err().map(|problem| problem.to_string()))
+            }
+            None => Ok(None),
         }
     }
 

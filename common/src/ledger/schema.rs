@@ -30,6 +30,7 @@ CREATE TABLE deployments (
 CREATE INDEX deployments_of_environment ON deployments(environment, number);
 CREATE INDEX deployments_of_revision ON deployments(environment, revision);
 CREATE INDEX deployments_unfinished ON deployments(environment) WHERE ended_ms IS NULL;
+CREATE INDEX deployments_broken ON deployments(environment) WHERE state = 'broken';
 CREATE TABLE environments (
     name    TEXT PRIMARY KEY,
     serving TEXT

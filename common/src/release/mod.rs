@@ -30,7 +30,7 @@ pub fn checkout(
     revision: &str,
 ) -> Result<PathBuf, Problem> {
     let target = place.release(id);
-    let fresh = place.releases().join(format!(".new-{id}"));
+    let fresh = unfinished(place, id);
     if fresh.exists() {
         remove(&fresh)?;
     }
@@ -45,6 +45,19 @@ pub fn checkout(
         let _ = fs::remove_dir_all(&fresh);
     }
     made.map(|()| target)
+}
+
+/// Removes a release and what an interrupted checkout left of it.
+///
+/// # Errors
+/// `prune-failed`.
+pub fn discard(place: &Place, id: &str) -> Result<(), Problem> {
+    remove(&unfinished(place, id))?;
+    remove(&place.release(id))
+}
+
+fn unfinished(place: &Place, id: &str) -> PathBuf {
+    place.releases().join(format!(".new-{id}"))
 }
 
 /// Takes the write permission from everything below `dir`.

@@ -14,10 +14,22 @@ use crate::report::{OrProblem, Problem};
 /// `shared-failed`.
 pub fn link_shared(place: &Place, release: &Path, paths: &[PathBuf]) -> Result<(), Problem> {
     for path in paths {
+        refuse_links(release, path)?;
         link(&place.shared().join(path), &release.join(path))
             .map_err(|problem| problem.hint(format!("ls -ld {}", place.shared().join(path).display())))?;
     }
     Ok(())
+}
+
+/// A revision whose directory is a link would lead us out of the release.
+fn refuse_links(release: &Path, path: &Path) -> Result<(), Problem> {
+    let parents = path.ancestors().skip(1).map(|parent| release.join(parent));
+    match parents.into_iter().find(|parent| parent != release && parent.is_symlink()) {
+        Some(parent) => Err(Problem::new("shared-failed", format!("{} is a link", parent.display()))
+            .detail("a shared path may not lie behind one")
+            .hint(format!("git ls-files --stage {}", path.display()))),
+        None => Ok(()),
+    }
 }
 
 fn link(shared: &Path, inside: &Path) -> Result<(), Problem> {
@@ -26,7 +38,7 @@ fn link(shared: &Path, inside: &Path) -> Result<(), Problem> {
         create_private_dir(parent)?;
     }
     let has_own = inside.symlink_metadata().is_ok();
-    if has_own && !shared.exists() {
+    if has_own && !inside.is_symlink() && !shared.exists() {
         fs::rename(inside, shared).or_problem("shared-failed", failed)?;
     } else if has_own {
         remove_any(inside).or_problem("shared-failed", failed)?;

@@ -66,7 +66,6 @@ pub(crate) fn keeper_lives(dir: &Path) -> bool {
 
 /// Starts a keeper in `dir` and waits until it has its child, or has failed.
 pub(crate) fn start_keeper(dir: &Path, mut command: Command) -> Result<KeeperRecord, Problem> {
-    let _ = fs::remove_file(dir.join("keeper.json"));
     let mut keeper = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -76,11 +75,13 @@ pub(crate) fn start_keeper(dir: &Path, mut command: Command) -> Result<KeeperRec
         .or_problem("not-started", || "cannot start the keeper".into())?;
     let begun = Instant::now();
     while begun.elapsed() < STARTED {
-        if let Some(record) = KeeperRecord::read(dir).filter(|record| record.state != "starting") {
+        let own = || KeeperRecord::read(dir).filter(|record| record.pid == keeper.id());
+        if let Some(record) = own().filter(|record| record.state != "starting") {
             return Ok(record);
         }
+        let own = own();
         if let Ok(Some(status)) = keeper.try_wait() {
-            let failed = KeeperRecord::read(dir);
+            let failed = own;
             return failed
                 .ok_or_else(|| Problem::new("not-started", format!("the keeper ended with {status}")));
         }
