@@ -1,1 +1,123 @@
-//! Schema changes in whole deployments.
+//! Schema changes in whole deployments: what is applied, what is undone, what is refused.
+#![allow(clippy::unwrap_used)]
+
+use tests::http;
+use tests::world::{Footprint, World, steps};
+
+/// v1 serves in dev with the tiny app's one table and three acknowledged rows.
+fn serving() -> World {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    for number in 1..=3 {
+        http::request(world.listen("dev"), "POST", &format!("/write?n={number}")).unwrap();
+    }
+    world
+}
+
+fn migration(world: &World, number: u32, up: &str, down: Option<&str>) {
+    world.write(&format!("migrations/{number:03}_change.up.sql"), up);
+    if let Some(down) = down {
+        world.write(&format!("migrations/{number:03}_change.down.sql"), down);
+    }
+}
+
+/// All but the branches, which a new release moves and a backup tags.
+fn assert_same_service(world: &World, before: Footprint) {
+    let after = world.footprint("dev");
+    assert_eq!(after, Footprint { branches: after.branches.clone(), ..before });
+}
+
+fn tables(world: &World) -> Vec<String> {
+    let db = rusqlite::Connection::open(world.database("dev")).unwrap();
+    let mut statement =
+        db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn what_only_grows_is_rehearsed_backed_up_and_applied_beside_the_serving_release() {
+    let world = serving();
+    migration(
+        &world,
+        2,
+        "ALTER TABLE acked ADD COLUMN note TEXT; CREATE TABLE tag(a);",
+        Some("DROP TABLE tag; ALTER TABLE acked DROP COLUMN note;"),
+    );
+    world.release("v2");
+    let report = world.run("deploy", &["dev"]).ok().report();
+    for name in ["rehearse.up", "rehearse.down", "rehearse.again", "backup.snapshot", "migrate.apply"] {
+        assert_eq!(steps(&report, name).len(), 1, "{name} in {:?}", report.steps);
+    }
+    assert_eq!(report.details["migrate"]["rehearsal"]["change"], "grew");
+    assert_eq!(tables(&world), ["acked", "migrations", "tag"]);
+    assert_eq!(world.status("dev")["database"]["version"], 2);
+}
+
+#[test]
+fn a_rollback_leaves_what_grew_and_every_row() {
+    let world = serving();
+    migration(&world, 2, "CREATE TABLE tag(a);", Some("DROP TABLE tag;"));
+    world.release("v2");
+    world.run("deploy", &["dev"]).ok();
+    http::request(world.listen("dev"), "POST", "/write?n=4").unwrap();
+    world.run("rollback", &["dev"]).ok();
+    assert_eq!(world.get("dev", "/rows").1, "4");
+    assert_eq!(tables(&world), ["acked", "migrations", "tag"]);
+    assert_eq!(world.status("dev")["database"]["migrations"], "ahead");
+    world.run("verify", &["dev"]).ok();
+    world.release("v3");
+    world.run("deploy", &["dev"]).ok();
+    assert_eq!(world.status("dev")["database"]["migrations"], "current");
+}
+
+#[test]
+fn a_failed_deployment_undoes_its_own_migrations_and_nothing_else() {
+    let world = serving();
+    let before = world.footprint("dev");
+    migration(&world, 2, "CREATE TABLE tag(a);", Some("DROP TABLE tag;"));
+    world.faulty("{\"exit_at_start\": 1}");
+    let report = world.run("deploy", &["dev"]).refused("instance-exited");
+    assert_eq!(steps(&report, "undo.migrations").len(), 1);
+    assert_same_service(&world, before);
+    assert_eq!(world.get("dev", "/rows").1, "3");
+}
+
+#[test]
+fn a_migration_that_fails_is_found_on_the_copy() {
+    let world = serving();
+    let before = world.footprint("dev");
+    migration(&world, 2, "CREATE TABLE tag(a); INSERT INTO nowhere VALUES (1);", Some("DROP TABLE tag;"));
+    world.release("v2");
+    let report = world.run("deploy", &["dev"]).refused("migration-failed");
+    assert!(steps(&report, "backup").is_empty() && !report.changed, "{:?}", report.steps);
+    assert_same_service(&world, before);
+}
+
+#[test]
+fn a_change_that_the_serving_release_could_not_live_with_is_refused_with_its_reason() {
+    let world = serving();
+    let before = world.footprint("dev");
+    migration(
+        &world,
+        2,
+        "ALTER TABLE acked RENAME COLUMN n TO number;",
+        Some("ALTER TABLE acked RENAME COLUMN number TO n;"),
+    );
+    world.release("v2");
+    let report = world.run("deploy", &["dev"]).refused("schema-incompatible");
+    assert!(report.problem.unwrap().detail.unwrap().contains("acked.n is gone"));
+    assert_same_service(&world, before);
+}
+
+#[test]
+fn a_plan_names_the_pending_migrations() {
+    let world = serving();
+    migration(&world, 2, "CREATE TABLE tag(a);", Some("DROP TABLE tag;"));
+    world.release("v2");
+    let report = world.run("deploy", &["dev", "--plan"]).ok().report();
+    let plan = &report.details["deploy"]["plan"];
+    assert_eq!(plan["pending_migrations"], serde_json::json!(["002_change.up.sql"]));
+    assert_eq!(plan["backup"], true);
+    assert_eq!(tables(&world), ["acked", "migrations"]);
+}
