@@ -93,7 +93,9 @@ pub(crate) fn evidence(
 ) -> Result<(), Problem> {
     let settings = config.environment(environment)?;
     let Some(from) = &settings.promote_from else { return Ok(()) };
-    let hint = format!("deploy {from} --branch {} && deploy {environment}", source_branch(config, from));
+    let again = if source.promotes { " --promote" } else { "" };
+    let hint =
+        format!("deploy {from} --branch {} && deploy {environment}{again}", source_branch(config, from));
     let refuse = |title: String| Err(Problem::new("no-evidence", title).hint(hint.clone()));
     let tree = short(&source.tree);
     let Some(found) = ledger.evidence(from, &source.tree)? else {

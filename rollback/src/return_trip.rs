@@ -1,7 +1,7 @@
 //! The way back: the warm instance, a cold release, or one that is built again; then cutover,
 //! drain and proof. Journaled like a deployment, so that a killed rollback is undone or finished.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use common::cli::{self, Run};
 use common::exec::Sibling;
@@ -27,10 +27,12 @@ struct Trip<'a> {
     site: Site,
     id: String,
     previous: Option<Deployment>,
+    begun: Instant,
 }
 
 /// Makes `target`'s release serve again.
 pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason) -> Result<(), Problem> {
+    let begun = Instant::now();
     let previous = site.ledger.serving(&site.environment)?;
     if let Reason::Failed(failed) = &reason {
         site.ledger.withdraw(failed)?;
@@ -56,7 +58,7 @@ pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason)
         restores: Some(&target.id),
         log_file: run.report.log_file.as_deref(),
     })?;
-    let mut trip = Trip { run, site, id, previous };
+    let mut trip = Trip { run, site, id, previous, begun };
     let result = trip.travel(target);
     trip.end(result, &reason)
 }
@@ -137,7 +139,14 @@ impl Trip<'_> {
     /// Identity and health through the public address; the checks of its own time it passed already.
     fn verify(&mut self) -> Result<(), Problem> {
         let args = [self.site.environment.as_str(), "--only", "service,identity"];
-        let limit = self.site.settings().deadlines.verify.0.max(Duration::from_secs(1));
+        let deadlines = &self.site.settings().deadlines;
+        let left = deadlines.rollback.0.saturating_sub(self.begun.elapsed());
+        if left.is_zero() {
+            let seconds = deadlines.rollback.0.as_secs();
+            return Err(Problem::new("time-limit", format!("the rollback was not done within {seconds} s"))
+                .hint(format!("status {}", self.site.environment)));
+        }
+        let limit = deadlines.verify.0.min(left);
         let report =
             Sibling::find("verify")?.run(&self.site.config.file, &args, Some(&self.site.lock), limit)?;
         let (success, problem) = (report.success, report.problem.clone());
@@ -150,7 +159,7 @@ impl Trip<'_> {
 
     fn end(self, result: Result<(), Problem>, reason: &Reason) -> Result<(), Problem> {
         common::interrupt::shield();
-        let Self { run, site, id, previous } = self;
+        let Self { run, site, id, previous, .. } = self;
         let outcome = match (&result, reason) {
             (Ok(()), Reason::Asked) => Outcome::Succeeded,
             (Ok(()), Reason::Failed(failed)) => {

@@ -20,6 +20,8 @@ pub struct Run {
     progress: Progress,
     secrets: Secrets,
     told: Vec<String>,
+    /// The problem that an earlier tool of the chain has told already.
+    inherited: Option<Problem>,
     started: Instant,
 }
 
@@ -33,6 +35,7 @@ impl Run {
             progress: Progress::new(tool, shared.quiet),
             secrets: Secrets::default(),
             told: Vec::new(),
+            inherited: None,
             started: Instant::now(),
         }
     }
@@ -49,6 +52,7 @@ impl Run {
     /// Continues a received report: its content becomes the beginning of this one.
     pub fn follow(&mut self, received: Received) {
         self.report.follow(received.report());
+        self.inherited = self.report.problem.clone();
         if self.json {
             self.writer.write_head(&self.report);
         }
@@ -135,7 +139,8 @@ impl Run {
             let told: Vec<String> = self.told.iter().map(|line| self.secrets.hide(line)).collect();
             human::print_report(&report, &told);
         }
-        if let Some(problem) = report.problem.as_ref().filter(|_| self.json && !report.success) {
+        let news = report.problem.as_ref().filter(|_| self.report.problem != self.inherited);
+        if let Some(problem) = news.filter(|_| self.json && !report.success) {
             self.progress.explain(problem);
         }
         ExitCode::from(signal.unwrap_or_else(|| report.exit_status()))

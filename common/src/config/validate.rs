@@ -44,7 +44,11 @@ fn validate_app(config: &Config) -> Result<(), Problem> {
             &format!("app.requires '{requirement}' is neither tcp:HOST:PORT nor command:PROGRAM"),
         )?;
     }
-    let later = [(app.jobs.is_some(), "jobs"), (app.coverage.is_some(), "coverage")];
+    let later = [
+        (app.jobs.is_some(), "jobs"),
+        (app.coverage.is_some(), "coverage"),
+        (!config.status.public.is_empty(), "status.public"),
+    ];
     refuse_unavailable(config, &later)
 }
 
@@ -66,6 +70,7 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
             (!environment.watch.0.is_zero(), "watch"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
+            (environment.evidence.allowed_signers.is_some(), "evidence.allowed_signers"),
             (!environment.notify.is_empty(), "notify"),
             (environment.env_command.is_some(), "env_command"),
         ],
