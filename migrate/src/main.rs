@@ -49,7 +49,7 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
             act(run, scene, verb)
         }
         (None, verb @ (Verb::Up(_) | Verb::Down(_))) => {
-            run.follow(read_report("migrate")?);
+            run.follow(read_report("migrate")?.named(operation::new_id));
             let environment = run.report.environment.clone();
             match environment.filter(|_| run.report.success) {
                 Some(environment) => act(run, Scene::new(args.shared.load()?, &environment)?, verb),

@@ -1,7 +1,7 @@
 //! Whether a report asks for a rollback. The report names a deployment; the ledger decides.
 
 use common::config::Config;
-use common::ledger::{Deployment, State};
+use common::ledger::{Deployment, Kind, State};
 use common::report::{Outcome, Problem, Received, Report};
 use common::site::Site;
 
@@ -12,6 +12,8 @@ pub(crate) enum Decision {
     Pass { reason: &'static str },
     /// Recovery, or the deployment itself, went back already.
     AlreadyUndone { outcome: Outcome },
+    /// This operation migrated a schema, and nothing was deployed since.
+    UndoMigrations { operation: String },
     /// This deployment failed and still is the newest.
     Undo {
         deployment: String,
@@ -89,6 +91,9 @@ fn decide(row: Option<&Deployment>, newest: Option<&Deployment>, verified_since:
     }
     if verified_since {
         return Some(Decision::Pass { reason: "the deployment was verified since" });
+    }
+    if row.kind == Kind::Migrate && newest.is_none_or(|newest| newest.number < row.number) {
+        return Some(Decision::UndoMigrations { operation: row.id.clone() });
     }
     let is_newest = newest.is_some_and(|newest| newest.id == row.id);
     (!is_newest).then_some(Decision::Pass { reason: "a newer deployment has taken over" })

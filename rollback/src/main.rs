@@ -2,12 +2,13 @@
 //!
 //! From a report on stdin it acts only when the ledger agrees that there is something to undo; a
 //! good report passes through untouched. From flags it does as asked. `decision` says whether to
-//! act, `target` where to go, `return_trip` goes there.
+//! act, `target` where to go, `return_trip` goes there; `schema` takes a migration back.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
 mod decision;
 mod return_trip;
+mod schema;
 mod target;
 
 use std::process::ExitCode;
@@ -72,6 +73,7 @@ fn from_report(run: &mut Run, arguments: &Arguments) -> Result<(), Problem> {
             let target = run.step("target", || target::before(&site, &deployment))?;
             return_trip::go(run, site, &target, Reason::Failed(deployment))
         }
+        Decision::UndoMigrations { operation } => schema::undo(run, &site, &operation),
         Decision::AlreadyUndone { outcome } => {
             run.report.conclude(outcome);
             run.report.serving = site.serving_revision()?;

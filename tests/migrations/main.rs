@@ -121,3 +121,25 @@ fn a_plan_names_the_pending_migrations() {
     assert_eq!(plan["backup"], true);
     assert_eq!(tables(&world), ["acked", "migrations"]);
 }
+
+#[test]
+fn a_migration_that_verify_finds_bad_is_undone_by_the_end_of_its_chain() {
+    let world = serving();
+    for (number, line) in
+        [(2, "migrate dev up | verify | rollback"), (3, "backup dev | migrate up | verify | rollback")]
+    {
+        let release =
+            world.state().join("dev/releases").join(world.status("dev")["deployment"].as_str().unwrap());
+        world.sh(&format!("chmod -R u+w '{}'", release.display())).ok_shell();
+        std::fs::write(release.join("migrations/002_change.up.sql"), format!("CREATE TABLE t{number}(a);"))
+            .unwrap();
+        std::fs::write(release.join("migrations/002_change.down.sql"), format!("DROP TABLE t{number};"))
+            .unwrap();
+        std::fs::write(release.join("verify.toml"), "[routes]\n\"/\" = \"200 never there\"\n").unwrap();
+        let ran = world.sh(line);
+        let report = ran.report();
+        assert_eq!((ran.status, report.outcome), (1, common::report::Outcome::RolledBack), "{}", ran.stdout);
+        assert_eq!(tables(&world), ["acked", "migrations"]);
+        assert_eq!(world.get("dev", "/rows").1, "3");
+    }
+}

@@ -16,6 +16,17 @@ pub enum Received {
 }
 
 impl Received {
+    /// Gives a good report that names no deployment the id of the operation that continues it.
+    #[must_use]
+    pub fn named(mut self, id: impl FnOnce() -> String) -> Self {
+        if let Self::Whole(report) = &mut self
+            && report.success
+        {
+            report.deployment.get_or_insert_with(id);
+        }
+        self
+    }
+
     /// The report itself, however it came.
     pub fn report(self) -> Report {
         match self {
