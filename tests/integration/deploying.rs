@@ -187,3 +187,32 @@ fn promotion_takes_only_what_was_verified_and_tags_it() {
     world.run("deploy", &["prod", "--promote"]).refused("no-evidence");
     assert_eq!(world.footprint("prod"), before);
 }
+
+#[test]
+fn what_the_app_requires_is_asked_before_anything_starts() {
+    let world = World::new();
+    world.configure("[app]\n", "[app]\nrequires = [\"command:test -e ../ready\"]\n");
+    let report = world.run("deploy", &["dev"]).refused("requirement-missing");
+    assert!(!report.changed);
+    fs::write(world.path().join("ready"), "").unwrap();
+    world.run("deploy", &["dev"]).ok();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    world.configure("command:test -e ../ready", &format!("tcp:{closed}"));
+    world.run("deploy", &["dev"]).refused("requirement-missing");
+}
+
+#[test]
+fn without_keep_warm_the_previous_instance_ends_and_a_rollback_starts_it_again() {
+    let world = World::new();
+    world.configure("[environments.dev]\n", "[environments.dev]\nkeep_warm = false\n");
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    let first = world.serving_pid("dev");
+    world.release("v2");
+    world.run("deploy", &["dev"]).ok();
+    assert!(!std::path::Path::new(&format!("/proc/{first}")).exists());
+    assert!(world.status("dev")["warm"].is_null());
+    let report = world.run("rollback", &["dev"]).ok().report();
+    assert_eq!(report.details["rollback"]["warm"], false);
+    assert_eq!(world.get("dev", "/").1, "v1");
+}

@@ -1,7 +1,10 @@
 //! Schema changes in whole deployments: what is applied, what is undone, what is refused.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use tests::http;
+use tests::load::{Load, Plan};
 use tests::world::{Footprint, World, steps};
 
 /// v1 serves in dev with the tiny app's one table and three acknowledged rows.
@@ -142,4 +145,28 @@ fn a_migration_that_verify_finds_bad_is_undone_by_the_end_of_its_chain() {
         assert_eq!(tables(&world), ["acked", "migrations"]);
         assert_eq!(world.get("dev", "/rows").1, "3");
     }
+}
+
+/// An app's own connections give up after a few seconds: its visitors wait instead.
+#[test]
+fn requests_are_held_while_a_migration_locks_writers_out_for_long() {
+    let world = serving();
+    world.configure("[environments.dev]\n", "[environments.dev]\nhold_limit = \"120s\"\n");
+    let up = "CREATE TABLE big(a); INSERT INTO big WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 4000000) SELECT n FROM c;";
+    migration(&world, 2, up, Some("DROP TABLE big;"));
+    world.release("v2");
+    let load = Load::start(
+        world.listen("dev"),
+        Plan { fresh: 1, write: 1, first_write: 100, patience: Duration::from_secs(60), ..Plan::default() },
+    );
+    let report = world.run("deploy", &["dev"]).ok().report();
+    let tally = load.stop();
+    assert_eq!(
+        (steps(&report, "gateway.hold").len(), steps(&report, "gateway.release").len()),
+        (1, 1),
+        "{:?}",
+        report.steps
+    );
+    tally.assert_nothing_lost();
+    assert_eq!(world.get("dev", "/rows").1, (3 + tally.acknowledged.len()).to_string());
 }
