@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use crate::config::{Config, Environment};
-use crate::exec::RunLog;
+use crate::exec::{RunLog, Sibling};
 use crate::gateway::Gateway;
 use crate::git::Repository;
 use crate::instance::read_secrets;
 use crate::layout::Place;
 use crate::ledger::Ledger;
 use crate::lock::Lock;
-use crate::report::Problem;
+use crate::report::{Problem, Report};
 use crate::secrets::Secrets;
 use crate::supervisor::Supervisor;
 
@@ -71,6 +71,15 @@ impl Site {
     /// `not-a-repository`.
     pub fn repository(&self) -> Result<Repository, Problem> {
         Repository::open(self.config.root())
+    }
+
+    /// Runs `TOOL ENV ARGS…` under our lock and gives its report, whatever the outcome.
+    ///
+    /// # Errors
+    /// When it could not run to its end.
+    pub fn run_sibling(&self, sibling: &Sibling, args: &[&str], limit: Duration) -> Result<Report, Problem> {
+        let words: Vec<&str> = [self.environment.as_str()].into_iter().chain(args.iter().copied()).collect();
+        sibling.run(&self.config.file, &words, Some(&self.lock), limit)
     }
 
     /// The revision that traffic goes to.

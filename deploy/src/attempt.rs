@@ -11,7 +11,7 @@ use common::report::{Outcome, Problem, Release, Report, Step};
 use common::site::Site;
 use common::{cli, interrupt};
 
-use crate::siblings::{self, Siblings};
+use crate::siblings::Siblings;
 use crate::source::Source;
 
 /// A running deployment.
@@ -94,7 +94,7 @@ impl<'a> Attempt<'a> {
             self.record(step);
         }
         self.run.adopt(report.clone());
-        siblings::judge(&report).map(|()| report)
+        report.verdict().map(|()| report)
     }
 
     /// Says why a step is not done.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::exec::Sibling;
-use common::report::{Outcome, Problem, Report};
+use common::report::{Problem, Report};
 use common::site::Site;
 
 /// How long `backup` and `migrate` may take.
@@ -21,25 +21,11 @@ impl Siblings {
     /// Runs `TOOL ENV ARGS…` under our lock.
     ///
     /// # Errors
-    /// When it could not run to its end; a failed report is no error here, see [`judge`].
+    /// When it could not run to its end; a failed report is no error here, see [`Report::verdict`].
     pub(crate) fn run(&self, site: &Site, tool: &str, args: &[&str]) -> Result<Report, Problem> {
         let found = self.0.iter().find(|sibling| sibling.tool() == tool);
         let sibling = found.ok_or_else(|| Problem::configuration(format!("{tool} was not looked for")))?;
         let limit = if tool == "verify" { site.settings().deadlines.verify.0 } else { DATA_LIMIT };
-        let words: Vec<&str> = [site.environment.as_str()].into_iter().chain(args.iter().copied()).collect();
-        sibling.run(&site.config.file, &words, Some(&site.lock), limit)
-    }
-}
-
-/// What a sibling's report means for the deployment: its problem becomes ours.
-pub(crate) fn judge(report: &Report) -> Result<(), Problem> {
-    if report.success {
-        return Ok(());
-    }
-    let unsaid = || Problem::new("sibling-failed", format!("{} failed", report.tool));
-    let problem = report.problem.clone().unwrap_or_else(unsaid);
-    match report.outcome {
-        Outcome::Unverified => Err(Problem { kind: "unverified".into(), ..problem }),
-        _ => Err(problem),
+        site.run_sibling(sibling, args, limit)
     }
 }

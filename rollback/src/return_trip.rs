@@ -138,7 +138,6 @@ impl Trip<'_> {
 
     /// Identity and health through the public address; the checks of its own time it passed already.
     fn verify(&mut self) -> Result<(), Problem> {
-        let args = [self.site.environment.as_str(), "--only", "service,identity"];
         let deadlines = &self.site.settings().deadlines;
         let left = deadlines.rollback.0.saturating_sub(self.begun.elapsed());
         if left.is_zero() {
@@ -148,13 +147,11 @@ impl Trip<'_> {
         }
         let limit = deadlines.verify.0.min(left);
         let report =
-            Sibling::find("verify")?.run(&self.site.config.file, &args, Some(&self.site.lock), limit)?;
-        let (success, problem) = (report.success, report.problem.clone());
+            self.site.run_sibling(&Sibling::find("verify")?, &["--only", "service,identity"], limit)?;
+        let verdict = report.verdict();
         self.run.adopt(report);
-        match problem {
-            Some(problem) if !success => Err(problem),
-            _ => self.site.ledger.set_verified(&self.site.environment, &self.id),
-        }
+        verdict?;
+        self.site.ledger.set_verified(&self.site.environment, &self.id)
     }
 
     fn end(self, result: Result<(), Problem>, reason: &Reason) -> Result<(), Problem> {

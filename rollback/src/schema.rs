@@ -36,12 +36,8 @@ fn tool(
     args: &[&str],
     limit: Duration,
 ) -> Result<(), Problem> {
-    let words: Vec<&str> = [site.environment.as_str()].into_iter().chain(args.iter().copied()).collect();
-    let report = Sibling::find(name)?.run(&site.config.file, &words, Some(&site.lock), limit)?;
-    let (success, problem) = (report.success, report.problem.clone());
+    let report = site.run_sibling(&Sibling::find(name)?, args, limit)?;
+    let verdict = report.verdict();
     run.adopt(report);
-    match problem {
-        Some(problem) if !success => Err(problem),
-        _ => Ok(()),
-    }
+    verdict
 }

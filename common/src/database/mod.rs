@@ -56,14 +56,6 @@ pub fn open_existing(path: &Path) -> Result<Connection, Problem> {
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
-/// Opens a database for writing and makes the file when there is none.
-///
-/// # Errors
-/// `database-unreadable`.
-pub fn open_or_create(path: &Path) -> Result<Connection, Problem> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
-}
-
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Problem> {
     let connect = || {
         let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;

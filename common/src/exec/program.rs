@@ -30,7 +30,6 @@ pub struct Program<'a> {
     log: Option<&'a RunLog>,
     lock: Option<&'a Lock>,
     limit: Option<Duration>,
-    shielded: bool,
 }
 
 /// How a program ended.
@@ -58,17 +57,7 @@ impl Finished {
 impl<'a> Program<'a> {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let argv = vec![program.as_ref().to_owned()];
-        Self {
-            argv,
-            dir: None,
-            env: Vec::new(),
-            base: None,
-            stdin: None,
-            log: None,
-            lock: None,
-            limit: None,
-            shielded: false,
-        }
+        Self { argv, dir: None, env: Vec::new(), base: None, stdin: None, log: None, lock: None, limit: None }
     }
 
     /// A command line that the operator wrote in the configuration.
@@ -124,13 +113,6 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
-        self
-    }
-
-    /// Signals to us do not end this program.
-    #[must_use]
-    pub fn shielded(mut self) -> Self {
-        self.shielded = true;
         self
     }
 
@@ -221,7 +203,7 @@ impl<'a> Program<'a> {
                 let seconds = self.limit.unwrap_or_default().as_secs();
                 Some(Problem::new("time-limit", format!("'{}' did not end within {seconds} s", self.line())))
             } else {
-                interrupt::check().err().filter(|_| !self.shielded)
+                interrupt::check().err()
             };
             if let Some(problem) = reason {
                 kill_group(handle, Signal::TERM);

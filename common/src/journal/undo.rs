@@ -89,12 +89,7 @@ fn goes_with_the_database(site: &Site, deployment: &Deployment) -> Result<bool, 
 }
 
 fn run(site: &Site, tool: &'static str, args: &[&str]) -> Result<(), Problem> {
-    let words: Vec<&str> = [site.environment.as_str()].into_iter().chain(args.iter().copied()).collect();
-    let report = Sibling::find(tool)?.run(&site.config.file, &words, Some(&site.lock), DATA_LIMIT)?;
-    match report.problem {
-        Some(problem) if !report.success => Err(problem),
-        _ => Ok(()),
-    }
+    site.run_sibling(&Sibling::find(tool)?, args, DATA_LIMIT)?.verdict()
 }
 
 /// A first deployment's database: removed when no user ever reached it, else set aside.

@@ -136,6 +136,19 @@ impl Report {
         self.success = outcome == Outcome::Succeeded;
     }
 
+    /// What a sibling's report means for the tool that ran it: its problem becomes ours.
+    pub fn verdict(&self) -> Result<(), Problem> {
+        if self.success {
+            return Ok(());
+        }
+        let unsaid = || Problem::new("sibling-failed", format!("{} failed", self.tool));
+        let problem = self.problem.clone().unwrap_or_else(unsaid);
+        match self.outcome {
+            Outcome::Unverified => Err(Problem { kind: "unverified".into(), ..problem }),
+            _ => Err(problem),
+        }
+    }
+
     /// 0 succeeded, 2 usage or configuration error, 1 anything else.
     pub fn exit_status(&self) -> u8 {
         match &self.problem {
