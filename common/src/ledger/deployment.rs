@@ -86,10 +86,16 @@ pub struct Deployment {
     pub ended_ms: Option<i64>,
     pub outcome: Option<String>,
     pub log_file: Option<String>,
+    /// Why somebody deployed it without evidence.
+    pub forced_reason: Option<String>,
+    /// Until when somebody has to confirm it.
+    pub confirm_by_ms: Option<i64>,
+    pub confirmed_ms: Option<i64>,
 }
 
 const COLUMNS: &str = "number, id, environment, kind, state, revision, branch, tree, release, slot, replaced, \
-    restores, who, started_ms, serving_ms, verified_ms, ended_ms, outcome, log_file";
+    restores, who, started_ms, serving_ms, verified_ms, ended_ms, outcome, log_file, \
+    forced_reason, confirm_by_ms, confirmed_ms";
 
 impl Ledger {
     /// An id for a deployment of `revision` that begins now: UTC time and short revision, with a
@@ -204,5 +210,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Deployment> {
         ended_ms: row.get(16)?,
         outcome: row.get(17)?,
         log_file: row.get(18)?,
+        forced_reason: row.get(19)?,
+        confirm_by_ms: row.get(20)?,
+        confirmed_ms: row.get(21)?,
     })
 }

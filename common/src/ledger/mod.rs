@@ -21,6 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use deployment::{Deployment, Kind, State};
 pub use journal_rows::JournalRow;
 pub use progress::Beginning;
+use schema::Age;
 pub use verification::Verification;
 
 use crate::config::Config;
@@ -54,7 +55,7 @@ impl Ledger {
             })?;
         let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::prepare(&ledger.db).map_err(|error| unreadable(&error).detail(path.display().to_string()))?;
-        Ok(ledger)
+        ledger.age().map(|_| ledger)
     }
 
     /// Opens an existing ledger for reading; `None` when nothing was ever deployed.
@@ -67,9 +68,21 @@ impl Ledger {
             return Ok(None);
         }
         let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        // A run that was killed while it made the ledger left an empty one.
-        let made = schema::is_current(&ledger.db).map_err(|error| unreadable(&error))?;
-        Ok(made.then_some(ledger))
+        match ledger.age()? {
+            Age::Empty => Ok(None),
+            Age::Older => Self::open(config).map(Some),
+            Age::Current | Age::Newer => Ok(Some(ledger)),
+        }
+    }
+
+    fn age(&self) -> Result<Age, Problem> {
+        match schema::age(&self.db).map_err(|error| unreadable(&error))? {
+            Age::Newer => {
+                Err(Problem::new("ledger-unreadable", "a later version of these tools wrote the ledger")
+                    .hint("status --version"))
+            }
+            age => Ok(age),
+        }
     }
 
     fn connect(config: &Config, path: &Path, flags: OpenFlags) -> Result<Self, Problem> {

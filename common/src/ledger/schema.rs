@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -69,26 +69,83 @@ CREATE TABLE verifications (
 CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 ";
 
-/// Brings the file to the current version.
+/// What each later version adds, oldest first; a new file goes the same way.
+const UPGRADES: [&str; 1] = ["
+ALTER TABLE deployments ADD COLUMN forced_reason TEXT;
+ALTER TABLE deployments ADD COLUMN confirm_by_ms INTEGER;
+ALTER TABLE deployments ADD COLUMN confirmed_ms INTEGER;
+"];
+
+/// How the file stands to this version of the tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Made by a run that was killed before it wrote the tables.
+    Empty,
+    Older,
+    Current,
+    /// A later version may have changed what we rely on.
+    Newer,
+}
+
+/// Brings the file to the current version; one of a later version stays as it is.
 pub(super) fn prepare(db: &Connection) -> Result<()> {
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    if is_current(db)? {
+    if matches!(age(db)?, Age::Current | Age::Newer) {
         return Ok(());
     }
     db.pragma_update(None, "journal_mode", "WAL")?;
     let transaction = rusqlite::Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
-    if version(&transaction)? == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+    for (step, reaches) in [TABLES].into_iter().chain(UPGRADES).zip(1..) {
+        if version(&transaction)? < reaches {
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", reaches)?;
+        }
     }
     transaction.commit()
 }
 
-/// Whether the file has the current version's tables.
-pub(super) fn is_current(db: &Connection) -> Result<bool> {
-    version(db).map(|version| version == VERSION)
+pub(super) fn age(db: &Connection) -> Result<Age> {
+    Ok(match version(db)? {
+        0 => Age::Empty,
+        VERSION => Age::Current,
+        version if version < VERSION => Age::Older,
+        _ => Age::Newer,
+    })
 }
 
 fn version(db: &Connection) -> Result<i64> {
     db.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(db: &Connection) -> i64 {
+        db.query_row("SELECT count(*) FROM pragma_table_info('deployments')", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_ledger_of_the_first_version_is_brought_up_and_keeps_its_rows() {
+        let fresh = Connection::open_in_memory().unwrap();
+        prepare(&fresh).unwrap();
+        let old = Connection::open_in_memory().unwrap();
+        old.execute_batch(TABLES).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.execute("INSERT INTO environments VALUES ('dev', 'x')", []).unwrap();
+        prepare(&old).unwrap();
+        prepare(&old).unwrap();
+        assert_eq!(columns(&old), columns(&fresh));
+        assert_eq!((age(&old), age(&fresh)), (Ok(Age::Current), Ok(Age::Current)));
+        assert_eq!(old.query_row("SELECT count(*) FROM environments", [], |row| row.get(0)), Ok(1));
+    }
+
+    #[test]
+    fn a_ledger_of_a_later_version_is_not_touched() {
+        let db = Connection::open_in_memory().unwrap();
+        prepare(&db).unwrap();
+        db.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        prepare(&db).unwrap();
+        assert_eq!(age(&db), Ok(Age::Newer));
+    }
 }
