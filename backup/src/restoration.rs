@@ -11,6 +11,8 @@ use common::backups::{self, Backup};
 use common::cli::Run;
 use common::database;
 use common::interrupt;
+use common::ledger::Ledger;
+use common::recovery;
 use common::report::{OrProblem, Problem};
 use rusqlite::backup::{Backup as PageCopy, StepResult};
 use rusqlite::{Connection, ErrorCode};
@@ -43,6 +45,7 @@ pub(crate) fn restore(
 ) -> Result<(), Problem> {
     backups::find(&site.place, id)?;
     let _lock = site.lock("backup restore", wait)?;
+    recovery::refuse_unconfirmed(&Ledger::open(site.config)?, site.name())?;
     let backup = backups::find(&site.place, id)?;
     let operation = Operation::begin(site)?;
     run.begin(site.name(), Some(&operation.id));

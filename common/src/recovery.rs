@@ -20,7 +20,8 @@ pub struct Recovered {
     pub notes: Vec<String>,
 }
 
-/// Finishes or undoes every run that never ended, then revives what should serve.
+/// Finishes or undoes every run that never ended, then revives what should serve. One that still
+/// may be confirmed is left alone.
 ///
 /// # Errors
 /// `broken` when something could not be undone: a person is needed.
@@ -28,9 +29,11 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
     let mut recovered = Recovered::default();
     for deployment in site.ledger.unfinished(&site.environment)? {
         interrupt::check()?;
-        let settled = interrupt::shielded(|| match deployment.state {
-            State::Verified | State::Superseded => finish(site, &deployment),
-            _ => undo(site, &deployment),
+        if deployment.is_confirmable() {
+            continue;
+        }
+        let settled = interrupt::shielded(|| {
+            if deployment.is_settled() { finish(site, &deployment) } else { undo(site, &deployment) }
         });
         match settled {
             Ok(note) => recovered.notes.push(site.secrets.hide(&note)),
@@ -82,7 +85,7 @@ fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
     report.serving = Some(deployment.revision.clone());
     report.details.insert("recovery".into(), serde_json::json!({ "warnings": warnings }));
     warnings.extend(site.ledger.end(&deployment.id, &site.secrets.hide_in_report(&report))?);
-    Ok(format!("finished deployment {}, which was verified when its run ended", deployment.id))
+    Ok(format!("finished deployment {}, which was good when its run ended", deployment.id))
 }
 
 fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
@@ -91,7 +94,11 @@ fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
     report.steps = undone.steps;
     report.changed = undone.touched_service;
     report.serving = site.serving_revision()?;
-    report.problem = Some(Problem::new("cut-off", "the run was cut off and has been undone"));
+    report.problem = Some(if deployment.awaits_confirmation() {
+        not_confirmed(&deployment.environment)
+    } else {
+        Problem::new("cut-off", "the run was cut off and has been undone")
+    });
     let (state, outcome) = match (&undone.problem, undone.touched_service && report.serving.is_some()) {
         (Some(_), _) => (State::Broken, Outcome::Broken),
         (None, true) => (State::RolledBack, Outcome::RolledBack),
@@ -102,8 +109,31 @@ fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
     site.ledger.end(&deployment.id, &site.secrets.hide_in_report(&report))?;
     match undone.problem {
         Some(problem) => Err(problem),
+        None if deployment.awaits_confirmation() => {
+            Ok(format!("undid deployment {}, which nobody confirmed in time", deployment.id))
+        }
         None => Ok(format!("undid deployment {}, which was cut off", deployment.id)),
     }
+}
+
+/// Refuses to build on a deployment that may still go back by itself.
+///
+/// # Errors
+/// `unconfirmed` (retryable).
+pub fn refuse_unconfirmed(ledger: &Ledger, environment: &str) -> Result<(), Problem> {
+    let Some(awaiting) = ledger.awaiting(environment)?.filter(Deployment::is_confirmable) else {
+        return Ok(());
+    };
+    Err(Problem::new("unconfirmed", format!("deployment {} waits to be confirmed", awaiting.id))
+        .detail(format!("without that it goes back by itself; to undo it now: rollback {environment}"))
+        .hint(format!("deploy {environment} confirm"))
+        .retryable())
+}
+
+/// Why a good deployment went back.
+pub fn not_confirmed(environment: &str) -> Problem {
+    Problem::new("not-confirmed", "nobody confirmed the deployment in time")
+        .hint(format!("deploy {environment} --confirm 5m"))
 }
 
 fn report_of(deployment: &Deployment) -> Report {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use common::cli::{Grammar, Shared};
+use common::config::Span;
 
 /// Make a revision serve, or leave everything as it was
 #[derive(Debug, Parser)]
@@ -47,6 +48,9 @@ pub(crate) struct DeployOptions {
     /// Deploy even if the revision serves and is verified already
     #[arg(long)]
     pub(crate) again: bool,
+    /// Undo it unless somebody runs `deploy ENV confirm` within this time
+    #[arg(long, value_name = "TIME", value_parser = parse_span, conflicts_with = "plan")]
+    pub(crate) confirm: Option<Duration>,
     /// How many seconds to wait for another command to end
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
@@ -64,6 +68,22 @@ pub(crate) enum Verb {
     Init(InitOptions),
     /// Check that this host can deploy
     Doctor,
+    /// Confirm the deployment that waits for it
+    Confirm(ConfirmOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmOptions {
+    /// Undo this deployment, when its own run has died, as soon as its time is up
+    #[arg(long, value_name = "DEPLOYMENT", hide = true)]
+    pub(crate) guard: Option<String>,
+}
+
+fn parse_span(text: &str) -> Result<Duration, String> {
+    Span::parse(text)
+        .map(|span| span.0)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| String::from("expected a length of time such as 60s or 5m"))
 }
 
 #[derive(Debug, Args)]

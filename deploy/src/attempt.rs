@@ -11,6 +11,7 @@ use common::report::{Outcome, Problem, Release, Report, Step};
 use common::site::Site;
 use common::{cli, interrupt};
 
+use crate::confirmation::Guard;
 use crate::siblings::Siblings;
 use crate::source::Source;
 
@@ -21,6 +22,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) source: Source,
     pub(crate) id: String,
     siblings: Siblings,
+    /// Undoes this attempt when its run dies unconfirmed.
+    pub(crate) guard: Option<Guard>,
     /// What served when the attempt began.
     pub(crate) previous: Option<Deployment>,
 }
@@ -42,7 +45,7 @@ impl<'a> Attempt<'a> {
         let previous = site.ledger.serving(&site.environment)?;
         run.report.previous = previous.as_ref().map(|deployment| deployment.revision.clone());
         run.report.serving.clone_from(&run.report.previous);
-        let attempt = Self { run, site, source, id, siblings, previous };
+        let attempt = Self { run, site, source, id, siblings, guard: None, previous };
         attempt.site.ledger.begin(&attempt.beginning())?;
         Ok(attempt)
     }
@@ -178,7 +181,7 @@ fn recover(run: &mut Run, site: &Site) -> Result<(), Problem> {
     if !recovered.notes.is_empty() {
         run.detail("recovered", &recovered.notes);
     }
-    Ok(())
+    recovery::refuse_unconfirmed(&site.ledger, &site.environment)
 }
 
 /// What a ledger row says of its release.

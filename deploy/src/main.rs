@@ -1,12 +1,14 @@
 //! `deploy ENV`: makes a revision serve, or leaves everything as it was.
 //!
 //! The story is below, one stage a module: `pre_deployment` gates, `deployment` builds, migrates
-//! and starts, `verification` proves and cuts over, `post_deployment` tags and tidies up. An
+//! and starts, `verification` proves and cuts over, `confirmation` waits for a person if asked to,
+//! `post_deployment` tags and tidies up. An
 //! `Attempt` carries what they share and undoes it all when one of them fails.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
 mod attempt;
+mod confirmation;
 mod deployment;
 mod doctor;
 mod gates;
@@ -38,6 +40,9 @@ fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
     match (&arguments.verb, &arguments.environment) {
         (Some(Verb::Init(options)), None) => init::run(run, options),
         (Some(Verb::Doctor), environment) => doctor::run(run, &arguments, environment.as_deref()),
+        (Some(Verb::Confirm(options)), environment) => {
+            confirm(run, &arguments, environment.as_deref(), options.guard.as_deref())
+        }
         (None, Some(environment)) => deploy(run, &arguments, environment),
         (Some(Verb::Init(_)), Some(_)) => {
             Err(Problem::usage("init takes no environment").hint("deploy init"))
@@ -66,10 +71,25 @@ fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(),
     attempt.end(result)
 }
 
+fn confirm(
+    run: &mut Run,
+    arguments: &Arguments,
+    environment: Option<&str>,
+    guarded: Option<&str>,
+) -> Result<(), Problem> {
+    let config = arguments.shared.load()?;
+    match (environment, guarded) {
+        (Some(environment), Some(id)) => confirmation::watch(run, &config, environment, id),
+        _ => confirmation::answer(run, &config, environment),
+    }
+}
+
 fn stages(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
     pre_deployment::run(attempt, options)?;
     deployment::run(attempt)?;
+    confirmation::prepare(attempt, options)?;
     verification::run(attempt, options)?;
+    confirmation::run(attempt, options)?;
     post_deployment::run(attempt);
     Ok(())
 }

@@ -49,6 +49,9 @@ impl Scene {
         let lock = Lock::take(&self.place, &format!("migrate {}", self.environment()), wait)?;
         let (lock, recovered) = recovery::recover_under(&self.config, self.environment(), "migrate", lock)?;
         recovered.notes.iter().for_each(|note| cli::warn(note));
+        if lock.is_own() {
+            recovery::refuse_unconfirmed(&Ledger::open(&self.config)?, self.environment())?;
+        }
         self.lock = Some(lock);
         Ok(())
     }

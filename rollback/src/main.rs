@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use arguments::Arguments;
 use common::cli::{self, Run};
 use common::interrupt;
+use common::ledger::State;
 use common::recovery;
 use common::report::{Outcome, Problem};
 use common::site::Site;
@@ -41,7 +42,14 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
     run.report.environment = Some(environment.to_owned());
     let wish = Wish::of(arguments);
     let site = open(run, config, environment, arguments)?;
+    let declined = site.ledger.awaiting(environment)?;
+    if let Some(declined) = &declined {
+        site.ledger.give_up_waiting(&declined.id)?;
+    }
     recover(run, &site)?;
+    if let (Some(declined), Wish::Last) = (declined, &wish) {
+        return tell_declined(run, &site, &declined.id);
+    }
     let target = run.step("target", || target::find(&site, &wish))?;
     if let Some(serving) = target::serving(&site, &target)? {
         run.begin(environment, Some(&serving.id));
@@ -50,6 +58,18 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
         return Ok(());
     }
     return_trip::go(run, site, &target, Reason::Asked)
+}
+
+/// What waited to be confirmed has gone back: that was the wish.
+fn tell_declined(run: &mut Run, site: &Site, declined: &str) -> Result<(), Problem> {
+    let row = site.ledger.deployment(declined)?;
+    run.begin(&site.environment, Some(declined));
+    run.report.serving = site.serving_revision()?;
+    if row.is_some_and(|row| row.state == State::RolledBack || row.state == State::Failed) {
+        return Ok(());
+    }
+    Err(Problem::new("confirmed", "the deployment was confirmed just now")
+        .hint(format!("rollback {}", site.environment)))
 }
 
 /// A chain's last word: acts only on a failed deployment that is still the newest.
@@ -108,5 +128,5 @@ fn recover(run: &mut Run, site: &Site) -> Result<(), Problem> {
     if !recovered.notes.is_empty() {
         run.detail("recovered", &recovered.notes);
     }
-    Ok(())
+    recovery::refuse_unconfirmed(&site.ledger, &site.environment)
 }

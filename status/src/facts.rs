@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     last_verification: Option<Value>,
     pub(crate) lock: Option<Value>,
     unfinished: Vec<String>,
+    /// Until when somebody has to confirm what serves.
+    pub(crate) confirm_by: Option<String>,
     last: Vec<Value>,
 }
 
@@ -85,6 +87,10 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
             json!({"at": time(found.at_ms), "passed": found.passed, "deployment": found.deployment, "duration_ms": found.duration_ms})
         }),
         lock,
+        confirm_by: ledger
+            .awaiting(name)?
+            .filter(Deployment::is_confirmable)
+            .and_then(|row| time(row.confirm_by_ms?)),
         unfinished: ledger.unfinished(name)?.into_iter().map(|row| row.id).collect(),
         last: ledger.history(name, SHOWN)?.iter().map(event).collect(),
     })
@@ -111,7 +117,7 @@ impl Facts {
             }
             (Some(Value::String(error)), _) => Some(format!("does not answer: {error}")),
             (_, Some(verdict @ ("old" | "mixed"))) => Some(format!("is served by {verdict} processes")),
-            _ if self.unfinished.is_empty() || self.lock.is_some() => None,
+            _ if self.unfinished.is_empty() || self.lock.is_some() || self.confirm_by.is_some() => None,
             _ => Some(format!("has unfinished work: {}", self.unfinished.join(", "))),
         }
     }

@@ -35,6 +35,9 @@ pub(crate) fn of_environment(name: &str, facts: &Facts) -> Vec<String> {
         ));
     }
     lines.extend(
+        facts.confirm_by.as_ref().map(|by| format!("  goes back at {by} unless: deploy {name} confirm")),
+    );
+    lines.extend(
         facts.warm.as_ref().map(|warm| format!("  warm: {warm}, rollback {name} goes there at once")),
     );
     lines.extend(

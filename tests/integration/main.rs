@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chains;
+mod confirming;
 mod crashes;
 mod deploying;
 mod faults;

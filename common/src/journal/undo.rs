@@ -49,7 +49,7 @@ fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Res
         None => {}
     }
     fault::point("undo.after-switch");
-    site.ledger.restore_serving(&site.environment, earlier)?;
+    site.ledger.restore_serving(&site.environment, &failed.id, earlier)?;
     if site.gateway.status().is_some() {
         handover::drain(site, &failed.id)?;
     }

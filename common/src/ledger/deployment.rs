@@ -93,6 +93,24 @@ pub struct Deployment {
     pub confirmed_ms: Option<i64>,
 }
 
+impl Deployment {
+    /// Somebody has to confirm it, and nobody has.
+    pub fn awaits_confirmation(&self) -> bool {
+        self.confirm_by_ms.is_some() && self.confirmed_ms.is_none()
+    }
+
+    /// It still can be confirmed in time.
+    pub fn is_confirmable(&self) -> bool {
+        self.awaits_confirmation() && self.confirm_by_ms > Some(now().as_millisecond())
+    }
+
+    /// It is proved, and confirmed if it had to be: only chores are left.
+    pub fn is_settled(&self) -> bool {
+        let proved = matches!(self.state, State::Verified | State::Superseded);
+        self.confirmed_ms.is_some() || (proved && self.confirm_by_ms.is_none())
+    }
+}
+
 const COLUMNS: &str = "number, id, environment, kind, state, revision, branch, tree, release, slot, replaced, \
     restores, who, started_ms, serving_ms, verified_ms, ended_ms, outcome, log_file, \
     forced_reason, confirm_by_ms, confirmed_ms";

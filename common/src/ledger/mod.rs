@@ -1,9 +1,10 @@
 //! The ledger: every deployment, step, journal entry and verification, in one SQLite file.
 //!
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
-//! rows and their queries, `progress` their changes, `journal_rows` the undo entries, `event_log`
+//! rows and their queries, `progress` their changes, `confirmation` who must confirm one, `journal_rows` the undo entries, `event_log`
 //! the readable twin.
 
+mod confirmation;
 mod deployment;
 mod event_log;
 mod journal_rows;

@@ -72,9 +72,10 @@ impl Ledger {
         })
     }
 
-    /// Records that traffic goes to `id` (or nowhere) again, in the state that it had.
-    pub fn restore_serving(&self, environment: &str, id: Option<&str>) -> Result<(), Problem> {
+    /// Records that traffic goes from `failed` back to `id` (or nowhere), in the state that it had.
+    pub fn restore_serving(&self, environment: &str, failed: &str, id: Option<&str>) -> Result<(), Problem> {
         self.durably(|db| {
+            db.execute("UPDATE deployments SET verified_ms = NULL WHERE id = ?1", [failed])?;
             db.execute(
                 "UPDATE deployments SET state = 'verified' WHERE id = ?1 AND state = 'superseded' AND verified_ms IS NOT NULL",
                 [id],

@@ -1,0 +1,105 @@
+//! The guard of a deployment that has to be confirmed: a process of its own, which no lost
+//! connection or kill of the deployment takes along. It sleeps until the deployment's run ends,
+//! and undoes what that run left unconfirmed.
+
+use std::io::Read;
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::cli::Run;
+use common::config::Config;
+use common::interrupt;
+use common::layout::Place;
+use common::ledger::{Deployment, Ledger};
+use common::lock::{self, Lock};
+use common::recovery;
+use common::report::{OrProblem, Problem, now};
+
+use super::POLL;
+use crate::attempt::Attempt;
+
+/// Working children of a killed deployment may hold the lock for as long as they work.
+const WAIT_FOR_LOCK: Duration = Duration::from_secs(3600);
+
+/// A running guard, as its deployment holds it: the pipe to it closes when that run ends, however
+/// it ends. Nobody waits for the guard, which may need our lock.
+pub(crate) struct Guard {
+    _pipe: ChildStdin,
+}
+
+impl Guard {
+    /// Starts the guard of a deployment.
+    ///
+    /// # Errors
+    /// `not-started`.
+    pub(crate) fn start(attempt: &Attempt<'_>) -> Result<Self, Problem> {
+        let title = || String::from("cannot start the guard of the confirmation");
+        let program = std::env::current_exe().or_problem("not-started", title)?;
+        let mut child = Command::new(program)
+            .args([
+                &attempt.site.environment,
+                "confirm",
+                "--quiet",
+                "--json",
+                "--guard",
+                &attempt.id,
+                "--config",
+            ])
+            .arg(&attempt.site.config.file)
+            .env_remove(lock::INHERITED)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .or_problem("not-started", title)?;
+        let mut ready = [0];
+        let answered = child.stdout.take().map(|mut pipe| pipe.read_exact(&mut ready));
+        match (answered, child.stdin.take()) {
+            (Some(Ok(())), Some(pipe)) => Ok(Self { _pipe: pipe }),
+            _ => Err(Problem::new("not-started", title())
+                .hint(format!("deploy {} --confirm 5m", attempt.site.environment))),
+        }
+    }
+}
+
+/// What the guard process does: sleeps until the deployment's run ends, and finishes what a dead one
+/// left, back or forward, as soon as that is decided.
+///
+/// # Errors
+/// Whatever kept it from that; the next command that takes the lock tries again.
+pub(crate) fn watch(run: &mut Run, config: &Config, environment: &str, id: &str) -> Result<(), Problem> {
+    // Ctrl-C and a closing terminal are meant for the deployment.
+    let _ = rustix::process::setsid();
+    run.begin(environment, Some(id));
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
+        .or_problem("not-started", || "lost the deployment".into())?;
+    let mut until = None;
+    while let Some(row) = unended(config, id)? {
+        let Some(by_ms) = row.confirm_by_ms.filter(|_| row.is_confirmable()) else {
+            return settle(config, environment);
+        };
+        // Measured, not read from the clock again: that may step back.
+        let until = *until.get_or_insert_with(|| Instant::now() + time_to(by_ms));
+        if Instant::now() >= until {
+            Ledger::open(config)?.give_up_waiting(id)?;
+        }
+        interrupt::check()?;
+        std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
+    }
+    Ok(())
+}
+
+fn unended(config: &Config, id: &str) -> Result<Option<Deployment>, Problem> {
+    let Some(ledger) = Ledger::open_read_only(config)? else { return Ok(None) };
+    Ok(ledger.deployment(id)?.filter(|row| row.ended_ms.is_none()))
+}
+
+fn time_to(by_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(by_ms - now().as_millisecond()).unwrap_or(0))
+}
+
+fn settle(config: &Config, environment: &str) -> Result<(), Problem> {
+    let place = Place::new(config, environment);
+    let lock = Lock::take(&place, &format!("deploy {environment} --confirm"), WAIT_FOR_LOCK)?;
+    recovery::recover_under(config, environment, "deploy", lock).map(drop)
+}
