@@ -13,7 +13,7 @@ use common::database;
 use common::interrupt;
 use common::ledger::Ledger;
 use common::recovery;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 use rusqlite::backup::{Backup as PageCopy, StepResult};
 use rusqlite::{Connection, ErrorCode};
 
@@ -58,7 +58,7 @@ pub(crate) fn restore(
 fn put_back(run: &mut Run, site: &Site<'_>, backup: &Backup, discard_writes: bool) -> Result<(), Problem> {
     let live = site.database().ok_or_else(|| {
         Problem::configuration(format!("'{}' has no database", site.name()))
-            .hint(format!("grep -n database {}", site.config.file.display()))
+            .hint(format!("grep -n database {}", quoted(site.config.file.display())))
     })?;
     run.step("backup.files", || verification::check_files(backup))?;
     let scratch = site.scratch()?;
@@ -153,7 +153,10 @@ fn refuse_page_size(backup: &Backup, live: &Path) -> Result<(), Problem> {
     }
     Err(Problem::new("page-size", "the page size cannot change while the database is in WAL mode")
         .detail(format!("the live database has {has}, the backup {wants}"))
-        .hint(format!("sqlite3 {} 'PRAGMA journal_mode=DELETE'   # with the app stopped", live.display())))
+        .hint(format!(
+            "sqlite3 {} 'PRAGMA journal_mode=DELETE'   # with the app stopped",
+            quoted(live.display())
+        )))
 }
 
 /// Takes the protected snapshot and then keeps writers out, so that all they had acknowledged is
@@ -234,7 +237,7 @@ fn source_of(raw: &Path) -> Result<Connection, Problem> {
 
 fn busy(live: &Path) -> Problem {
     Problem::new("database-busy", format!("{} is kept locked by another process", live.display()))
-        .hint(format!("fuser -v {}", live.display()))
+        .hint(format!("fuser -v {}", quoted(live.display())))
         .retryable()
 }
 

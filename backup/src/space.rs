@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 
 /// Less than this is called full: the last file could not grow any more.
 const FULL_BYTES: u64 = 1 << 20;
@@ -43,6 +43,6 @@ fn free_bytes(directory: &Path) -> Result<u64, Problem> {
 
 fn no_space(directory: &Path) -> Problem {
     Problem::new("no-space", format!("there is not enough room in {}", directory.display()))
-        .hint(format!("df -h {}", directory.display()))
+        .hint(format!("df -h {}", quoted(directory.display())))
         .retryable()
 }

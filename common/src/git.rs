@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exec::{Finished, Program};
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 /// Set by git for its hooks; they would lead us into another repository.
 const INHERITED: [&str; 8] = [
@@ -56,7 +56,7 @@ impl Repository {
                     "not-a-repository",
                     format!("{} is not in a git repository", dir.display()),
                 )
-                .hint(format!("git -C {} status", dir.display())));
+                .hint(format!("git -C {} status", quoted(dir.display()))));
             }
         }
         Ok(repository)
@@ -93,7 +93,7 @@ impl Repository {
         }
         Err(Problem::new("fetch-failed", format!("cannot fetch from the remote '{remote}'"))
             .detail(finished.tail)
-            .hint(format!("git -C {} fetch {remote}", self.dir.display()))
+            .hint(format!("git -C {} fetch -- {}", quoted(self.dir.display()), quoted(remote)))
             .retryable())
     }
 
@@ -156,7 +156,7 @@ impl Repository {
             if !finished.status.success() {
                 return Err(Problem::new("checkout-failed", format!("cannot check out {commit}"))
                     .detail(finished.tail)
-                    .hint(format!("df -h {}", target.display())));
+                    .hint(format!("df -h {}", quoted(target.display()))));
             }
         }
         Ok(())
@@ -177,7 +177,7 @@ impl Repository {
         }
         Err(Problem::new("tag-failed", format!("cannot make the tag {name}"))
             .detail(finished.tail)
-            .hint(format!("git -C {} tag --list {name}", self.dir.display())))
+            .hint(format!("git -C {} tag --list -- {}", quoted(self.dir.display()), quoted(name))))
     }
 
     /// Pushes `source` to `refs/heads/branch` or another full ref, never forced.
@@ -191,7 +191,12 @@ impl Repository {
         }
         Err(Problem::new("push-refused", format!("the remote '{remote}' did not take {target}"))
             .detail(finished.tail)
-            .hint(format!("git -C {} push {remote} {source}:{target}", self.dir.display()))
+            .hint(format!(
+                "git -C {} push -- {} {}",
+                quoted(self.dir.display()),
+                quoted(remote),
+                quoted(format!("{source}:{target}"))
+            ))
             .retryable())
     }
 

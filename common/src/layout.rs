@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Environment};
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 /// One of the two places an instance runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +132,7 @@ pub fn create_private_dir(dir: &Path) -> Result<(), Problem> {
         .mode(0o700)
         .create(dir)
         .or_problem("state-unwritable", || unwritable(dir))
-        .map_err(|problem| problem.hint(format!("ls -ld {}", nearest_existing(dir).display())))
+        .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(nearest_existing(dir).display()))))
 }
 
 fn unwritable(path: &Path) -> String {

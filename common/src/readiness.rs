@@ -7,7 +7,7 @@ use crate::exec::tail;
 use crate::http::{self, Answer};
 use crate::instance::Instance;
 use crate::interrupt;
-use crate::report::Problem;
+use crate::report::{Problem, quoted};
 use crate::site::Site;
 use crate::supervisor::Condition;
 
@@ -63,7 +63,7 @@ fn explain(site: &Site, instance: &Instance, problem: Problem) -> Problem {
     let log = site.supervisor.log_file(&site.place, instance.slot);
     let lines = [problem.detail.clone().unwrap_or_default(), tail(&log, 0)];
     let detail = lines.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join("\n");
-    let problem = problem.hint(format!("tail -n 50 {}", log.display()));
+    let problem = problem.hint(format!("tail -n 50 {}", quoted(log.display())));
     if detail.is_empty() { problem } else { problem.detail(detail) }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::report::{OrProblem, Problem, Report, Step};
+use crate::report::{OrProblem, Problem, Report, Step, quoted};
 
 /// Shorter values would hide ordinary words.
 const SHORTEST_HIDDEN: usize = 4;
@@ -29,7 +29,7 @@ impl Secrets {
     pub fn read(file: &Path) -> Result<Self, Problem> {
         let text = fs::read_to_string(file)
             .or_problem("env-file", || format!("cannot read the env file {}", file.display()))
-            .map_err(|problem| problem.hint(format!("ls -l {}", file.display())))?;
+            .map_err(|problem| problem.hint(format!("ls -l {}", quoted(file.display()))))?;
         let mut values = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -41,7 +41,7 @@ impl Secrets {
                     "env-file",
                     format!("line {} of {} is not NAME=value", number + 1, file.display()),
                 )
-                .hint(format!("sed -n {}p {}", number + 1, file.display()))
+                .hint(format!("sed -n {}p {}", number + 1, quoted(file.display())))
             })?;
             values.insert(name, value);
         }

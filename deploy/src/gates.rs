@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::config::Config;
 use common::exec::Program;
 use common::git::{Sync, short};
-use common::report::{OrProblem, Problem, now};
+use common::report::{OrProblem, Problem, now, quoted};
 use common::site::Site;
 use common::{gateway, layout::Place, ledger::Ledger};
 
@@ -64,7 +64,7 @@ pub(crate) fn in_sync(source: &Source) -> Result<(), Problem> {
     let Some(local) = source.repository.commit(&format!("refs/heads/{branch}")) else { return Ok(()) };
     let Some(remote) = &source.remote_head else {
         return Err(Problem::new("not-in-sync", format!("the remote has no branch '{branch}'"))
-            .hint(format!("git push --set-upstream origin {branch}")));
+            .hint(format!("git push --set-upstream origin -- {}", quoted(branch))));
     };
     if local == *remote {
         return Ok(());
@@ -77,6 +77,7 @@ pub(crate) fn in_sync(source: &Source) -> Result<(), Problem> {
         "not-in-sync",
         format!("branch '{branch}' is {ahead} ahead of and {behind} behind the remote"),
     );
+    let branch = quoted(branch);
     Err(problem.hint(match (ahead, behind) {
         (_, 0) => format!("git push origin {branch}"),
         (0, _) => format!("git switch {branch} && git pull --ff-only"),
@@ -94,8 +95,10 @@ pub(crate) fn evidence(
     let settings = config.environment(environment)?;
     let Some(from) = &settings.promote_from else { return Ok(()) };
     let again = if source.promotes { " --promote" } else { "" };
-    let hint =
-        format!("deploy {from} --branch {} && deploy {environment}{again}", source_branch(config, from));
+    let hint = format!(
+        "deploy {from} --branch {} && deploy {environment}{again}",
+        quoted(source_branch(config, from))
+    );
     let refuse = |title: String| Err(Problem::new("no-evidence", title).hint(hint.clone()));
     let tree = short(&source.tree);
     let Some(found) = ledger.evidence(from, &source.tree)? else {
@@ -134,7 +137,7 @@ pub(crate) fn disk(config: &Config, place: &Place) -> Result<(), Problem> {
         format!("{} MiB are free, a deployment may need {}", mib(free), mib(needed)),
     )
     .detail(dir.display().to_string())
-    .hint(format!("df -h {}", dir.display())))
+    .hint(format!("df -h {}", quoted(dir.display()))))
 }
 
 /// What the app needs answers.
@@ -154,7 +157,7 @@ fn reachable(address: &str) -> Result<(), Problem> {
     let missing = |why: String| {
         Problem::new("requirement-missing", format!("{address} does not answer"))
             .detail(why)
-            .hint(format!("ss -ltn | grep {address}"))
+            .hint(format!("ss -ltn | grep -F -e {}", quoted(address)))
     };
     let mut addresses = address.to_socket_addrs().map_err(|error| missing(error.to_string()))?;
     let first = addresses.next().ok_or_else(|| missing("the name has no address".into()))?;

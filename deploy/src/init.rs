@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use common::cli::Run;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 
 use crate::arguments::InitOptions;
 
@@ -45,7 +45,9 @@ fn write_new(path: &Path, text: &str) -> Result<(), Problem> {
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .or_problem("not-written", || format!("cannot write {}", path.display()))
-        .map_err(|problem| problem.hint(format!("ls -ld {}", path.parent().unwrap_or(path).display())))
+        .map_err(|problem| {
+            problem.hint(format!("ls -ld {}", quoted(path.parent().unwrap_or(path).display())))
+        })
 }
 
 fn plain_name(dir: &Path) -> String {

@@ -2,7 +2,7 @@
 
 use common::config::Merge;
 use common::git::{Repository, short};
-use common::report::Problem;
+use common::report::{Problem, quoted};
 
 /// The commit that has both histories: `newer` when it contains `target`, else what `policy` allows.
 ///
@@ -28,7 +28,7 @@ pub(crate) fn join(
             format!("'{branch}' ({}) has commits that '{from}' ({}) lacks", short(target), short(newer)),
         )
         .detail("this environment promotes by fast-forward only")
-        .hint(format!("git switch {from} && git merge {branch}"))),
+        .hint(format!("git switch {} && git merge {}", quoted(from), quoted(branch)))),
         Merge::Merge => repository.merge_commit(target, newer, &format!("Promote {from} to {branch}")),
     }
 }

@@ -2,7 +2,7 @@
 
 use common::config::{Config, Environment, nearest};
 use common::git::Repository;
-use common::report::Problem;
+use common::report::{Problem, quoted};
 
 use crate::arguments::DeployOptions;
 use crate::merge;
@@ -98,8 +98,10 @@ impl Lookup<'_> {
 
     fn wrong_branch(&self, branch: &str) -> Problem {
         let hint = match self.settings.default_branch() {
-            Some(default) => format!("deploy {} --branch {default}", self.environment),
-            None => format!("grep -A2 'environments.{}' {}", self.environment, self.config.file.display()),
+            Some(default) => format!("deploy {} --branch {}", self.environment, quoted(default)),
+            None => {
+                format!("grep -A2 'environments.{}' {}", self.environment, quoted(self.config.file.display()))
+            }
         };
         Problem::new(
             "wrong-branch",
@@ -123,7 +125,7 @@ impl Lookup<'_> {
                 .detail(format!("the branches are {}", known.join(", ")))
                 .hint(guess.map_or_else(
                     || String::from("git branch --all"),
-                    |near| format!("deploy {} --branch {near}", self.environment),
+                    |near| format!("deploy {} --branch {}", self.environment, quoted(near)),
                 ))
         })
     }

@@ -1,7 +1,7 @@
 //! Refuses a rehearsed migration that loses rows or a column's values without saying
 //! `-- approve: destructive` in its file.
 
-use common::report::Problem;
+use common::report::{Problem, quoted};
 
 use crate::engine::Finished;
 use crate::rows::Counts;
@@ -37,7 +37,7 @@ pub(crate) fn refuse_unapproved(initial: &Counts, finished: &[Finished]) -> Resu
     let lines: Vec<String> = losses.iter().map(|(file, loss)| format!("{file}: {loss}")).collect();
     Err(Problem::new("rows-lost", format!("{file} loses data: {first}"))
         .detail(format!("{}\nif that is meant, the file must say: -- approve: destructive", lines.join("\n")))
-        .hint(format!("cat migrations/{file}")))
+        .hint(format!("cat {}", quoted(format!("migrations/{file}")))))
 }
 
 /// Whether a line of the file is the approval.

@@ -11,7 +11,7 @@ use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
 use common::migrations::{self, Applied, Migration};
 use common::recovery;
-use common::report::Problem;
+use common::report::{Problem, quoted};
 
 /// One environment with its place and database.
 pub(crate) struct Scene {
@@ -103,7 +103,7 @@ impl Scene {
             return Ok(dir.join("migrations"));
         }
         Err(Problem::new("release-unknown", format!("there is no release '{id}' in {}", self.environment()))
-            .hint(format!("ls {}", self.place.releases().display())))
+            .hint(format!("ls {}", quoted(self.place.releases().display()))))
     }
 
     /// Refuses migrations without a database before anything of ours is made.
@@ -132,7 +132,7 @@ impl Scene {
         let environment = self.environment();
         Err(Problem::configuration(format!("environment '{environment}' has migrations but no database"))
             .detail(format!("add database = \"sqlite:instance/app.db\" to [environments.{environment}]"))
-            .hint(format!("grep -n database {}", self.config.file.display())))
+            .hint(format!("grep -n database {}", quoted(self.config.file.display()))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Refuses, before anything runs, what cannot be part of one transaction. Owns the list of such
 //! statements and the remedy for each; it knows nothing of databases.
 
-use common::report::Problem;
+use common::report::{Problem, quoted};
 
 use crate::tokens::{Statement, statements};
 
@@ -45,7 +45,7 @@ pub(crate) fn screen(file: &str, sql: &str) -> Result<Vec<String>, Problem> {
 fn refuse(file: &str, line: usize, what: &str, remedy: &str) -> Problem {
     Problem::new("migration-refused", format!("{file} line {line} {what}"))
         .detail(remedy.to_owned())
-        .hint(format!("sed -n {line}p migrations/{file}"))
+        .hint(format!("sed -n {line}p {}", quoted(format!("migrations/{file}"))))
 }
 
 fn objection(statement: &Statement<'_>) -> Option<(String, &'static str)> {

@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::{Config, nearest, validate};
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 /// Reads and validates the configuration.
 ///
@@ -43,8 +43,10 @@ fn parse(text: &str, file: &Path) -> Result<Config, Problem> {
         let problem =
             Problem::configuration(format!("{}:{line}: {}", file.display(), first_line(error.message())));
         match suggestion(error.message()) {
-            Some(key) => problem.hint(format!("sed -n {line}p {}   # did you mean '{key}'?", file.display())),
-            None => problem.hint(format!("sed -n {line}p {}", file.display())),
+            Some(key) => {
+                problem.hint(format!("sed -n {line}p {}   # did you mean '{key}'?", quoted(file.display())))
+            }
+            None => problem.hint(format!("sed -n {line}p {}", quoted(file.display()))),
         }
     })
 }

@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, nearest};
-use crate::report::Problem;
+use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
 const RESERVED: [&str; 26] = [
@@ -115,7 +115,7 @@ fn check(config: &Config, holds: bool, otherwise: &str) -> Result<(), Problem> {
 fn wrong(config: &Config, what: &str) -> Problem {
     Problem::configuration(what)
         .detail(config.file.display().to_string())
-        .hint(format!("cat {}", config.file.display()))
+        .hint(format!("cat {}", quoted(config.file.display())))
 }
 
 fn is_plain_name(name: &str) -> bool {

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 pub use schema::{Change, Schema};
 pub use snapshot::snapshot;
 
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 /// How long we wait for the app's own writers.
 const BUSY: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Problem> {
             }
             _ => Problem::new("database-unreadable", format!("cannot open the database {}", path.display())),
         };
-        problem.detail(error.to_string()).hint(format!("ls -l {}", path.display()))
+        problem.detail(error.to_string()).hint(format!("ls -l {}", quoted(path.display())))
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::report::{OrProblem, Problem, now};
+use crate::report::{OrProblem, Problem, now, quoted};
 
 /// An open log file, 0600, never an existing one and never through a link.
 #[derive(Debug)]
@@ -32,12 +32,12 @@ impl RunLog {
                 Err(error) => {
                     return Err(Problem::new("log-unwritable", format!("cannot write {}", path.display()))
                         .detail(error.to_string())
-                        .hint(format!("ls -ld {}", dir.display())));
+                        .hint(format!("ls -ld {}", quoted(dir.display()))));
                 }
             }
         }
         Err(Problem::new("log-unwritable", format!("too many log files {stem}"))
-            .hint(format!("ls {}", dir.display())))
+            .hint(format!("ls {}", quoted(dir.display()))))
     }
 
     pub fn path(&self) -> &Path {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::RunLog;
 use crate::interrupt;
 use crate::lock::{self, Lock};
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 /// How long a program may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
@@ -136,7 +136,9 @@ impl<'a> Program<'a> {
         let handle = expression
             .start()
             .or_problem("not-started", || format!("cannot start '{}'", self.argv[0].to_string_lossy()))
-            .map_err(|problem| problem.hint(format!("command -v {}", self.argv[0].to_string_lossy())))?;
+            .map_err(|problem| {
+                problem.hint(format!("command -v {}", quoted(self.argv[0].to_string_lossy())))
+            })?;
         drop(passed);
         let ended = self.wait(&handle, begun);
         kill_group(&handle, Signal::KILL);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Program;
 use crate::lock::Lock;
-use crate::report::{self, Problem, Report, VERSION};
+use crate::report::{self, Problem, Report, VERSION, quoted};
 
 /// One tool, found and checked.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Sibling {
             return Ok(Self { tool, path });
         }
         Err(Problem::configuration(format!("{} is not this product's {tool}", path.display()))
-            .hint(format!("{} --version --json", path.display())))
+            .hint(format!("{} --version --json", quoted(path.display()))))
     }
 
     /// The tool's name.
@@ -65,7 +65,7 @@ impl Sibling {
                 format!("{} ended with {} and no report", self.tool, finished.ending()),
             )
             .detail(finished.tail.clone())
-            .hint(format!("{} {}", self.tool, args.join(" ")))
+            .hint(args.iter().fold(self.tool.to_owned(), |line, arg| format!("{line} {}", quoted(arg))))
         })
     }
 }

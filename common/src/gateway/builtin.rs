@@ -16,7 +16,7 @@ use crate::exec::companion;
 use crate::identity;
 use crate::instance::base_environment;
 use crate::layout::Place;
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 use crate::supervisor::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
 
 const ANSWER: Duration = Duration::from_secs(10);
@@ -144,7 +144,7 @@ impl Client {
     }
 
     fn hint(&self) -> String {
-        format!("tail -n 50 {}", self.dir.join("gateway.log").display())
+        format!("tail -n 50 {}", quoted(self.dir.join("gateway.log").display()))
     }
 }
 

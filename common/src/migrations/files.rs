@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 const UP: &str = ".up.sql";
 const DOWN: &str = ".down.sql";
@@ -62,7 +62,7 @@ pub fn read(dir: &Path) -> Result<Vec<Migration>, Problem> {
     };
     Err(Problem::new("migration-files", title)
         .detail(refused.join("\n"))
-        .hint(format!("ls -l {}", dir.display())))
+        .hint(format!("ls -l {}", quoted(dir.display()))))
 }
 
 /// Up and down file names of the migration that `migrate new NAME` makes after `last`.

@@ -1,7 +1,7 @@
 //! How the files of a release stand to the rows of a database.
 
 use super::{Applied, Migration};
-use crate::report::Problem;
+use crate::report::{Problem, quoted};
 
 /// The outcome of the comparison; every list is in the order of versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Standing {
                 "{}; restore the file and put the change into a new migration",
                 names(self.edited.iter().map(|migration| migration.file.as_str()))
             ))
-            .hint(format!("git log -p -- 'migrations/{}'", first.file)));
+            .hint(format!("git log -p -- {}", quoted(format!("migrations/{}", first.file)))));
         }
         if let Some(first) = self.missing_file.first() {
             let title =
@@ -59,7 +59,10 @@ impl Standing {
                     "newer files exist; bring the file back, or undo it: migrate {environment} down --to {}",
                     first.version - 1
                 ))
-                .hint(format!("git log --all -- 'migrations/*{}_{}.up.sql'", first.version, first.name)));
+                .hint(format!(
+                    "git log --all -- {}",
+                    quoted(format!("migrations/*{}_{}.up.sql", first.version, first.name))
+                )));
         }
         if let Some(first) = self.out_of_order.first() {
             let newest =
@@ -70,7 +73,7 @@ impl Standing {
                     "{}; version {newest} is applied already: give it the next free number",
                     names(self.out_of_order.iter().map(|migration| migration.file.as_str()))
                 ))
-                .hint(format!("migrate new {}   # then move the statements there", first.name)));
+                .hint(format!("migrate new {}   # then move the statements there", quoted(&first.name))));
         }
         Ok(())
     }

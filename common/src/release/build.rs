@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::exec::{Program, RunLog};
 use crate::instance::base_environment;
 use crate::lock::Lock;
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const TEST_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -52,5 +52,5 @@ fn rename(problem: Problem, kind: &str, title: &str, log: &RunLog) -> Problem {
         return problem;
     }
     let detail = [Some(problem.title), problem.detail].into_iter().flatten().collect::<Vec<_>>().join("\n");
-    Problem::new(kind, title).detail(detail).hint(format!("less +G {}", log.path().display()))
+    Problem::new(kind, title).detail(detail).hint(format!("less +G {}", quoted(log.path().display())))
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::layout::{Place, create_private_dir};
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 /// Links each of `paths` in the release to the shared directory. What the revision itself has
 /// there is taken as the first content when nothing is shared yet, and replaced by the link.
@@ -15,8 +15,9 @@ use crate::report::{OrProblem, Problem};
 pub fn link_shared(place: &Place, release: &Path, paths: &[PathBuf]) -> Result<(), Problem> {
     for path in paths {
         refuse_links(release, path)?;
-        link(&place.shared().join(path), &release.join(path))
-            .map_err(|problem| problem.hint(format!("ls -ld {}", place.shared().join(path).display())))?;
+        link(&place.shared().join(path), &release.join(path)).map_err(|problem| {
+            problem.hint(format!("ls -ld {}", quoted(place.shared().join(path).display())))
+        })?;
     }
     Ok(())
 }
@@ -27,7 +28,7 @@ fn refuse_links(release: &Path, path: &Path) -> Result<(), Problem> {
     match parents.into_iter().find(|parent| parent != release && parent.is_symlink()) {
         Some(parent) => Err(Problem::new("shared-failed", format!("{} is a link", parent.display()))
             .detail("a shared path may not lie behind one")
-            .hint(format!("git ls-files --stage {}", path.display()))),
+            .hint(format!("git ls-files --stage -- {}", quoted(path.display())))),
         None => Ok(()),
     }
 }

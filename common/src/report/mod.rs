@@ -5,6 +5,7 @@
 
 mod merge;
 mod problem;
+mod quoting;
 mod read;
 mod step;
 mod write;
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use problem::{OrProblem, Problem};
+pub use quoting::quoted;
 pub use read::{Received, read};
 pub use step::{Status, Step};
 pub use write::Writer;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Outcome, Problem, Report, VERSION};
+use super::{Outcome, Problem, Report, VERSION, quoted};
 
 /// A document that came in.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ fn read_head(text: &str) -> Result<Received, Problem> {
     report.conclude(Outcome::Failed);
     report.problem = Some(
         Problem::new("cut-off", format!("{} was cut off before it could finish", head.tool))
-            .hint(format!("status {}", report.environment.as_deref().unwrap_or("all"))),
+            .hint(format!("status {}", quoted(report.environment.as_deref().unwrap_or("all")))),
     );
     Ok(Received::CutOff(Box::new(report)))
 }

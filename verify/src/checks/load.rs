@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use common::config::Span;
-use common::report::Problem;
+use common::report::{Problem, quoted};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -27,7 +27,7 @@ pub(super) fn load(file: &Path) -> Result<Checks, Problem> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Checks::default()),
         Err(error) => Err(Problem::configuration(format!("cannot read {}", file.display()))
             .detail(error.to_string())
-            .hint(format!("ls -l {}", file.display()))),
+            .hint(format!("ls -l {}", quoted(file.display())))),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use common::config::nearest;
-use common::report::Problem;
+use common::report::{Problem, quoted};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
@@ -21,7 +21,7 @@ impl Source<'_> {
         let line = self.line(span);
         let what = what.lines().next().unwrap_or_default();
         Problem::configuration(format!("{}:{line}: {what}", self.file.display()))
-            .hint(format!("sed -n {line}p {}", self.file.display()))
+            .hint(format!("sed -n {line}p {}", quoted(self.file.display())))
     }
 
     /// An unknown key, with the nearest of the known ones.
@@ -33,7 +33,7 @@ impl Source<'_> {
             Some(near) => problem.hint(format!(
                 "sed -n {}p {}   # did you mean '{near}'?",
                 self.line(span),
-                self.file.display()
+                quoted(self.file.display())
             )),
             None => problem,
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use common::report::quoted;
 use reqwest::Url;
 
 use crate::checks::Route;
@@ -12,12 +13,12 @@ pub(crate) fn command(route: &Route, url: &Url) -> String {
     if route.method == "HEAD" {
         line.push_str(" -I");
     } else if route.method != "GET" {
-        let _ = write!(line, " -X {}", route.method);
+        let _ = write!(line, " -X {}", quoted(&route.method));
     }
     for field in &route.form {
         let _ = match field.written.strip_prefix('$') {
-            Some(_) => write!(line, " --data-urlencode \"{}={}\"", field.name, field.written),
-            None => write!(line, " --data-urlencode {}", quote(&format!("{}={}", field.name, field.written))),
+            Some(_) => write!(line, " --data-urlencode {}=\"{}\"", quoted(&field.name), field.written),
+            None => write!(line, " --data-urlencode {}", quoted(format!("{}={}", field.name, field.written))),
         };
     }
     match &route.session {
@@ -25,12 +26,8 @@ pub(crate) fn command(route: &Route, url: &Url) -> String {
         Some(_) => line.push_str(" -b cookies"),
         None => {}
     }
-    let _ = write!(line, " {}", quote(url.as_str()));
+    let _ = write!(line, " {}", quoted(url));
     line
-}
-
-fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -55,7 +52,7 @@ mod tests {
         let url = Url::parse("http://127.0.0.1:1/login/?a='b'").unwrap();
         assert_eq!(
             command(&route, &url),
-            r#"curl -si -X POST --data-urlencode 'user=it'\''s' --data-urlencode "password=$PASSWORD" -b cookies -c cookies 'http://127.0.0.1:1/login/?a=%27b%27'"#
+            r#"curl -si -X POST --data-urlencode "user=it's" --data-urlencode password="$PASSWORD" -b cookies -c cookies 'http://127.0.0.1:1/login/?a=%27b%27'"#
         );
         assert_eq!(command(&Route::get("/"), &url), "curl -si 'http://127.0.0.1:1/login/?a=%27b%27'");
     }

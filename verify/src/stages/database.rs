@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::database;
 use common::migrations;
-use common::report::{OrProblem, Problem, Step};
+use common::report::{OrProblem, Problem, Step, quoted};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
@@ -46,7 +46,7 @@ pub(super) fn check(subject: &Subject, word: &mut Option<&'static str>) -> Vec<S
 /// Not being allowed to look is no fault of the database.
 fn open(path: &Path) -> Result<Connection, Problem> {
     let title = format!("cannot read the database {}", path.display());
-    let hint = format!("ls -l {}", path.display());
+    let hint = format!("ls -l {}", quoted(path.display()));
     match fs::File::open(path) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -66,7 +66,9 @@ fn check_integrity(connection: &Connection, path: &Path) -> Result<(), Problem> 
         if size <= FULL_CHECK_BYTES { database::check(connection) } else { check_quickly(connection) };
     result.map_err(|problem| match problem.hint {
         Some(_) => problem,
-        None => problem.hint(format!("sqlite3 -readonly {} 'pragma integrity_check'", path.display())),
+        None => {
+            problem.hint(format!("sqlite3 -readonly {} 'pragma integrity_check'", quoted(path.display())))
+        }
     })
 }
 
@@ -119,7 +121,7 @@ fn check_migrations(
 }
 
 fn check_query(connection: &Connection, query: &str, path: &Path) -> Result<(), Problem> {
-    let hint = format!("sqlite3 -readonly {} \"{query}\"", path.display());
+    let hint = format!("sqlite3 -readonly {} {}", quoted(path.display()), quoted(query));
     match value(connection, query) {
         Ok((true, _)) => Ok(()),
         Ok((false, shown)) => Err(Problem::new("query-false", format!("the query gave {shown}"))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use common::gateway::Target;
 use common::identity::{self, Owners, Verdict};
-use common::report::Problem;
+use common::report::{Problem, quoted};
 use jiff::{SignedDuration, Timestamp};
 use walkdir::{DirEntry, WalkDir};
 
@@ -82,7 +82,7 @@ fn check_connections(subject: &Subject) -> Result<(), Problem> {
     let url = asker.url(&subject.health);
     Err(Problem::new("gateway-unhealthy", format!("{url} {fault}"))
         .detail(format!("{count} of {CONNECTIONS} fresh connections"))
-        .hint(format!("curl -si {url}")))
+        .hint(format!("curl -si {}", quoted(url))))
 }
 
 fn connection_fault(asker: &Asker, subject: &Subject) -> Option<String> {
@@ -104,7 +104,7 @@ fn check_database(subject: &Subject, owners: &Owners) -> Result<(), Problem> {
         None => Ok(()),
         Some(other) => Err(Problem::new("identity-database", "the instance writes another database")
             .detail(format!("expected: {}\nactual: {}", expected.display(), other.display()))
-            .hint(format!("ls -l {} {}", expected.display(), other.display()))),
+            .hint(format!("ls -l {} {}", quoted(expected.display()), quoted(other.display())))),
     }
 }
 

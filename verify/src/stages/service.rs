@@ -1,7 +1,7 @@
 //! Whether the instance and the gateway run and answer at all.
 
 use common::layout::Slot;
-use common::report::Problem;
+use common::report::{Problem, quoted};
 use common::supervisor::{Condition, Supervisor};
 
 use super::LIMIT;
@@ -35,7 +35,7 @@ fn check_instance(subject: &Subject) -> Result<(), Problem> {
 }
 
 fn log_hint(subject: &Subject, supervisor: Supervisor, slot: Slot) -> String {
-    format!("tail -n 50 {}", supervisor.log_file(&subject.place, slot).display())
+    format!("tail -n 50 {}", quoted(supervisor.log_file(&subject.place, slot).display()))
 }
 
 fn check_gateway(subject: &Subject) -> Result<(), Problem> {
@@ -50,7 +50,7 @@ fn check_gateway(subject: &Subject) -> Result<(), Problem> {
 fn answers(subject: &Subject, address: std::net::SocketAddr, kind: &str) -> Result<(), Problem> {
     let asker = Asker::new(address)?;
     let url = asker.url(&subject.health);
-    let hint = format!("curl -si {url}");
+    let hint = format!("curl -si {}", quoted(&url));
     match asker.ask(&Request::get(&subject.health, subject.remaining(LIMIT))) {
         Ok(reply) if reply.status < 500 => Ok(()),
         Ok(reply) => Err(Problem::new(kind, format!("{url} answers {}", reply.status))
