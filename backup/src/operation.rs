@@ -1,6 +1,6 @@
 //! A restore's row in the ledger: its id, when it began, how it ended.
 
-use common::cli::{Run, warn};
+use common::cli::Run;
 use common::git;
 use common::ledger::{Beginning, Kind, Ledger, State};
 use common::report::{Outcome, Problem, Report, now};
@@ -52,11 +52,11 @@ impl Operation {
             .report
             .steps
             .iter()
-            .try_for_each(|step| self.ledger.record_step(&self.id, step))
+            .try_for_each(|step| self.ledger.record_step(&self.id, &run.shown_step(step)))
             .and_then(|()| self.ledger.set_state(&self.id, state))
-            .and_then(|()| self.ledger.end(&self.id, &run.report).map(drop));
+            .and_then(|()| self.ledger.end(&self.id, &run.shown()).map(drop));
         if let Err(problem) = ended {
-            warn(&problem.to_string());
+            run.warn(&problem.to_string());
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn settings(site: &Site<'_>) -> Result<String, Problem> {
     let written: Value = toml::from_str(&text).or_problem("configuration", title)?;
     let secrets = site.secrets.as_ref();
     if secrets.is_none() {
-        warn("the env file cannot be read: the backup does not name its secrets");
+        warn("the secrets cannot be read: the backup does not name them");
     }
     let document = json!({
         "app": written["app"],

@@ -26,7 +26,7 @@ pub(crate) struct Site<'a> {
     pub(crate) config: &'a Config,
     pub(crate) settings: &'a Environment,
     pub(crate) place: Place,
-    /// Empty when there is no env file; `None` when it cannot be read.
+    /// `None` when they cannot be read.
     pub(crate) secrets: Option<Secrets>,
 }
 
@@ -38,10 +38,7 @@ impl<'a> Site<'a> {
     pub(crate) fn open(config: &'a Config, name: &str, run: &mut Run) -> Result<Self, Problem> {
         let settings = config.environment(name)?;
         run.report.environment = Some(name.to_owned());
-        let secrets = match &settings.env_file {
-            Some(file) => Secrets::read(&config.root().join(file)).ok(),
-            None => Some(Secrets::default()),
-        };
+        let secrets = Secrets::of(config, settings).ok();
         if let Some(secrets) = &secrets {
             run.hide(secrets);
         }

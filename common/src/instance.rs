@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -115,15 +114,4 @@ fn free_port() -> Option<SocketAddr> {
 /// The operator's environment, reduced to what programs of the app may see.
 pub fn base_environment() -> BTreeMap<OsString, OsString> {
     INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
-}
-
-/// Reads the environment's secrets; none when no env file is configured.
-///
-/// # Errors
-/// `env-file`.
-pub fn read_secrets(config: &Config, env_file: Option<&Path>) -> Result<Secrets, Problem> {
-    match env_file {
-        Some(file) => Secrets::read(&config.root().join(file)),
-        None => Ok(Secrets::default()),
-    }
 }

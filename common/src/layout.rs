@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Environment};
+use crate::ownership::{self, Use};
 use crate::report::{OrProblem, Problem, quoted};
 
 /// One of the two places an instance runs in.
@@ -106,8 +107,10 @@ impl Place {
     /// Makes the environment's directories, 0700, the state directory ignoring itself in git.
     ///
     /// # Errors
-    /// `state-unwritable`.
+    /// `state-unwritable`, `state-untrusted`.
     pub fn create(&self) -> Result<(), Problem> {
+        ownership::check(&self.state, Use::Writing)?;
+        ownership::check(&self.root(), Use::Writing)?;
         for dir in [self.releases(), self.shared(), self.backups(), self.gateway()] {
             create_private_dir(&dir)?;
         }

@@ -1,7 +1,7 @@
 //! What two or more tools need. A map of the modules, from the ones that know nothing upward:
 //!
 //! - `report` the document that every tool prints; `secrets` what it may never show
-//! - `config` deploy.toml; `layout` the directories of an environment
+//! - `config` deploy.toml; `layout` the directories of an environment; `ownership` whose they are
 //! - `fault` where tests break in; `interrupt` signals; `lock` one changing command at a time; `exec` running programs
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `ledger` what happened; `journal` how to undo it; `recovery` doing so after a crash
@@ -27,6 +27,7 @@ pub mod layout;
 pub mod ledger;
 pub mod lock;
 pub mod migrations;
+pub mod ownership;
 pub mod process;
 pub mod readiness;
 pub mod recovery;

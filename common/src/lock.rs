@@ -7,13 +7,14 @@ use std::env;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Place;
+use crate::ownership::open_unlinked;
 use crate::report::{OrProblem, Problem, now};
 
 /// Names the inherited descriptor to a working child.
@@ -105,16 +106,9 @@ fn locked(place: &Place) -> Problem {
 }
 
 fn open(path: &Path) -> Result<File, Problem> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .or_problem("state-unwritable", || {
-            format!("the state directory cannot be written: {}", path.display())
-        })
+    open_unlinked(OpenOptions::new().read(true).write(true), path).or_problem("state-unwritable", || {
+        format!("the state directory cannot be written: {}", path.display())
+    })
 }
 
 fn sign(file: &mut File, what: &str) -> std::io::Result<()> {

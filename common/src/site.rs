@@ -7,7 +7,6 @@ use crate::config::{Config, Environment};
 use crate::exec::{RunLog, Sibling};
 use crate::gateway::Gateway;
 use crate::git::Repository;
-use crate::instance::read_secrets;
 use crate::layout::Place;
 use crate::ledger::Ledger;
 use crate::lock::Lock;
@@ -32,7 +31,7 @@ impl Site {
     /// Makes the environment's directories, takes its lock and opens its ledger.
     ///
     /// # Errors
-    /// `locked`, `state-unwritable`, `log-unwritable`, `env-file`.
+    /// `locked`, `state-unwritable`, `state-untrusted`, `log-unwritable`, `env-file`, `env-command`.
     pub fn open(config: Config, environment: &str, tool: &str, wait: Duration) -> Result<Self, Problem> {
         config.environment(environment)?;
         let place = Place::new(&config, environment);
@@ -44,10 +43,10 @@ impl Site {
     /// The site of an environment whose lock is held already.
     ///
     /// # Errors
-    /// `state-unwritable`, `log-unwritable`, `env-file`.
+    /// `state-unwritable`, `state-untrusted`, `log-unwritable`, `env-file`, `env-command`.
     pub fn around(config: Config, environment: &str, tool: &str, lock: Lock) -> Result<Self, Problem> {
         let settings = config.environment(environment)?;
-        let secrets = read_secrets(&config, settings.env_file.as_deref())?;
+        let secrets = Secrets::of(&config, settings)?;
         let place = Place::new(&config, environment);
         let gateway = Gateway::new(&place, settings.listen);
         let ledger = Ledger::open(&config)?;

@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use common::cli::Run;
+use common::interrupt;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
 use common::recovery;
 use common::report::{Outcome, Problem, Release, Report, Step};
 use common::site::Site;
-use common::{cli, interrupt};
 
 use crate::confirmation::Guard;
 use crate::siblings::Siblings;
@@ -142,9 +142,9 @@ impl<'a> Attempt<'a> {
         self.run.conclude(None);
         let report = self.site.secrets.hide_in_report(&self.run.report);
         match self.site.ledger.end(&self.id, &report) {
-            Ok(warning) => warning.iter().for_each(|warning| cli::warn(warning)),
+            Ok(warning) => warning.iter().for_each(|warning| self.run.warn(warning)),
             // Recovery ends it by the state it has: what was verified stays.
-            Err(problem) => cli::warn(&problem.to_string()),
+            Err(problem) => self.run.warn(&problem.to_string()),
         }
         Ok(())
     }
@@ -159,7 +159,7 @@ impl<'a> Attempt<'a> {
         }
         let (state, outcome) = match (&undone.problem, undone.touched_service && self.previous.is_some()) {
             (Some(problem), _) => {
-                cli::warn(&self.site.secrets.hide(&format!("could not undo everything: {problem}")));
+                self.run.warn(&format!("could not undo everything: {problem}"));
                 (State::Broken, Outcome::Broken)
             }
             (None, true) => (State::RolledBack, Outcome::RolledBack),
@@ -176,7 +176,7 @@ impl<'a> Attempt<'a> {
 fn recover(run: &mut Run, site: &Site) -> Result<(), Problem> {
     let recovered = run.step("recover", || recovery::recover(site))?;
     for note in &recovered.notes {
-        cli::warn(note);
+        run.warn(note);
     }
     if !recovered.notes.is_empty() {
         run.detail("recovered", &recovered.notes);

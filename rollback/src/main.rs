@@ -123,7 +123,7 @@ fn open(
 
 fn recover(run: &mut Run, site: &Site) -> Result<(), Problem> {
     let recovered = run.step("recover", || recovery::recover(site))?;
-    recovered.notes.iter().for_each(|note| cli::warn(note));
+    recovered.notes.iter().for_each(|note| run.warn(note));
     run.report.changed |= !recovered.notes.is_empty();
     if !recovered.notes.is_empty() {
         run.detail("recovered", &recovered.notes);

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use common::cli::{self, Run};
+use common::cli::Run;
 use common::exec::Sibling;
 use common::handover;
 use common::instance::Instance;
@@ -171,8 +171,8 @@ impl Trip<'_> {
         let mut kept = run.report.clone();
         kept.deployment = Some(id.clone());
         match site.ledger.end(&id, &site.secrets.hide_in_report(&kept)) {
-            Ok(warning) => warning.iter().for_each(|warning| cli::warn(warning)),
-            Err(problem) => cli::warn(&problem.to_string()),
+            Ok(warning) => warning.iter().for_each(|warning| run.warn(warning)),
+            Err(problem) => run.warn(&problem.to_string()),
         }
         match result {
             Err(problem) if matches!(reason, Reason::Asked) => Err(problem),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::cli::{self, Run};
+use common::cli::Run;
 use common::exec::Sibling;
 use common::ledger::State;
 use common::report::{Outcome, Problem};
@@ -24,7 +24,7 @@ pub(crate) fn undo(run: &mut Run, site: &Site, operation: &str) -> Result<(), Pr
     run.report.serving = site.serving_revision()?;
     let limit = site.settings().deadlines.verify.0;
     if let Err(problem) = tool(run, site, "verify", &["--only", "service,identity,database"], limit) {
-        cli::warn(&site.secrets.hide(&format!("after the way back: {problem}")));
+        run.warn(&format!("after the way back: {problem}"));
     }
     Ok(())
 }

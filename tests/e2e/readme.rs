@@ -29,7 +29,7 @@ fn the_configuration_of_the_readme_is_valid() {
     world.write("other/deploy.toml", configuration);
     world.run("status", &["all", "--config", "other/deploy.toml"]).ok();
     world.write("verify.toml", checks);
-    world.write("deploy.env", "VERIFY_USER=reader\nVERIFY_PASSWORD=a-long-password\n");
+    world.write_secrets("deploy.env", "VERIFY_USER=reader\nVERIFY_PASSWORD=a-long-password\n");
     world.configure("ready_timeout", "env_file = \"deploy.env\"\nready_timeout");
     let report = world.run("deploy", &["dev"]).report();
     let first = report.steps.iter().find(|step| step.name == "routes.GET /").unwrap();

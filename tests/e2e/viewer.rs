@@ -109,7 +109,7 @@ fn sample_app() -> World {
     let checks = fs::read_to_string(source.join("verify.toml")).unwrap();
     // Beside the load and other tests a login may take long; how long is not the question here.
     world.write("verify.toml", &checks.replace("time = \"1s\"", "time = \"20s\""));
-    world.write(
+    world.write_secrets(
         "demo.env",
         "SECRET_KEY=only-for-this-test\nVERIFY_USER=demo\nVERIFY_PASSWORD=quiet-harbour\n",
     );

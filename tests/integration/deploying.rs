@@ -36,7 +36,7 @@ fn the_same_revision_again_is_nothing_to_do() {
 fn an_instance_gets_its_environment_and_its_secrets_and_nobody_else_sees_them() {
     let world = World::new();
     let sentinel = "sentinel-8d1f-value";
-    fs::write(world.path().join("dev.env"), format!("API_TOKEN={sentinel}\n")).unwrap();
+    world.write_secrets("../dev.env", &format!("API_TOKEN={sentinel}\n"));
     world.configure("[environments.dev]\n", "[environments.dev]\nenv_file = \"../dev.env\"\n");
     world.run("deploy", &["dev"]).ok();
     for name in
@@ -121,7 +121,7 @@ fn each_run_has_a_log_and_each_deployment_one_line() {
 #[test]
 fn the_tests_of_the_app_are_a_gate_without_its_database_or_secrets() {
     let world = World::new();
-    fs::write(world.path().join("dev.env"), "API_TOKEN=not-for-tests\n").unwrap();
+    world.write_secrets("../dev.env", "API_TOKEN=not-for-tests\n");
     let test = "test -z \\\"$API_TOKEN\\\" && test ! -e \\\"$DATABASE_PATH\\\" && test ! -e fail";
     world.configure("[app]\n", &format!("[app]\ntest = \"{test}\"\n"));
     world.configure("[environments.dev]\n", "[environments.dev]\nenv_file = \"../dev.env\"\n");

@@ -137,11 +137,7 @@ fn a_shared_path_behind_a_link_destroys_nothing() {
 fn an_env_file_cannot_point_an_instance_at_another_database() {
     let world = World::new();
     let elsewhere = world.path().join("elsewhere.db");
-    fs::write(
-        world.path().join("dev.env"),
-        format!("DATABASE_PATH={}\nRELEASE=forged\n", elsewhere.display()),
-    )
-    .unwrap();
+    world.write_secrets("../dev.env", &format!("DATABASE_PATH={}\nRELEASE=forged\n", elsewhere.display()));
     world.configure("[environments.dev]\n", "[environments.dev]\nenv_file = \"../dev.env\"\n");
     world.run("deploy", &["dev"]).ok();
     http::request(world.listen("dev"), "POST", "/write?n=1").unwrap();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -108,6 +109,15 @@ impl World {
         let path = self.checkout().join(file);
         fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         fs::write(path, text).expect("the file");
+    }
+
+    /// Writes a file of secrets (0600) beside the checkout, or in it.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn write_secrets(&self, file: &str, text: &str) {
+        self.write(file, text);
+        fs::set_permissions(self.checkout().join(file), fs::Permissions::from_mode(0o600)).expect("a chmod");
     }
 
     /// Commits everything; gives the revision.
@@ -288,7 +298,6 @@ fn copy_dir(from: &Path, to: &Path) {
 
 /// Releases are sealed; a user who is not root could not remove them.
 fn make_removable(dir: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     for entry in walkdir::WalkDir::new(dir).into_iter().flatten().filter(|entry| entry.file_type().is_dir()) {
         let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700));
     }

@@ -62,7 +62,7 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     if !args.is_partial() {
         record::keep(&config, &subject, run);
     }
-    renderings.write(&subject.secrets.hide_in_report(&run.report))
+    renderings.write(&run.shown())
 }
 
 fn find(args: &Args, config: &Config, run: &Run) -> Result<Subject, Problem> {

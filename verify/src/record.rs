@@ -35,7 +35,7 @@ fn record(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Probl
     let Some(row) = serving.filter(|row| Some(row.id.as_str()) == named) else {
         return Err(Problem::new("superseded", "another deployment serves by now"));
     };
-    ledger.save_verification(&row, &run.report)?;
+    ledger.save_verification(&row, &run.shown())?;
     if run.report.success && row.state == State::Serving {
         ledger.set_verified(environment, &row.id)?;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::config::Config;
 use common::gateway::Gateway;
-use common::instance::{Instance, read_secrets};
+use common::instance::Instance;
 use common::layout::{Place, Slot};
 use common::ledger::{Deployment, Kind, Ledger};
 use common::report::{Problem, Release};
@@ -59,7 +59,7 @@ impl Subject {
             Some(_) => ledger.map(|ledger| ledger.deployment(&instance.deployment)).transpose()?.flatten(),
             None => serving.clone(),
         };
-        let secrets = read_secrets(config, settings.env_file.as_deref())
+        let secrets = Secrets::of(config, settings)
             .map_err(|problem| Problem { kind: "configuration".into(), ..problem })?;
         let release = place.release(&instance.release);
         Ok(Self {

@@ -56,6 +56,8 @@ impl Project {
              database = \"sqlite:instance/app.db\"\nenv_file = \"dev.env\"\nbackups = { keep = 3 }\n",
         );
         project.write("dev.env", "TOKEN=sentinel-4711\nOTHER='second sentinel'\n");
+        let secret = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(project.dir.path().join("dev.env"), secret).unwrap();
         fs::create_dir_all(project.live().parent().unwrap()).unwrap();
         project
     }

@@ -17,32 +17,43 @@ pub(super) fn print_report(report: &Report, told: &[String]) {
 
 /// Prints `error:`, its detail and its `hint:` on stderr.
 pub(super) fn print_problem(problem: &Problem) {
-    let mut text = format!("error: {}\n", problem.title);
+    let mut text = format!("error: {}\n", harmless_line(&problem.title));
     for line in problem.detail.iter().flat_map(|detail| detail.lines()) {
         let _ = writeln!(text, "  {line}");
     }
     if let Some(hint) = &problem.hint {
-        let _ = writeln!(text, "hint: {hint}");
+        let _ = writeln!(text, "hint: {}", harmless_line(hint));
     }
     let _ = std::io::stderr().write_all(harmless(&text).as_bytes());
 }
 
-/// Control characters that came with somebody's text never reach the terminal.
+/// Control characters that came with somebody's text never reach the terminal, nor those that
+/// make it show a line in another order than it is written.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    let acts = |c: char| (c.is_control() && c != '\n' && c != '\t') || turns_direction(c);
+    text.chars().map(|c| if acts(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// As [`harmless`], for text that has one line of its own: it cannot begin another.
+pub(super) fn harmless_line(text: &str) -> String {
+    harmless(text).replace(['\n', '\u{2028}', '\u{2029}'], "\u{fffd}")
+}
+
+fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn render(report: &Report, told: &[String]) -> String {
     let mut text = String::new();
     let place = report.environment.as_deref().unwrap_or_default();
     let seconds = f64::from(u32::try_from(report.duration_ms).unwrap_or(u32::MAX)) / 1000.0;
-    let subject = format!("{} {place}", report.tool);
+    let subject = harmless_line(&format!("{} {place}", report.tool));
     let _ = writeln!(text, "{}: {} in {seconds:.2} s", subject.trim_end(), report.outcome.word());
     for (label, value) in facts(report) {
-        let _ = writeln!(text, "  {label:<11} {value}");
+        let _ = writeln!(text, "  {label:<11} {}", harmless_line(&value));
     }
     for line in told {
-        let _ = writeln!(text, "  {line}");
+        let _ = writeln!(text, "  {}", harmless_line(line));
     }
     let own = report.details.iter().filter(|(tool, _)| told.is_empty() && **tool == report.tool);
     for (tool, value) in own {
@@ -97,7 +108,7 @@ fn render_value(text: &mut String, name: &str, value: &Value, depth: usize) {
 
 fn one_line(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => harmless_line(text),
         Value::Array(items) => items.iter().map(one_line).collect::<Vec<_>>().join(", "),
         Value::Object(members) => members
             .iter()

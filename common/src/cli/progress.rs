@@ -39,20 +39,21 @@ impl Progress {
             (Some(problem), Status::Failed | Status::Skipped) => format!("  {}", problem.title),
             _ => String::new(),
         };
-        let (target, reason) = (human::harmless(&target), human::harmless(&reason));
-        print(&format!("{:<8} {mark} {:>6} ms  {}{target}{reason}", step.tool, step.duration_ms, step.name));
+        let words = human::harmless_line(&format!("{}{target}{reason}", step.name));
+        let tool = human::harmless_line(&step.tool);
+        print(&format!("{tool:<8} {mark} {:>6} ms  {words}", step.duration_ms));
     }
 
     pub(super) fn say(&self, sentence: &str) {
         if !self.quiet {
-            print(&format!("{:<8} {sentence}", self.tool));
+            print(&format!("{:<8} {}", self.tool, human::harmless_line(sentence)));
         }
     }
 }
 
 /// A warning that must be seen even in a quiet run.
 pub fn warn(sentence: &str) {
-    print(&format!("warning: {sentence}"));
+    print(&format!("warning: {}", human::harmless(sentence)));
 }
 
 /// A bar for long work, drawn only on a terminal.

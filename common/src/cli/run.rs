@@ -63,6 +63,21 @@ impl Run {
         self.secrets.merge(secrets);
     }
 
+    /// The report as it may be shown and stored: no secret in it.
+    pub fn shown(&self) -> Report {
+        self.secrets.hide_in_report(&self.report)
+    }
+
+    /// A step as it may be shown and stored.
+    pub fn shown_step(&self, step: &Step) -> Step {
+        self.secrets.hide_in_step(step)
+    }
+
+    /// A warning for people.
+    pub fn warn(&self, sentence: &str) {
+        super::warn(&self.secrets.hide(sentence));
+    }
+
     /// Runs one step and records how it ended.
     ///
     /// # Errors
@@ -94,21 +109,21 @@ impl Run {
 
     /// Appends a step of any tool and shows it.
     pub fn push(&mut self, step: Step) {
-        self.progress.show(&step);
+        self.progress.show(&self.secrets.hide_in_step(&step));
         self.report.push(step);
     }
 
     /// Takes a sibling's report into this one and shows its failed steps.
     pub fn adopt(&mut self, other: Report) {
         for step in other.steps.iter().filter(|step| step.status != Status::Skipped) {
-            self.progress.show(step);
+            self.progress.show(&self.secrets.hide_in_step(step));
         }
         self.report.adopt(other);
     }
 
     /// One sentence of progress on stderr.
     pub fn note(&self, sentence: &str) {
-        self.progress.say(sentence);
+        self.progress.say(&self.secrets.hide(sentence));
     }
 
     /// A line for people, printed on a terminal in place of the raw details.
@@ -132,7 +147,7 @@ impl Run {
     pub fn finish(mut self, result: Result<(), Problem>) -> ExitCode {
         self.conclude(result.err());
         let signal = self.interrupted_by();
-        let report = self.secrets.hide_in_report(&self.report);
+        let report = self.shown();
         if self.json {
             self.writer.write_rest(&report);
         } else {

@@ -72,7 +72,6 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
             (!environment.backups.files.is_empty(), "backups.files"),
             (environment.evidence.allowed_signers.is_some(), "evidence.allowed_signers"),
             (!environment.notify.is_empty(), "notify"),
-            (environment.env_command.is_some(), "env_command"),
         ],
     )
 }

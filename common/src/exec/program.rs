@@ -28,6 +28,7 @@ pub struct Program<'a> {
     base: Option<BTreeMap<OsString, OsString>>,
     stdin: Option<Vec<u8>>,
     log: Option<&'a RunLog>,
+    unseen: Option<OwnedFd>,
     lock: Option<&'a Lock>,
     limit: Option<Duration>,
 }
@@ -57,7 +58,17 @@ impl Finished {
 impl<'a> Program<'a> {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let argv = vec![program.as_ref().to_owned()];
-        Self { argv, dir: None, env: Vec::new(), base: None, stdin: None, log: None, lock: None, limit: None }
+        Self {
+            argv,
+            dir: None,
+            env: Vec::new(),
+            base: None,
+            stdin: None,
+            log: None,
+            unseen: None,
+            lock: None,
+            limit: None,
+        }
     }
 
     /// A command line that the operator wrote in the configuration.
@@ -100,6 +111,13 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn log(mut self, log: &'a RunLog) -> Self {
         self.log = Some(log);
+        self
+    }
+
+    /// Sends stdout to `output` alone and stderr nowhere: what it prints is secret.
+    #[must_use]
+    pub fn unseen(mut self, output: OwnedFd) -> Self {
+        self.unseen = Some(output);
         self
     }
 
@@ -172,9 +190,10 @@ impl<'a> Program<'a> {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
         };
-        expression = match self.log {
-            Some(log) => expression.stdout_file(log.writer()?).stderr_file(log.writer()?),
-            None => expression.stdout_capture().stderr_capture(),
+        expression = match (&self.unseen, self.log) {
+            (Some(output), _) => expression.stdout_file(duplicate(output)?).stderr_null(),
+            (None, Some(log)) => expression.stdout_file(log.writer()?).stderr_file(log.writer()?),
+            (None, None) => expression.stdout_capture().stderr_capture(),
         };
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
@@ -215,6 +234,10 @@ impl<'a> Program<'a> {
             }
         }
     }
+}
+
+fn duplicate(output: &OwnedFd) -> Result<OwnedFd, Problem> {
+    output.try_clone().or_problem("not-started", || "cannot duplicate a pipe".into())
 }
 
 fn kill_group(handle: &Handle, signal: Signal) {

@@ -13,7 +13,6 @@ mod schema;
 mod verification;
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ pub use verification::Verification;
 use crate::config::Config;
 use crate::fault;
 use crate::layout::create_private_dir;
+use crate::ownership::{self, Use, open_unlinked};
 use crate::report::{OrProblem, Problem};
 
 const BUSY: Duration = Duration::from_secs(10);
@@ -42,18 +42,14 @@ impl Ledger {
     /// Opens the ledger for writing and makes it when there is none.
     ///
     /// # Errors
-    /// `state-unwritable`, `ledger-unreadable`.
+    /// `state-unwritable`, `state-untrusted`, `ledger-unreadable`.
     pub fn open(config: &Config) -> Result<Self, Problem> {
+        ownership::check(&config.state_dir(), Use::Writing)?;
         create_private_dir(&config.state_dir())?;
         let path = config.state_dir().join("ledger.db");
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .or_problem("state-unwritable", || {
-                format!("the state directory cannot be written: {}", path.display())
-            })?;
+        open_unlinked(OpenOptions::new().append(true), &path).or_problem("state-unwritable", || {
+            format!("the state directory cannot be written: {}", path.display())
+        })?;
         let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::prepare(&ledger.db).map_err(|error| unreadable(&error).detail(path.display().to_string()))?;
         ledger.age().map(|_| ledger)
@@ -62,8 +58,9 @@ impl Ledger {
     /// Opens an existing ledger for reading; `None` when nothing was ever deployed.
     ///
     /// # Errors
-    /// `ledger-unreadable`.
+    /// `ledger-unreadable`, `state-untrusted`.
     pub fn open_read_only(config: &Config) -> Result<Option<Self>, Problem> {
+        ownership::check(&config.state_dir(), Use::Reading)?;
         let path = config.state_dir().join("ledger.db");
         if !path.exists() {
             return Ok(None);

@@ -5,9 +5,7 @@ use super::*;
 fn read(text: &str) -> Result<Checks, Problem> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("verify.toml"), text).unwrap();
-    let env = dir.path().join("env");
-    std::fs::write(&env, "VERIFY_USER=someone\n").unwrap();
-    Checks::load(dir.path(), "/healthz", &Secrets::read(&env).unwrap())
+    Checks::load(dir.path(), "/healthz", &Secrets::parse("VERIFY_USER=someone\n").unwrap())
 }
 
 fn refused(text: &str) -> Problem {

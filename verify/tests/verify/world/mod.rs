@@ -43,8 +43,9 @@ impl World {
             "[app]\nname = \"x\"\nrun = \"true\"\n[environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:9\"\nenv_file = \"dev.env\"\n{settings}\n"
         );
         fs::write(&file, text).unwrap();
-        fs::write(root.path().join("dev.env"), "VERIFY_USER=someone\nVERIFY_PASSWORD=sentinel-password\n")
-            .unwrap();
+        let env = root.path().join("dev.env");
+        fs::write(&env, "VERIFY_USER=someone\nVERIFY_PASSWORD=sentinel-password\n").unwrap();
+        fs::set_permissions(&env, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let config = config::load(Some(&file)).unwrap();
         let place = Place::new(&config, "dev");
         place.create().unwrap();

@@ -1,0 +1,185 @@
+//! Hiding secrets in what is shown or stored, in each form that a page, a URL, a JSON document or
+//! a shell line gives them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::Secrets;
+use crate::report::{Problem, Report, Step};
+
+/// Shorter values would hide ordinary words.
+const SHORTEST_HIDDEN: usize = 4;
+
+/// One way to write one secret value.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Disguise {
+    written: String,
+    name: String,
+}
+
+impl Disguise {
+    fn lift(&self, text: String) -> String {
+        if text.contains(&self.written) {
+            text.replace(&self.written, &format!("${}", self.name))
+        } else {
+            text
+        }
+    }
+}
+
+/// Every way to write the values.
+pub(super) fn disguises_of(values: &BTreeMap<String, String>) -> Vec<Disguise> {
+    let hidden = values.iter().filter(|(_, value)| value.len() >= SHORTEST_HIDDEN);
+    let mut all: Vec<Disguise> = hidden
+        .flat_map(|(name, value)| {
+            spellings(value).into_iter().map(|written| Disguise { written, name: name.clone() })
+        })
+        .collect();
+    sort(&mut all);
+    all
+}
+
+/// Longest first, so that no value hides a part of another one only.
+pub(super) fn sort(disguises: &mut Vec<Disguise>) {
+    disguises
+        .sort_by(|a, b| (b.written.len(), &b.written, &b.name).cmp(&(a.written.len(), &a.written, &a.name)));
+    disguises.dedup();
+}
+
+fn spellings(value: &str) -> [String; 9] {
+    let json = Value::from(value).to_string();
+    let html = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    [
+        value.to_owned(),
+        json[1..json.len() - 1].to_owned(),
+        html.clone(),
+        html.replace('"', "&quot;").replace('\'', "&#39;"),
+        html.replace('"', "&#34;").replace('\'', "&#x27;"),
+        html.replace('"', "&quot;").replace('\'', "&#x27;"),
+        percent(value, "%20"),
+        percent(value, "+"),
+        value.replace('\'', "'\\''"),
+    ]
+}
+
+/// As a URL or a form writes it.
+fn percent(value: &str, space: &str) -> String {
+    value.bytes().fold(String::new(), |mut text, byte| {
+        match byte {
+            b' ' => text.push_str(space),
+            b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+            byte => drop(write!(text, "%{byte:02X}")),
+        }
+        text
+    })
+}
+
+impl Secrets {
+    /// `text` with each secret value replaced by its `$NAME`, also as pages, URLs and JSON write it.
+    pub fn hide(&self, text: &str) -> String {
+        self.disguises.iter().fold(text.to_owned(), |text, disguise| disguise.lift(text))
+    }
+
+    /// A copy of `report` in which no secret value appears: text that programs or people wrote is
+    /// searched; ids, times, enums and member names are ours and stay.
+    #[must_use]
+    pub fn hide_in_report(&self, report: &Report) -> Report {
+        let mut hidden = report.clone();
+        hidden.steps = report.steps.iter().map(|step| self.hide_in_step(step)).collect();
+        hidden.problem = report.problem.as_ref().map(|problem| self.hide_in_problem(problem));
+        for facts in hidden.details.values_mut() {
+            self.hide_in_value(facts);
+        }
+        hidden
+    }
+
+    /// A copy of `step` in which no secret value appears.
+    #[must_use]
+    pub fn hide_in_step(&self, step: &Step) -> Step {
+        let mut hidden = step.clone();
+        hidden.name = self.hide(&step.name);
+        hidden.target = step.target.as_deref().map(|target| self.hide(target));
+        hidden.problem = step.problem.as_ref().map(|problem| self.hide_in_problem(problem));
+        hidden
+    }
+
+    fn hide_in_problem(&self, problem: &Problem) -> Problem {
+        let mut hidden = problem.clone();
+        hidden.title = self.hide(&problem.title);
+        hidden.detail = problem.detail.as_deref().map(|detail| self.hide(detail));
+        hidden.hint = problem.hint.as_deref().map(|hint| self.hide(hint));
+        hidden
+    }
+
+    /// A whole string that is one of our own words (`new`, `changed`) is no secret, whatever
+    /// somebody chose as a password.
+    fn hide_in_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) if !is_word(text) => *text = self.hide(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Object(members) => members.values_mut().for_each(|member| self.hide_in_value(member)),
+            _ => {}
+        }
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() < 12 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_hidden_wherever_they_stand() {
+        let secrets = Secrets::parse("A=\"sentinel-1\"\nB='x y=z'\nSHORT=ab\n").unwrap();
+        let mut report = Report::new("deploy");
+        report
+            .push(Step::new("deploy", "start", 1).fail(Problem::new("x", "saw sentinel-1").detail("x y=z")));
+        let text = serde_json::to_string(&secrets.hide_in_report(&report)).unwrap();
+        assert!(!text.contains("sentinel-1") && !text.contains("x y=z") && text.contains("$A"), "{text}");
+    }
+
+    #[test]
+    fn a_value_is_known_in_the_form_that_a_page_or_a_url_gives_it() {
+        let secrets = Secrets::parse("A=p\"w' <&=1\n").unwrap();
+        for written in [
+            "p\"w' <&=1",
+            "p&quot;w&#39; &lt;&amp;=1",
+            "p&#34;w&#x27; &lt;&amp;=1",
+            "p\"w' &lt;&amp;=1",
+            "p%22w%27%20%3C%26%3D1",
+            "p%22w%27+%3C%26%3D1",
+            "p\\\"w' <&=1",
+            "p\"w'\\'' <&=1",
+        ] {
+            assert_eq!(secrets.hide(&format!("<{written}>")), "<$A>", "{written}");
+        }
+    }
+
+    #[test]
+    fn the_longest_value_goes_first_and_merged_ones_are_all_hidden() {
+        let mut secrets = Secrets::parse("A=sentinel\n").unwrap();
+        secrets.merge(&Secrets::parse("A=other-one\nB=sentinel-long\n").unwrap());
+        assert_eq!(secrets.hide("sentinel sentinel-long other-one"), "$A $B $A");
+    }
+
+    /// Passwords like these once turned a failed report into an empty success.
+    #[test]
+    fn a_secret_that_is_a_word_of_the_report_changes_nothing_but_text() {
+        let secrets = Secrets::parse("A=pass\nB=fail\nC=2026\nD=deploy\nE=status\nF=changed\n").unwrap();
+        let mut report = Report::new("deploy");
+        report.conclude(crate::report::Outcome::Failed);
+        report.push(Step::new("deploy", "start", 1).fail(Problem::new("x", "no pass")));
+        report.details.insert("migrate".into(), serde_json::json!({"change": "changed"}));
+        let hidden = secrets.hide_in_report(&report);
+        assert_eq!((hidden.success, hidden.outcome, hidden.steps.len()), (false, report.outcome, 1));
+        assert_eq!(hidden.details["migrate"]["change"], "changed");
+        assert_eq!(hidden.steps[0].problem.as_ref().unwrap().title, "no $A");
+        assert_eq!((hidden.tool, hidden.started_at), (report.tool, report.started_at));
+    }
+}
