@@ -75,7 +75,9 @@ fn continue_report(shared: &cli::Shared, mut options: CreateOptions, run: &mut R
     })?;
     let config = shared.load()?;
     let site = Site::open(&config, &environment, run)?;
-    options.deployment = options.deployment.or_else(|| run.report.deployment.clone());
+    if options.deployment.is_none() {
+        options.deployment = site.named_by_report(run.report.deployment.as_deref())?;
+    }
     create(run, &site, options)
 }
 

@@ -90,6 +90,15 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The deployment that a report names, when the ledger knows it here.
+    ///
+    /// # Errors
+    /// `unknown-deployment`, `superseded`, `ledger-unreadable`.
+    pub(crate) fn named_by_report(&self, id: Option<&str>) -> Result<Option<String>, Problem> {
+        let (Some(id), Some(ledger)) = (id, Ledger::open_read_only(self.config)?) else { return Ok(None) };
+        Ok(ledger.named_by_report(self.name(), id)?.map(|row| row.id))
+    }
+
     /// Deployments whose backups a rollback may need: the serving one, the verified one before it.
     ///
     /// # Errors

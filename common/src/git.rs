@@ -62,6 +62,14 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Whether git would take `name` for a branch; what it would not is never passed to it.
+    pub fn is_branch_name(&self, name: &str) -> bool {
+        let full = format!("refs/heads/{name}");
+        !name.starts_with('-')
+            && !name.contains('\0')
+            && self.run(&["check-ref-format", &full], LOCAL).is_ok_and(|finished| finished.status.success())
+    }
+
     /// The checked-out branch; none when detached or bare.
     pub fn branch(&self) -> Option<String> {
         self.line(&["symbolic-ref", "--quiet", "--short", "HEAD"])
@@ -87,7 +95,7 @@ impl Repository {
     /// # Errors
     /// `fetch-failed` (retryable).
     pub fn fetch(&self, remote: &str) -> Result<(), Problem> {
-        let finished = self.run(&["fetch", "--quiet", "--prune", remote], NETWORK)?;
+        let finished = self.run(&["fetch", "--quiet", "--prune", "--end-of-options", remote], NETWORK)?;
         if finished.status.success() {
             return Ok(());
         }
@@ -185,7 +193,8 @@ impl Repository {
     /// # Errors
     /// `push-refused` (retryable).
     pub fn push(&self, remote: &str, source: &str, target: &str) -> Result<(), Problem> {
-        let finished = self.run(&["push", "--quiet", remote, &format!("{source}:{target}")], NETWORK)?;
+        let finished = self
+            .run(&["push", "--quiet", "--end-of-options", remote, &format!("{source}:{target}")], NETWORK)?;
         if finished.status.success() {
             return Ok(());
         }
@@ -205,14 +214,24 @@ impl Repository {
     /// # Errors
     /// `promotion-conflict`, naming the files.
     pub fn merge_commit(&self, first: &str, second: &str, message: &str) -> Result<String, Problem> {
-        let merged =
-            self.run(&["merge-tree", "--write-tree", "--name-only", "--no-messages", first, second], LOCAL)?;
+        let merged = self.run(
+            &[
+                "merge-tree",
+                "--write-tree",
+                "--name-only",
+                "--no-messages",
+                "--end-of-options",
+                first,
+                second,
+            ],
+            LOCAL,
+        )?;
         let output = text(&merged);
         let (tree, files) = output.split_once('\n').unwrap_or((&output, ""));
         if !merged.status.success() {
             return Err(Problem::new("promotion-conflict", "the branches change the same lines")
                 .detail(files.trim().to_owned())
-                .hint(format!("git merge-tree {} {}", short(first), short(second))));
+                .hint(format!("git merge-tree {} {}", quoted(short(first)), quoted(short(second)))));
         }
         let made =
             self.succeed(&["commit-tree", tree.trim(), "-p", first, "-p", second, "-m", message], LOCAL)?;

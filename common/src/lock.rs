@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Place;
-use crate::ownership::open_unlinked;
+use crate::ownership::{self, open_unlinked};
 use crate::report::{OrProblem, Problem, now};
 
 /// Names the inherited descriptor to a working child.
@@ -106,6 +106,7 @@ fn locked(place: &Place) -> Problem {
 }
 
 fn open(path: &Path) -> Result<File, Problem> {
+    ownership::check_file(path)?;
     open_unlinked(OpenOptions::new().read(true).write(true), path).or_problem("state-unwritable", || {
         format!("the state directory cannot be written: {}", path.display())
     })

@@ -105,6 +105,18 @@ pub fn check_secret(file: &Path, meta: &Metadata) -> Result<(), Problem> {
         .hint(format!("chmod 600 {}", quoted(file.display()))))
 }
 
+/// Refuses a link where a file of ours should be: we never make one.
+///
+/// # Errors
+/// `state-untrusted`.
+pub fn check_file(path: &Path) -> Result<(), Problem> {
+    if path.is_symlink() {
+        return Err(untrusted(format!("{} is a link", path.display()))
+            .hint(format!("ls -l {}", quoted(path.display()))));
+    }
+    Ok(())
+}
+
 /// Opens a file of ours for appending, 0600 when it is new, and never what a link leads to.
 ///
 /// # Errors
@@ -188,6 +200,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         symlink(&file, state.join("ledger.db")).unwrap();
         assert!(open_unlinked(OpenOptions::new().append(true), &state.join("ledger.db")).is_err());
+        assert_eq!(check_file(&state.join("ledger.db")).unwrap_err().kind, "state-untrusted");
     }
 
     #[test]

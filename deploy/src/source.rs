@@ -76,6 +76,10 @@ impl Lookup<'_> {
     /// A checked-out branch that belongs to no environment was probably meant: that is an error.
     fn branch(&self, options: &DeployOptions) -> Result<String, Problem> {
         if let Some(branch) = &options.branch {
+            if !self.repository.is_branch_name(branch) {
+                return Err(Problem::usage(format!("{branch:?} is no name of a branch"))
+                    .hint(format!("deploy {} --branch BRANCH", self.environment)));
+            }
             return if self.settings.accepts_branch(branch) {
                 Ok(branch.clone())
             } else {

@@ -46,13 +46,17 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
             let scene = Scene::new(args.shared.load()?, &environment)?;
             let id = verb.patience().map(|_| verb.deployment().unwrap_or_else(operation::new_id));
             run.begin(&environment, id.as_deref());
-            act(run, scene, verb)
+            act(run, scene, verb, None)
         }
         (None, verb @ (Verb::Up(_) | Verb::Down(_))) => {
-            run.follow(read_report("migrate")?.named(operation::new_id));
+            let received = read_report("migrate")?;
+            let named = received.deployment().map(str::to_owned);
+            run.follow(received.named(operation::new_id));
             let environment = run.report.environment.clone();
             match environment.filter(|_| run.report.success) {
-                Some(environment) => act(run, Scene::new(args.shared.load()?, &environment)?, verb),
+                Some(environment) => {
+                    act(run, Scene::new(args.shared.load()?, &environment)?, verb, named.as_deref())
+                }
                 None if run.report.success => {
                     Err(Problem::usage("the report on stdin names no environment").hint("migrate dev up"))
                 }
@@ -66,7 +70,8 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
     }
 }
 
-fn act(run: &mut Run, mut scene: Scene, verb: Verb) -> Result<(), Problem> {
+/// `named` is the deployment that a report names: what we do would be undone with it.
+fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Result<(), Problem> {
     let id = verb.deployment().or_else(|| run.report.deployment.clone()).unwrap_or_else(operation::new_id);
     let release = verb.release().map(str::to_owned);
     let release = release.as_deref();
@@ -75,6 +80,7 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb) -> Result<(), Problem> {
         scene.take_lock(wait)?;
     }
     scene.ask_ledger()?;
+    named.map_or(Ok(()), |id| scene.expect(id))?;
     run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
     match verb {
         Verb::Up(_) => up::apply_pending(run, &scene, release, &id),

@@ -79,6 +79,18 @@ impl Scene {
         Ok(())
     }
 
+    /// Refuses to act for a deployment that this environment's ledger does not know.
+    ///
+    /// # Errors
+    /// `unknown-deployment`, `superseded`, `ledger-unreadable`.
+    pub(crate) fn expect(&self, id: &str) -> Result<(), Problem> {
+        let row = match Ledger::open_read_only(&self.config)? {
+            Some(ledger) => ledger.named_by_report(self.environment(), id)?,
+            None => None,
+        };
+        row.map(drop).ok_or_else(|| Ledger::unknown(self.environment(), id))
+    }
+
     pub(crate) fn environment(&self) -> &str {
         self.place.environment()
     }

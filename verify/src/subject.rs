@@ -9,7 +9,7 @@ use common::config::Config;
 use common::gateway::Gateway;
 use common::instance::Instance;
 use common::layout::{Place, Slot};
-use common::ledger::{Deployment, Kind, Ledger};
+use common::ledger::{Deployment, Ledger};
 use common::report::{Problem, Release};
 use common::secrets::Secrets;
 
@@ -92,22 +92,12 @@ impl Subject {
     /// Refuses to speak for another deployment than the one that a report names.
     ///
     /// # Errors
-    /// `superseded`.
+    /// `superseded`, `unknown-deployment`.
     pub(crate) fn expect(&self, config: &Config, named: Option<&str>) -> Result<(), Problem> {
         let Some(id) = named.filter(|id| *id != self.instance.deployment) else { return Ok(()) };
-        let row = Ledger::open_read_only(config)?.map(|ledger| ledger.deployment(id)).transpose()?.flatten();
-        let serves = self.deployment.as_ref().is_some_and(|row| row.id == id);
-        match row {
-            Some(row) if !serves && matches!(row.kind, Kind::Deploy | Kind::Rollback) => {
-                let environment = self.place.environment();
-                Err(Problem::new(
-                    "superseded",
-                    format!("deployment {id} does not serve '{environment}' any more"),
-                )
-                .detail(format!("{} does", self.instance.deployment))
-                .hint(format!("verify {environment}")))
-            }
-            _ => Ok(()),
+        match Ledger::open_read_only(config)? {
+            Some(ledger) => ledger.named_by_report(self.place.environment(), id).map(drop),
+            None => Ok(()),
         }
     }
 

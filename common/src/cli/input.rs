@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read, stdin};
 
-use crate::report::{Problem, Received, read};
+use crate::report::{Problem, Received, read_bytes};
 
 /// More than any report of ours; a longer document is not one.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -21,8 +21,13 @@ pub fn read_report(tool: &str) -> Result<Received, Problem> {
     let mut bytes = Vec::new();
     stdin()
         .lock()
-        .take(LIMIT)
+        .take(LIMIT + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Problem::usage("cannot read stdin").detail(error.to_string()))?;
-    read(&String::from_utf8_lossy(&bytes))
+    if bytes.len() as u64 > LIMIT {
+        return Err(Problem::usage("the document on stdin is longer than any report")
+            .detail(format!("more than {} MiB", LIMIT / (1024 * 1024)))
+            .hint(format!("deploy dev | {tool}")));
+    }
+    read_bytes(&bytes)
 }

@@ -135,6 +135,10 @@ impl Run {
     pub fn detail(&mut self, name: &str, value: impl serde::Serialize) {
         let value = serde_json::to_value(value).unwrap_or_default();
         let facts = self.report.details.entry(self.tool.to_owned()).or_insert_with(|| serde_json::json!({}));
+        // A report from elsewhere may have anything there.
+        if !facts.is_object() {
+            *facts = serde_json::json!({});
+        }
         facts[name] = value;
     }
 

@@ -79,7 +79,9 @@ pub(crate) fn tail(path: &Path, start: u64) -> String {
     if file.seek(SeekFrom::Start(from)).is_err() || file.read_to_end(&mut bytes).is_err() {
         return String::new();
     }
-    let text = String::from_utf8_lossy(&bytes);
+    // A line whose beginning is missing says so: half a secret is known by that mark.
+    let cut = if from > start { "…" } else { "" };
+    let text = format!("{cut}{}", String::from_utf8_lossy(&bytes));
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }

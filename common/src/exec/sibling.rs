@@ -58,8 +58,7 @@ impl Sibling {
             program = program.lock(lock);
         }
         let finished = program.run()?;
-        let text = String::from_utf8_lossy(&finished.stdout);
-        report::read(&text).map(report::Received::report).map_err(|_| {
+        report::read_bytes(&finished.stdout).map(report::Received::report).map_err(|_| {
             Problem::new(
                 "sibling-failed",
                 format!("{} ended with {} and no report", self.tool, finished.ending()),

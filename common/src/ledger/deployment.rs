@@ -134,6 +134,37 @@ impl Ledger {
         self.one("WHERE id = ?1", &[&id])
     }
 
+    /// The row that a report from elsewhere names; `None` when no such row was ever made.
+    ///
+    /// # Errors
+    /// `unknown-deployment`: it is another environment's. `superseded`: another deployment serves.
+    pub fn named_by_report(&self, environment: &str, id: &str) -> Result<Option<Deployment>, Problem> {
+        let Some(row) = self.deployment(id)? else { return Ok(None) };
+        if row.environment != environment {
+            return Err(Self::unknown(environment, id));
+        }
+        let serving = self.serving(environment)?.map(|serving| serving.id);
+        if matches!(row.kind, Kind::Deploy | Kind::Rollback) && serving.as_deref() != Some(id) {
+            return Err(Problem::new(
+                "superseded",
+                format!("deployment {id} does not serve '{environment}' any more"),
+            )
+            .detail(format!("{} does", serving.as_deref().unwrap_or("nothing")))
+            .hint(format!("verify {environment}")));
+        }
+        Ok(Some(row))
+    }
+
+    /// The problem of a report about a deployment that this environment never had.
+    pub fn unknown(environment: &str, id: &str) -> Problem {
+        Problem::new(
+            "unknown-deployment",
+            format!("the ledger of '{environment}' knows no deployment {id:?}"),
+        )
+        .detail("the report on stdin is about another app, another environment, or was made up")
+        .hint(format!("status {environment} history"))
+    }
+
     /// The deployment that traffic goes to.
     pub fn serving(&self, environment: &str) -> Result<Option<Deployment>, Problem> {
         self.one("WHERE id = (SELECT serving FROM environments WHERE name = ?1)", &[&environment])

@@ -47,6 +47,7 @@ impl Ledger {
         ownership::check(&config.state_dir(), Use::Writing)?;
         create_private_dir(&config.state_dir())?;
         let path = config.state_dir().join("ledger.db");
+        ownership::check_file(&path)?;
         open_unlinked(OpenOptions::new().append(true), &path).or_problem("state-unwritable", || {
             format!("the state directory cannot be written: {}", path.display())
         })?;
@@ -62,6 +63,7 @@ impl Ledger {
     pub fn open_read_only(config: &Config) -> Result<Option<Self>, Problem> {
         ownership::check(&config.state_dir(), Use::Reading)?;
         let path = config.state_dir().join("ledger.db");
+        ownership::check_file(&path)?;
         if !path.exists() {
             return Ok(None);
         }

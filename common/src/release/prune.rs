@@ -35,8 +35,10 @@ pub fn prune(place: &Place, keep: &[String]) -> Result<(Vec<String>, Vec<PathBuf
 /// # Errors
 /// `prune-failed`.
 pub fn remove(dir: &Path) -> Result<(), Problem> {
-    if !dir.exists() {
-        return Ok(());
+    let Ok(meta) = dir.symlink_metadata() else { return Ok(()) };
+    if meta.is_symlink() {
+        return fs::remove_file(dir)
+            .or_problem("prune-failed", || format!("cannot remove {}", dir.display()));
     }
     set_writable(dir, true)?;
     fs::remove_dir_all(dir).or_problem("prune-failed", || format!("cannot remove {}", dir.display()))

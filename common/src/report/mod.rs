@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use problem::{OrProblem, Problem};
 pub use quoting::quoted;
-pub use read::{Received, read};
+pub use read::{Received, read, read_bytes};
 pub use step::{Status, Step};
 pub use write::Writer;
 

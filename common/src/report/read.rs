@@ -27,6 +27,13 @@ impl Received {
         self
     }
 
+    /// The deployment or operation that it names.
+    pub fn deployment(&self) -> Option<&str> {
+        match self {
+            Self::Whole(report) | Self::CutOff(report) => report.deployment.as_deref(),
+        }
+    }
+
     /// The report itself, however it came.
     pub fn report(self) -> Report {
         match self {
@@ -48,18 +55,35 @@ struct Head {
 ///
 /// # Errors
 /// Usage problems (exit 2): nothing there, no valid first line, a foreign document, an unknown
-/// contract version.
+/// contract version. A document that is broken otherwise than by its end is no cut-off report.
 pub fn read(text: &str) -> Result<Received, Problem> {
     if text.trim().is_empty() {
         return Err(refuse("the report on stdin is empty: the tool before this one did not start"));
     }
-    if let Ok(value) = serde_json::from_str::<Value>(text) {
-        check_version(&value)?;
-        let report = Report::deserialize(value)
-            .map_err(|error| refuse("stdin is not a report").detail(error.to_string()))?;
-        return Ok(Received::Whole(Box::new(report)));
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) => {
+            check_version(&value)?;
+            let report = Report::deserialize(value)
+                .map_err(|error| refuse("stdin is not a report").detail(error.to_string()))?;
+            Ok(Received::Whole(Box::new(report)))
+        }
+        Err(error) if error.is_eof() => read_head(text),
+        Err(error) => Err(refuse("stdin is not a report").detail(error.to_string())),
     }
-    read_head(text)
+}
+
+/// Parses the bytes of one report; a character may be cut off at their end, and nowhere else.
+///
+/// # Errors
+/// As [`read`], and for bytes that are not UTF-8.
+pub fn read_bytes(bytes: &[u8]) -> Result<Received, Problem> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => read(text),
+        Err(error) if error.error_len().is_none() => {
+            read(&String::from_utf8_lossy(&bytes[..error.valid_up_to()]))
+        }
+        Err(error) => Err(refuse("stdin is not a report").detail(error.to_string())),
+    }
 }
 
 fn read_head(text: &str) -> Result<Received, Problem> {
@@ -140,10 +164,71 @@ mod tests {
         assert!(other.title.contains("version 7"), "{other}");
     }
 
+    #[test]
+    fn only_a_cut_end_makes_a_cut_off_report() {
+        let mut report = Report::new("deploy");
+        report.deployment = Some("20261123T093012Z-3f2a9c1".into());
+        report.problem = Some(Problem::new("x", "ö"));
+        let text = text_of(&report);
+        let deep = format!("{},\"x\":{}", text.lines().next().unwrap(), "[".repeat(100_000));
+        for broken in [
+            deep,
+            format!("{text}{text}"),
+            text.replace("\"success\"", "\"success"),
+            text.replace("true", "tru"),
+        ] {
+            assert!(read(&broken).unwrap_err().is_usage());
+        }
+        let inside = text.find('ö').unwrap() + 1;
+        assert!(matches!(read_bytes(&text.as_bytes()[..inside]), Ok(Received::CutOff(_))));
+        let mut bytes = text.into_bytes();
+        bytes[inside] = 0xff;
+        assert!(read_bytes(&bytes).unwrap_err().is_usage());
+    }
+
+    /// Any JSON value, a few levels deep.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[\\x00-\\x7fö]{0,12}".prop_map(Value::from),
+            Just(Value::from("../../etc/passwd")),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map("[a-z]{0,6}", inner, 0..3)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
     proptest! {
         #[test]
         fn no_input_panics(text in "\\PC{0,80}") {
             let _ = read(&text);
+        }
+
+        /// A member of any type is refused, or read and carried on without a panic.
+        #[test]
+        fn any_member_may_be_anything(at in 0..17_usize, value in any_value()) {
+            let mut report = Report::new("deploy");
+            report.deployment = Some("20261123T093012Z-3f2a9c1".into());
+            report.conclude(Outcome::Failed);
+            let mut document = serde_json::to_value(&report).unwrap();
+            let names: Vec<String> = document.as_object().unwrap().keys().cloned().collect();
+            document[&names[at % names.len()]] = value;
+            match read(&document.to_string()) {
+                Ok(Received::Whole(read)) => {
+                    let mut next = Report::new("verify");
+                    next.follow(*read);
+                    prop_assert_eq!(next.success, next.outcome == Outcome::Succeeded);
+                }
+                Ok(Received::CutOff(_)) => prop_assert!(false, "a whole document is never cut off"),
+                Err(problem) => prop_assert!(problem.is_usage()),
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::report::{Problem, Report, Step};
 
 /// Shorter values would hide ordinary words.
 const SHORTEST_HIDDEN: usize = 4;
+/// Stands where text was shortened, perhaps in the middle of a secret.
+const CUT: char = '…';
 
 /// One way to write one secret value.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,6 +31,39 @@ impl Disguise {
     }
 }
 
+impl Disguise {
+    /// Hides what a cut left of the value on either side.
+    fn lift_halves(&self, text: &str) -> String {
+        let name = format!("${}", self.name);
+        let inner = self.written.char_indices().map(|(at, _)| at);
+        let cuts: Vec<usize> = inner.filter(|at| (1..self.written.len()).contains(at)).collect();
+        let before = |piece: &str| {
+            let heads = cuts.iter().rev().map(|at| &self.written[..*at]);
+            heads
+                .filter(|head| head.len() >= SHORTEST_HIDDEN)
+                .find_map(|head| piece.strip_suffix(head))
+                .map(|rest| format!("{rest}{name}"))
+        };
+        let after = |piece: &str| {
+            let ends = cuts.iter().map(|at| &self.written[*at..]);
+            ends.filter(|end| end.len() >= SHORTEST_HIDDEN)
+                .find_map(|end| piece.strip_prefix(end))
+                .map(|rest| format!("{name}{rest}"))
+        };
+        let mut pieces: Vec<String> = text.split(CUT).map(str::to_owned).collect();
+        let last = pieces.len() - 1;
+        for (number, piece) in pieces.iter_mut().enumerate() {
+            if number < last {
+                *piece = before(piece).unwrap_or_else(|| piece.clone());
+            }
+            if number > 0 {
+                *piece = after(piece).unwrap_or_else(|| piece.clone());
+            }
+        }
+        pieces.join("…")
+    }
+}
+
 /// Every way to write the values.
 pub(super) fn disguises_of(values: &BTreeMap<String, String>) -> Vec<Disguise> {
     let hidden = values.iter().filter(|(_, value)| value.len() >= SHORTEST_HIDDEN);
@@ -36,6 +71,7 @@ pub(super) fn disguises_of(values: &BTreeMap<String, String>) -> Vec<Disguise> {
         .flat_map(|(name, value)| {
             spellings(value).into_iter().map(|written| Disguise { written, name: name.clone() })
         })
+        .filter(|disguise| disguise.written.len() >= SHORTEST_HIDDEN)
         .collect();
     sort(&mut all);
     all
@@ -48,7 +84,7 @@ pub(super) fn sort(disguises: &mut Vec<Disguise>) {
     disguises.dedup();
 }
 
-fn spellings(value: &str) -> [String; 9] {
+fn spellings(value: &str) -> [String; 10] {
     let json = Value::from(value).to_string();
     let html = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     [
@@ -61,6 +97,7 @@ fn spellings(value: &str) -> [String; 9] {
         percent(value, "%20"),
         percent(value, "+"),
         value.replace('\'', "'\\''"),
+        value.split_whitespace().collect::<Vec<_>>().join(" "),
     ]
 }
 
@@ -80,7 +117,13 @@ fn percent(value: &str, space: &str) -> String {
 impl Secrets {
     /// `text` with each secret value replaced by its `$NAME`, also as pages, URLs and JSON write it.
     pub fn hide(&self, text: &str) -> String {
-        self.disguises.iter().fold(text.to_owned(), |text, disguise| disguise.lift(text))
+        let mut text = self.disguises.iter().fold(text.to_owned(), |text, disguise| disguise.lift(text));
+        if text.contains(CUT) {
+            for disguise in &self.disguises {
+                text = disguise.lift_halves(&text);
+            }
+        }
+        text
     }
 
     /// A copy of `report` in which no secret value appears: text that programs or people wrote is
@@ -159,6 +202,15 @@ mod tests {
         ] {
             assert_eq!(secrets.hide(&format!("<{written}>")), "<$A>", "{written}");
         }
+    }
+
+    #[test]
+    fn half_a_value_beside_a_cut_is_hidden_too() {
+        let secrets = Secrets::parse("A=sentinel-1234\n").unwrap();
+        assert_eq!(secrets.hide("key sentinel-12…"), "key $A…");
+        assert_eq!(secrets.hide("…inel-1234 and sen…"), "…$A and sen…");
+        assert_eq!(secrets.hide("…nothing…"), "…nothing…");
+        assert_eq!(Secrets::parse("A=' \t  '\n").unwrap().hide("a b"), "a b");
     }
 
     #[test]

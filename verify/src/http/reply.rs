@@ -122,7 +122,10 @@ fn visible(html: &str) -> String {
 fn around(text: &str, at: usize, length: usize) -> String {
     let start = text[..at].char_indices().rev().nth(AROUND).map_or(0, |(index, _)| index);
     let end = (at + length..text.len()).filter(|end| text.is_char_boundary(*end)).nth(AROUND);
-    shorten(&text[start..end.unwrap_or(text.len())], 2 * AROUND + length)
+    let begun = if start > 0 { "…" } else { "" };
+    let ended = if end.is_some() { "…" } else { "" };
+    let shown = shorten(&text[start..end.unwrap_or(text.len())], 2 * AROUND + length);
+    format!("{begun}{}{ended}", shown.trim_end_matches('…'))
 }
 
 fn shorten(text: &str, limit: usize) -> String {
