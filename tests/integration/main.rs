@@ -9,5 +9,7 @@ mod faults;
 mod refusals;
 mod regressions;
 mod returning;
+mod secrets;
+mod security;
 mod stubborn;
 mod traffic;
