@@ -23,6 +23,29 @@ fn every_problem_type_is_in_the_report_document() {
     assert!(gone.is_empty(), "no source has {gone:?} of docs/report.md");
 }
 
+/// A hint is pasted into a shell: a path in it must stay one word.
+#[test]
+fn every_path_in_a_hint_is_quoted() {
+    for file in sources() {
+        let source = without_tests(&fs::read_to_string(&file).unwrap());
+        for hint in source.split(".hint(").skip(1).map(argument) {
+            let paths = hint.matches(".display()").count();
+            let quoted = hint.split("quoted(").skip(1).filter(|word| argument(word).contains(".display()"));
+            assert!(quoted.count() >= paths, "{}: .hint({hint})", file.display());
+        }
+    }
+}
+
+/// What stands before the parenthesis that closes an open one.
+fn argument(text: &str) -> &str {
+    let mut depth = 1;
+    let end = text.find(|c| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        depth == 0
+    });
+    &text[..end.unwrap_or(text.len())]
+}
+
 #[test]
 fn every_key_is_in_the_configuration_document() {
     let text = read("docs/config.md");

@@ -24,6 +24,11 @@ const COMMAND: (&str, &str) = ("FROM_COMMAND", "sentinel-command-77aa");
 /// Files that the operator keeps secrets in, and the app's own log.
 const MEANT: [&str; 3] = ["dev.env", "vault.env", "app.log"];
 
+/// Programs of ours and those that we run; a keeper hands the environment on, and the app's own
+/// command may be a chain of wrappers.
+const OURS: [&str; 10] =
+    ["deploy", "verify", "rollback", "backup", "migrate", "status", "deploy-gateway", "git", "ssh", "cat"];
+
 /// Every spelling of every value that may not be found.
 fn spellings() -> Vec<String> {
     let odd = FILE[1].1;
@@ -53,7 +58,7 @@ fn world() -> World {
     );
     world.write(
         "verify.toml",
-        "[routes]\n\"/\" = \"200 v\"\n\"POST /echo\" = { form = { token = \"$API_TOKEN\", odd = \"$ODD\" }, writes = true }\n",
+        "[routes]\n\"/\" = \"200\"\n\"POST /echo\" = { form = { token = \"$API_TOKEN\", odd = \"$ODD\" }, writes = true }\n",
     );
     world.release("v1");
     world
@@ -95,9 +100,8 @@ fn look_at_processes(leaks: &mut BTreeSet<String>) {
         if let Some(value) = found_in(&arguments) {
             leaks.insert(format!("arguments of {name}: {value}"));
         }
-        let instance = ["deploy-keeper", "sh", "python3"].contains(&name.trim());
         let environment = fs::read(dir.join("environ")).unwrap_or_default();
-        if let Some(value) = found_in(&environment).filter(|_| !instance) {
+        if let Some(value) = found_in(&environment).filter(|_| OURS.contains(&name.trim())) {
             leaks.insert(format!("environment of {name}: {value}"));
         }
     }

@@ -89,19 +89,19 @@ fn render_value(text: &mut String, name: &str, value: &Value, depth: usize) {
         Value::Null => {}
         Value::Array(items) if items.is_empty() => {}
         Value::Object(members) => {
-            let _ = writeln!(text, "{pad}{name}");
+            let _ = writeln!(text, "{pad}{}", harmless_line(name));
             for (key, member) in members {
                 render_value(text, key, member, depth + 1);
             }
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
-            let _ = writeln!(text, "{pad}{name}");
+            let _ = writeln!(text, "{pad}{}", harmless_line(name));
             for item in items {
                 let _ = writeln!(text, "{pad}  {}", one_line(item));
             }
         }
         other => {
-            let _ = writeln!(text, "{pad}{name:<16} {}", one_line(other));
+            let _ = writeln!(text, "{pad}{:<16} {}", harmless_line(name), one_line(other));
         }
     }
 }
@@ -113,9 +113,49 @@ fn one_line(value: &Value) -> String {
         Value::Object(members) => members
             .iter()
             .filter(|(_, member)| !member.is_null())
-            .map(|(key, member)| format!("{key} {}", one_line(member)))
+            .map(|(key, member)| format!("{} {}", harmless_line(key), one_line(member)))
             .collect::<Vec<_>>()
             .join("  "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::report::{Outcome, Step};
+
+    /// A report that has `text` wherever somebody else's text can stand.
+    fn report_of(text: &str) -> Report {
+        let mut report = Report::new(text);
+        let foreign = Some(text.to_owned());
+        report.environment.clone_from(&foreign);
+        report.deployment.clone_from(&foreign);
+        report.serving.clone_from(&foreign);
+        report.log_file = foreign;
+        report
+            .details
+            .insert(text.to_owned(), serde_json::json!({ "a": text, "b": [text], "c": [{ "d": text }] }));
+        report.push(Step::new(text, text, 1));
+        report.conclude(Outcome::Failed);
+        report
+    }
+
+    fn acts(c: char) -> bool {
+        (c.is_control() && c != '\n' && c != '\t') || turns_direction(c)
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_acts_on_the_terminal_or_makes_a_line_of_its_own(text in "[\\x00-\\x7f\u{80}-\u{9f}\u{202e}\u{2066}ö]{0,20}") {
+            let told = [text.clone()];
+            let lines = |told: &[String], text: &str| harmless(&render(&report_of(text), told)).lines().count();
+            let shown = harmless(&render(&report_of(&text), &told));
+            prop_assert!(!shown.contains(acts), "{:?}", shown);
+            prop_assert_eq!(lines(&told, &text), lines(&[String::from("x")], "x"));
+            prop_assert!(!harmless_line(&text).contains('\n'));
+        }
     }
 }

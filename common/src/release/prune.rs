@@ -76,3 +76,31 @@ fn sealed_at(dir: &Path) -> Option<SystemTime> {
 fn is_bytecode(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "__pycache__")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_is_removed_and_what_it_leads_to_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (precious, release) = (dir.path().join("precious"), dir.path().join("release"));
+        for made in [&precious, &release] {
+            fs::create_dir(made).unwrap();
+        }
+        fs::write(precious.join("file"), "kept").unwrap();
+        symlink(&precious, release.join("inside")).unwrap();
+        symlink(&precious, dir.path().join("link")).unwrap();
+        set_writable(&precious, false).unwrap();
+        set_writable(&release, false).unwrap();
+        for doomed in ["release", "link", "gone"] {
+            remove(&dir.path().join(doomed)).unwrap();
+            assert!(dir.path().join(doomed).symlink_metadata().is_err());
+        }
+        assert!(fs::metadata(&precious).unwrap().permissions().readonly());
+        assert_eq!(fs::read_to_string(precious.join("file")).unwrap(), "kept");
+        set_writable(&precious, true).unwrap();
+    }
+}
