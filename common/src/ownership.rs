@@ -21,6 +21,7 @@ pub enum Use {
 const BY_OTHERS: u32 = 0o002;
 const BY_GROUP: u32 = 0o020;
 const STICKY: u32 = 0o1000;
+const OWNERS: u32 = 0o700;
 
 /// Refuses a directory that another user owns or that group or others may write; one that does not
 /// exist yet is judged by where it would come to lie.
@@ -98,7 +99,7 @@ pub fn check_secret(file: &Path, meta: &Metadata) -> Result<(), Problem> {
             .hint(format!("ls -l {}", quoted(file.display()))));
     }
     let mode = meta.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
+    if mode | OWNERS == OWNERS {
         return Ok(());
     }
     Err(Problem::new("env-file", format!("others have access to {} (mode {mode:04o})", file.display()))

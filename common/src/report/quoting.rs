@@ -1,6 +1,7 @@
 //! Foreign text in a hint: a hint is pasted into a shell, so a branch, a path or a revision in it
 //! must stay the one word it is, whatever characters somebody gave it.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 /// `text` as one word of a POSIX shell; plain names stay as they are.
@@ -8,7 +9,7 @@ use std::fmt::Display;
 /// A NUL, which no word can hold, is left out.
 pub fn quoted(text: impl Display) -> String {
     let text = text.to_string().replace('\0', "");
-    shlex::try_quote(&text).map(|word| word.into_owned()).unwrap_or_default()
+    shlex::try_quote(&text).map(Cow::into_owned).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_child_that_goes_on_does_not_keep_us() {
         let begun = Instant::now();
-        let line = r#"(setsid sh -c 'touch ready; sleep 5' &); until test -e ready; do sleep 0.01; done"#;
+        let line = "(setsid sh -c 'touch ready; sleep 5' &); until test -e ready; do sleep 0.01; done";
         let problem = secrets_of(&format!("env_command = \"\"\"{line}\"\"\""), None).unwrap_err();
         assert!(problem.title.contains("left something running"), "{problem}");
         assert!(begun.elapsed() < Duration::from_millis(4500));
