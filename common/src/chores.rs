@@ -85,7 +85,6 @@ pub fn prune(site: &Site) -> Result<(), Problem> {
     for deployment in site.ledger.unfinished(&site.environment)? {
         keep.extend(deployment.release);
     }
-    let keep: Vec<String> = keep.into_iter().collect();
     let (_, aside) = release::prune(&site.place, &keep)?;
     match aside.as_slice() {
         [] => Ok(()),

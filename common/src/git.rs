@@ -3,7 +3,10 @@
 //! Names from outside are always resolved with `--end-of-options` or as full refs, so that none is
 //! ever taken for an option.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -113,6 +116,41 @@ impl Repository {
     /// The tree id of a commit.
     pub fn tree(&self, commit: &str) -> Option<String> {
         self.line(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{commit}^{{tree}}")])
+    }
+
+    /// All files of a commit, links included.
+    ///
+    /// # Errors
+    /// `command-failed`.
+    pub fn files(&self, commit: &str) -> Result<BTreeSet<PathBuf>, Problem> {
+        let args = ["ls-tree", "-r", "-z", "--full-tree", "--name-only", "--end-of-options", commit];
+        let listed = self.succeed(&args, LOCAL)?.stdout;
+        let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+    }
+
+    /// The content of a file at the top of a commit; `None` when there is none, or it is larger
+    /// than `limit` bytes, or no text.
+    pub fn file(&self, commit: &str, name: &str, limit: u64) -> Option<String> {
+        let object = format!("{commit}:{name}");
+        let size = self.line(&["cat-file", "-s", "--end-of-options", &object])?.parse::<u64>().ok()?;
+        if size > limit {
+            return None;
+        }
+        let finished = self.succeed(&["cat-file", "blob", "--end-of-options", &object], LOCAL).ok()?;
+        String::from_utf8(finished.stdout).ok()
+    }
+
+    /// Names of all tags, and what each leads to: a commit, unless somebody tagged something else.
+    ///
+    /// # Errors
+    /// `command-failed`.
+    pub fn tags(&self) -> Result<BTreeMap<String, String>, Problem> {
+        let format =
+            "--format=%(refname:strip=2) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)";
+        let listed = text(&self.succeed(&["for-each-ref", format, "refs/tags"], LOCAL)?);
+        let pairs = listed.lines().filter_map(|line| line.split_once(' '));
+        Ok(pairs.map(|(name, commit)| (name.to_owned(), commit.to_owned())).collect())
     }
 
     /// The first line of a commit's message.

@@ -1,6 +1,6 @@
 //! Stage 2: build the release, move the schema, start the instance in the idle slot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::database::{self, Schema};
@@ -13,6 +13,7 @@ use common::site::Site;
 use common::{git, release};
 
 use crate::attempt::Attempt;
+use crate::test_gate::{self, Findings};
 
 /// Longer than this, and the app's own connections begin to give up.
 const LONGEST_WRITE_LOCK: Duration = Duration::from_secs(1);
@@ -39,12 +40,28 @@ fn build(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
         attempt.step("release.build", |site, _| release::run_build(line, &dir, &site.log, &site.lock))?;
     }
     if let Some(line) = &app.test {
-        attempt.step("release.tests", |site, _| release::run_tests(line, &dir, &site.log, &site.lock))?;
+        run_tests(attempt, &dir, line)?;
     }
     attempt.step("release.shared", |site, _| {
         release::link_shared(&site.place, &dir, &app.shared)?;
         release::seal(&dir)
     })
+}
+
+fn run_tests(attempt: &mut Attempt<'_>, dir: &Path, line: &str) -> Result<(), Problem> {
+    let mut found = Findings::default();
+    let passed =
+        attempt.step("release.tests", |site, source| test_gate::run(site, source, dir, line, &mut found));
+    if let Some(results) = &found.results {
+        attempt.run.detail("tests", results);
+    }
+    if let Some(coverage) = &found.coverage {
+        attempt.run.detail("coverage", coverage);
+    }
+    if found.removed > 0 {
+        attempt.run.detail("removed_after_tests", found.removed);
+    }
+    passed
 }
 
 /// Rehearse on a copy, back up, then migrate beside the serving release.

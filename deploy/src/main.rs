@@ -19,6 +19,7 @@ mod post_deployment;
 mod pre_deployment;
 mod siblings;
 mod source;
+mod test_gate;
 mod verification;
 
 use std::process::ExitCode;

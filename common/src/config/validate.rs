@@ -44,12 +44,16 @@ fn validate_app(config: &Config) -> Result<(), Problem> {
             &format!("app.requires '{requirement}' is neither tcp:HOST:PORT nor command:PROGRAM"),
         )?;
     }
-    let later = [
-        (app.jobs.is_some(), "jobs"),
-        (app.coverage.is_some(), "coverage"),
-        (!config.status.public.is_empty(), "status.public"),
-    ];
+    validate_coverage(config)?;
+    let later = [(app.jobs.is_some(), "jobs"), (!config.status.public.is_empty(), "status.public")];
     refuse_unavailable(config, &later)
+}
+
+fn validate_coverage(config: &Config) -> Result<(), Problem> {
+    let Some(coverage) = &config.app.coverage else { return Ok(()) };
+    check(config, config.app.test.is_some(), "app.coverage needs app.test, whose tests write the file")?;
+    check(config, is_inside(&coverage.file), "app.coverage.file may only name a path inside the release")?;
+    check(config, (0.0..=100.0).contains(&coverage.minimum), "app.coverage.minimum must be from 0 to 100")
 }
 
 fn validate_environment(config: &Config, name: &str, environment: &Environment) -> Result<(), Problem> {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::exec::{Program, RunLog};
 use crate::instance::base_environment;
 use crate::lock::Lock;
-use crate::report::{OrProblem, Problem, quoted};
+use crate::report::{Problem, quoted};
 
+/// Name of the file in the scratch directory of a test run where the tests may write their results.
+pub const JUNIT_FILE: &str = "junit.xml";
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const TEST_LIMIT: Duration = Duration::from_secs(30 * 60);
 
@@ -21,15 +23,20 @@ pub fn run_build(line: &str, dir: &Path, log: &RunLog, lock: &Lock) -> Result<()
 }
 
 /// Runs the app's tests: an empty temporary database, no secrets, not the environment's database.
+/// All that is theirs for the run lies in `scratch`, an empty directory.
 ///
 /// # Errors
 /// `tests-failed` with the last lines of output.
-pub fn run_tests(line: &str, dir: &Path, log: &RunLog, lock: &Lock) -> Result<(), Problem> {
-    let scratch =
-        tempfile::tempdir().or_problem("tests-failed", || "cannot make a temporary directory".into())?;
-    let database = scratch.path().join("test.db").display().to_string();
+pub fn run_tests(line: &str, dir: &Path, scratch: &Path, log: &RunLog, lock: &Lock) -> Result<(), Problem> {
+    let database = scratch.join("test.db").display().to_string();
     let url = format!("sqlite:///{database}");
-    let variables = [("DATABASE_PATH", database.as_str()), ("DATABASE_URL", &url), ("ENVIRONMENT", "test")];
+    let junit = scratch.join(JUNIT_FILE).display().to_string();
+    let variables = [
+        ("DATABASE_PATH", database.as_str()),
+        ("DATABASE_URL", &url),
+        ("ENVIRONMENT", "test"),
+        ("JUNIT_FILE", &junit),
+    ];
     run(line, dir, log, lock, TEST_LIMIT, &variables)
         .map_err(|problem| rename(problem, "tests-failed", "the app's tests failed", log))
 }

@@ -10,8 +10,8 @@ mod shared;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-pub use build::{run_build, run_tests};
-pub use prune::{prune, remove};
+pub use build::{JUNIT_FILE, run_build, run_tests};
+pub use prune::{prune, remove, remove_tree};
 pub use shared::link_shared;
 
 use crate::fault;
@@ -65,20 +65,15 @@ fn unfinished(place: &Place, id: &str) -> PathBuf {
 /// # Errors
 /// `state-unwritable`.
 pub fn seal(dir: &Path) -> Result<(), Problem> {
-    set_writable(dir, false)
-}
-
-fn set_writable(dir: &Path, writable: bool) -> Result<(), Problem> {
     let title = || format!("cannot change the permissions of {}", dir.display());
     for entry in walkdir::WalkDir::new(dir) {
         let entry = entry.or_problem("state-unwritable", title)?;
-        if entry.file_type().is_symlink() || (writable && !entry.file_type().is_dir()) {
+        if entry.file_type().is_symlink() {
             continue;
         }
         let mut permissions = entry.metadata().or_problem("state-unwritable", title)?.permissions();
         let mode = std::os::unix::fs::PermissionsExt::mode(&permissions);
-        let wanted = if writable { mode | 0o200 } else { mode & !0o222 };
-        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, wanted);
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, mode & !0o222);
         fs::set_permissions(entry.path(), permissions).or_problem("state-unwritable", title)?;
     }
     Ok(())

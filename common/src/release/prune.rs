@@ -1,47 +1,98 @@
 //! Removing old releases; what somebody wrote into one after its build is kept aside first.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::set_writable;
+use crate::fault;
 use crate::layout::{Place, create_private_dir};
 use crate::report::{OrProblem, Problem};
 
-/// Removes all releases but those in `keep`.
+/// A release that is being removed is named so, with its id behind it.
+const GOING: &str = ".going-";
+
+/// Removes all releases but those in `keep`, and what an earlier removal left. One that cannot be
+/// removed does not keep the others.
 ///
 /// Returns the ids removed and the files that were kept aside.
 ///
 /// # Errors
-/// `prune-failed`.
-pub fn prune(place: &Place, keep: &[String]) -> Result<(Vec<String>, Vec<PathBuf>), Problem> {
-    let (mut removed, mut aside) = (Vec::new(), Vec::new());
+/// `prune-failed`: the first release that could not be removed.
+pub fn prune(place: &Place, keep: &BTreeSet<String>) -> Result<(Vec<String>, Vec<PathBuf>), Problem> {
+    let (mut removed, mut aside, mut failed) = (Vec::new(), Vec::new(), None);
     let entries =
         fs::read_dir(place.releases()).or_problem("prune-failed", || "cannot list the releases".into())?;
     for entry in entries.flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
-        if id.starts_with('.') || keep.contains(&id) {
+        if keep.contains(&id) || (id.starts_with('.') && !id.starts_with(GOING)) {
             continue;
         }
-        aside.extend(keep_late_files(place, &id)?);
-        remove(&entry.path())?;
-        removed.push(id);
+        match keep_late_files(place, &id).and_then(|late| remove(&entry.path()).map(|()| late)) {
+            Ok(late) => {
+                aside.extend(late);
+                removed.push(id);
+            }
+            Err(problem) => failed = failed.or(Some(problem)),
+        }
     }
-    Ok((removed, aside))
+    failed.map_or(Ok((removed, aside)), Err)
 }
 
-/// Removes a release directory, sealed or not; one that is gone is fine.
+/// Removes a release directory, sealed or not; one that is gone is fine. It loses its name first:
+/// nobody ever takes half a release for a whole one.
 ///
 /// # Errors
 /// `prune-failed`.
 pub fn remove(dir: &Path) -> Result<(), Problem> {
-    let Ok(meta) = dir.symlink_metadata() else { return Ok(()) };
-    if meta.is_symlink() {
-        return fs::remove_file(dir)
-            .or_problem("prune-failed", || format!("cannot remove {}", dir.display()));
+    let Some(name) = dir.file_name().map(|name| name.to_string_lossy().into_owned()) else { return Ok(()) };
+    if name.starts_with('.') {
+        return remove_tree(dir);
     }
-    set_writable(dir, true)?;
-    fs::remove_dir_all(dir).or_problem("prune-failed", || format!("cannot remove {}", dir.display()))
+    let going = dir.with_file_name(format!("{GOING}{name}"));
+    remove_tree(&going)?;
+    if dir.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    fs::rename(dir, &going).map_err(|error| unremovable(dir, &error))?;
+    fault::point("prune.after-rename");
+    remove_tree(&going)
+}
+
+/// Removes a directory whatever the permissions in it, and of a link only the link; what is gone is
+/// fine.
+///
+/// # Errors
+/// `prune-failed`.
+pub fn remove_tree(dir: &Path) -> Result<(), Problem> {
+    let removed = dir.symlink_metadata().and_then(|meta| match meta.is_dir() {
+        true => open_up(dir).and_then(|()| fs::remove_dir_all(dir)),
+        false => fs::remove_file(dir),
+    });
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(unremovable(dir, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Lets us list and empty every directory: each must be opened before it can be looked into.
+fn open_up(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn unremovable(dir: &Path, error: &io::Error) -> Problem {
+    Problem::new("prune-failed", format!("cannot remove {}", dir.display()))
+        .detail(error.to_string())
+        .hint(format!("ls -ld {}", dir.display()))
 }
 
 /// Moves files that are newer than the release's seal to `kept/ID/`.
