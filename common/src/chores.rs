@@ -1,25 +1,47 @@
 //! What is left to do when a deployment is verified: tag, push, prune. None of it can undo a good
-//! release: failures are warnings, and the next command tries again.
+//! release: failures are warnings. A tag or a push that failed is recorded, and the next deploy or
+//! rollback tries again.
 
 use std::collections::BTreeSet;
 
-use crate::git::Repository;
+use crate::git::{Repository, short};
 use crate::instance::Instance;
 use crate::layout::Slot;
-use crate::ledger::Deployment;
+use crate::ledger::{Chore, Deployment};
 use crate::release;
 use crate::report::Problem;
 use crate::site::Site;
+use crate::version;
 
 /// Verified releases whose directories are kept, besides what serves or is warm.
 const KEPT_RELEASES: u32 = 5;
 
-/// Does all chores; the sentences returned are warnings.
+/// Does the chores of a deployment, those that failed before, and prunes; the sentences returned are
+/// warnings.
 pub fn run(site: &Site, deployment: &Deployment) -> Vec<String> {
-    [tag(site, deployment), push_promotion(site, deployment), prune(site)]
-        .into_iter()
-        .filter_map(|result| result.err().map(|problem| problem.to_string()))
-        .collect()
+    let mut warnings = Vec::new();
+    if is_released(site, deployment) {
+        for chore in Chore::ALL {
+            warnings.extend(settle(site, deployment, chore));
+        }
+    }
+    warnings.extend(retry_but(site, Some(&deployment.id)));
+    warnings.extend(prune(site).err().map(|problem| site.secrets.hide(&problem.to_string())));
+    warnings
+}
+
+/// Tries again what failed before; the sentences returned are warnings.
+pub fn retry(site: &Site) -> Vec<String> {
+    retry_but(site, None)
+}
+
+/// Records all chores of a deployment as still to be done: the run has no time for them.
+pub fn postpone(site: &Site, deployment: &Deployment, problem: &Problem) {
+    if is_released(site, deployment) {
+        for chore in Chore::ALL {
+            drop(site.ledger.postpone_chore(&deployment.id, chore, &problem.to_string()));
+        }
+    }
 }
 
 /// Only verified deployments of an environment that is promoted to are tagged and pushed.
@@ -27,23 +49,46 @@ fn is_released(site: &Site, deployment: &Deployment) -> bool {
     site.settings().promote_from.is_some() && deployment.verified_ms.is_some()
 }
 
-/// Brings a local branch that is not checked out up to what was pushed.
-fn follow_remote(repository: &Repository, branch: &str, revision: &str) -> Result<(), Problem> {
-    let Some(local) = repository.commit(&format!("refs/heads/{branch}")) else { return Ok(()) };
-    let behind = local != revision && repository.contains(revision, &local);
-    if behind && repository.branch().as_deref() != Some(branch) {
-        repository.move_branch(branch, revision, &local)?;
+/// A remote that does not answer is asked once, not for each push that it still lacks.
+fn retry_but(site: &Site, done: Option<&str>) -> Vec<String> {
+    let rows = match site.ledger.postponed_chores(&site.environment) {
+        Ok(rows) => rows,
+        Err(problem) => return vec![problem.to_string()],
+    };
+    let mut away = rows.iter().any(|row| row.chore == Chore::Push && Some(row.deployment.as_str()) == done);
+    let mut warnings = Vec::new();
+    for row in rows.into_iter().filter(|row| Some(row.deployment.as_str()) != done) {
+        let Ok(Some(deployment)) = site.ledger.deployment(&row.deployment) else { continue };
+        if row.chore == Chore::Push && away {
+            warnings.push(format!("{} is still to be pushed: {}", tag_name(&deployment), row.problem));
+            continue;
+        }
+        let warning = settle(site, &deployment, row.chore);
+        away |= row.chore == Chore::Push && warning.is_some();
+        warnings.extend(warning);
     }
-    Ok(())
+    warnings
 }
 
-/// Tags a deployment of an environment that is promoted to: `deploy/ENV/ID`.
-pub fn tag(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
-    if !is_released(site, deployment) {
-        return Ok(());
-    }
-    let (name, message) = (tag_name(deployment), format!("{} {}", deployment.environment, deployment.id));
-    site.repository()?.tag(&name, &deployment.revision, &message)
+/// Does one chore; the ledger then knows whether it is still to be done.
+fn settle(site: &Site, deployment: &Deployment, chore: Chore) -> Option<String> {
+    let result = match chore {
+        // Found bad since then.
+        _ if !is_released(site, deployment) => Ok(None),
+        Chore::Tag => tag(site, deployment).map(|()| None),
+        Chore::VersionTag => tag_version(site, deployment),
+        Chore::Push => push(site, deployment).map(|()| None),
+    };
+    let recorded = match &result {
+        Ok(_) => site.ledger.settle_chore(&deployment.id, chore),
+        Err(problem) => {
+            let problem = site.secrets.hide(&problem.to_string());
+            site.ledger.postpone_chore(&deployment.id, chore, &problem)
+        }
+    };
+    let warning = result.unwrap_or_else(|problem| Some(problem.to_string()));
+    let unrecorded = recorded.err().map(|problem| problem.to_string());
+    warning.or(unrecorded).map(|warning| site.secrets.hide(&warning))
 }
 
 /// The tag of a deployment.
@@ -51,22 +96,68 @@ pub fn tag_name(deployment: &Deployment) -> String {
     format!("deploy/{}/{}", deployment.environment, deployment.id)
 }
 
-/// Pushes the deployed branch and the tag when the remote does not have them yet; never forced.
-pub fn push_promotion(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
-    if !is_released(site, deployment) {
-        return Ok(());
+fn tag(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
+    let message = format!("{} {}", deployment.environment, deployment.id);
+    site.repository()?.tag(&tag_name(deployment), &deployment.revision, &message)
+}
+
+/// Tags the version that the revision gives itself. A tag that stands elsewhere is never moved: the
+/// text returned says where.
+fn tag_version(site: &Site, deployment: &Deployment) -> Result<Option<String>, Problem> {
+    let (repository, revision) = (site.repository()?, deployment.revision.as_str());
+    let Some(version) = version::of_revision(&repository, revision) else { return Ok(None) };
+    let name = version::tag_name(&version);
+    match repository.tags()?.get(&name) {
+        Some(commit) if commit == revision => Ok(None),
+        Some(commit) => Ok(Some(format!(
+            "the tag {name} stands on {} and was not moved; {} names the same version",
+            short(commit),
+            short(revision)
+        ))),
+        None => {
+            let message = format!("{} {version}\n\n{}", site.config.app.name, tag_name(deployment));
+            repository.tag(&name, revision, &message).map(|()| None)
+        }
     }
+}
+
+/// Pushes the deployed branch, unless the remote has the revision there, and the tags; never forced.
+fn push(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
     let repository = site.repository()?;
     let Some(remote) = repository.remote() else { return Ok(()) };
+    let mut pairs = Vec::new();
     if let Some(branch) = &deployment.branch {
         let known = repository.commit(&format!("refs/remotes/{remote}/{branch}"));
         if known.is_none_or(|known| !repository.contains(&known, &deployment.revision)) {
-            repository.push(&remote, &deployment.revision, &format!("refs/heads/{branch}"))?;
+            pairs.push(format!("{}:refs/heads/{branch}", deployment.revision));
         }
-        follow_remote(&repository, branch, &deployment.revision)?;
     }
-    let tag = format!("refs/tags/{}", tag_name(deployment));
-    repository.push(&remote, &tag, &tag)
+    let tags = repository.tags()?;
+    let version = version::of_revision(&repository, &deployment.revision);
+    let names = [Some(tag_name(deployment)), version.map(|version| version::tag_name(&version))];
+    for name in names.into_iter().flatten().filter(|name| tags.get(name) == Some(&deployment.revision)) {
+        pairs.push(format!("refs/tags/{name}:refs/tags/{name}"));
+    }
+    let pushed = if pairs.is_empty() { Ok(()) } else { repository.push(&remote, &pairs) };
+    if let Some(branch) = &deployment.branch {
+        follow_remote(&repository, &remote, branch, &deployment.revision)?;
+    }
+    pushed
+}
+
+/// Brings a local branch that is not checked out up to the remote's, where that has the revision:
+/// also when the tags beside it were refused.
+fn follow_remote(repository: &Repository, remote: &str, branch: &str, revision: &str) -> Result<(), Problem> {
+    let there = repository.commit(&format!("refs/remotes/{remote}/{branch}"));
+    let Some(local) = repository.commit(&format!("refs/heads/{branch}")) else { return Ok(()) };
+    if !there.is_some_and(|there| repository.contains(&there, revision)) {
+        return Ok(());
+    }
+    let behind = local != revision && repository.contains(revision, &local);
+    if behind && repository.branch().as_deref() != Some(branch) {
+        repository.move_branch(branch, revision, &local)?;
+    }
+    Ok(())
 }
 
 /// Removes old releases; never one that serves, is warm, or is a recent rollback target.
@@ -84,6 +175,8 @@ pub fn prune(site: &Site) -> Result<(), Problem> {
     }
     for deployment in site.ledger.unfinished(&site.environment)? {
         keep.extend(deployment.release);
+        // The release that it makes bears its id, also before the ledger says so.
+        keep.insert(deployment.id);
     }
     let (_, aside) = release::prune(&site.place, &keep)?;
     match aside.as_slice() {

@@ -36,6 +36,7 @@ pub mod report;
 pub mod secrets;
 pub mod site;
 pub mod supervisor;
+pub mod version;
 
 /// Lower-case hex of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {

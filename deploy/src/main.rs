@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, DeployOptions, Verb};
 use attempt::Attempt;
+use common::chores;
 use common::cli::{self, Run};
 use common::handover;
 use common::ledger::{Deployment, State};
@@ -65,6 +66,7 @@ fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(),
     let source = Source::choose(&site.config, environment, options)?;
     if let Some(serving) = needless(&site, &source, options)? {
         tell_needless(run, &serving);
+        run.warn_all(&chores::retry(&site));
         return Ok(());
     }
     let mut attempt = Attempt::begin(run, site, source)?;

@@ -1,24 +1,22 @@
 //! Stage 4: tag, push, prune, and let the previous instance go if it is not kept warm. The release
 //! is verified; nothing here can undo it.
 
-use common::{chores, cli, handover};
+use common::{chores, handover};
 
 use crate::attempt::Attempt;
 
 pub(crate) fn run(attempt: &mut Attempt<'_>) {
     let mut warnings = Vec::new();
     let row = attempt.row();
-    let tidied = attempt.step("tidy", |site, _| Ok(chores::run(site, &row?)));
+    let tidied = attempt.step("tidy", |site, _| Ok(chores::run(site, row.as_ref().map_err(Clone::clone)?)));
+    if let (Err(problem), Ok(row)) = (&tidied, &row) {
+        chores::postpone(&attempt.site, row, problem);
+    }
     warnings.extend(tidied.unwrap_or_else(|problem| vec![problem.to_string()]));
     let previous = attempt.previous.as_ref().and_then(|row| row.slot);
     if let Some(slot) = previous.filter(|_| !attempt.site.settings().keep_warm) {
         let retired = attempt.step("previous.retire", |site, _| handover::retire(site, slot));
         warnings.extend(retired.err().map(|problem| problem.to_string()));
     }
-    for warning in &warnings {
-        cli::warn(warning);
-    }
-    if !warnings.is_empty() {
-        attempt.run.detail("warnings", &warnings);
-    }
+    attempt.run.warn_all(&warnings);
 }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use common::chores;
 use common::cli::Run;
 use common::exec::Sibling;
 use common::handover;
@@ -173,6 +174,9 @@ impl Trip<'_> {
         match site.ledger.end(&id, &site.secrets.hide_in_report(&kept)) {
             Ok(warning) => warning.iter().for_each(|warning| run.warn(warning)),
             Err(problem) => run.warn(&problem.to_string()),
+        }
+        if matches!((&result, reason), (Ok(()), Reason::Asked)) {
+            run.warn_all(&chores::retry(&site));
         }
         match result {
             Err(problem) if matches!(reason, Reason::Asked) => Err(problem),

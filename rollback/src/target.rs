@@ -1,12 +1,18 @@
 //! Where a rollback goes: a verified deployment from the ledger, never a directory by its date.
 
+use std::collections::BTreeMap;
+
+use common::config::nearest_first;
 use common::git::short;
-use common::handover;
 use common::ledger::Deployment;
-use common::report::Problem;
+use common::report::{Problem, quoted};
 use common::site::Site;
+use common::{handover, version};
 
 use crate::arguments::Arguments;
+
+/// How many versions are offered when an unknown one was asked for.
+const SHOWN: usize = 5;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -34,7 +40,7 @@ pub(crate) fn find(site: &Site, wish: &Wish) -> Result<Deployment, Problem> {
     match wish {
         Wish::Last => last(site),
         Wish::Commit(commit) => revision(site, commit),
-        Wish::Version(tag) => revision(site, &format!("refs/tags/{tag}")),
+        Wish::Version(name) => version(site, name),
     }
 }
 
@@ -87,17 +93,50 @@ fn older(site: &Site, number: i64) -> Result<Deployment, Problem> {
 
 fn revision(site: &Site, name: &str) -> Result<Deployment, Problem> {
     let commit = site.repository()?.commit(name).ok_or_else(|| {
-        Problem::new(
-            "unknown-revision",
-            format!("there is no revision '{}'", name.trim_start_matches("refs/tags/")),
-        )
-        .hint(format!("status {} history", site.environment))
+        Problem::new("unknown-revision", format!("there is no revision '{name}'"))
+            .hint(format!("status {} history", site.environment))
     })?;
-    site.ledger.verified_revision(&site.environment, &commit)?.ok_or_else(|| {
+    verified(site, &commit)
+}
+
+/// A tag is looked up by its whole name: nothing in it is ever read as an expression of git.
+fn version(site: &Site, name: &str) -> Result<Deployment, Problem> {
+    let tags = site.repository()?.tags()?;
+    match version::tags_meant(name).iter().find_map(|tag| tags.get(tag)) {
+        Some(commit) => verified(site, commit),
+        None => Err(unknown_version(site, name, &tags)?),
+    }
+}
+
+fn verified(site: &Site, commit: &str) -> Result<Deployment, Problem> {
+    site.ledger.verified_revision(&site.environment, commit)?.ok_or_else(|| {
         Problem::new(
             "not-verified",
-            format!("{} was never verified in '{}'", short(&commit), site.environment),
+            format!("{} was never verified in '{}'", short(commit), site.environment),
         )
-        .hint(format!("deploy {} --revision {}", site.environment, short(&commit)))
+        .hint(format!("deploy {} --revision {}", site.environment, short(commit)))
+    })
+}
+
+/// Names the versions that could have been meant: those verified here, the most alike first, then the
+/// newest.
+fn unknown_version(site: &Site, name: &str, tags: &BTreeMap<String, String>) -> Result<Problem, Problem> {
+    let mut known: Vec<&str> = Vec::new();
+    for deployment in site.ledger.verified(&site.environment, u32::MAX)? {
+        let here = tags.iter().filter(|(_, commit)| **commit == deployment.revision);
+        let new =
+            here.map(|(tag, _)| tag.as_str()).filter(|tag| version::is_tag(tag) && !known.contains(tag));
+        known.extend(new.collect::<Vec<_>>());
+    }
+    let near = nearest_first(name, known);
+    let (environment, problem) =
+        (&site.environment, Problem::new("unknown-revision", format!("there is no version '{name}'")));
+    Ok(match near.first() {
+        Some(first) => problem
+            .detail(format!("verified in '{environment}': {}", near[..near.len().min(SHOWN)].join(", ")))
+            .hint(format!("rollback {environment} --to-version {}", quoted(first))),
+        None => problem
+            .detail(format!("no version tag is known that was verified in '{environment}'"))
+            .hint(format!("status {environment} history")),
     })
 }

@@ -10,7 +10,7 @@ use common::http;
 use common::identity;
 use common::instance::Instance;
 use common::layout::{Place, Slot};
-use common::ledger::{Deployment, Ledger};
+use common::ledger::{ChoreRow, Deployment, Ledger};
 use common::lock;
 use common::migrations;
 use common::report::{Problem, now};
@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     unfinished: Vec<String>,
     /// Until when somebody has to confirm what serves.
     pub(crate) confirm_by: Option<String>,
+    /// Tags and pushes of verified deployments that failed and are still to be done.
+    pub(crate) chores: Vec<Value>,
     last: Vec<Value>,
 }
 
@@ -92,6 +94,7 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
             .filter(Deployment::is_confirmable)
             .and_then(|row| time(row.confirm_by_ms?)),
         unfinished: ledger.unfinished(name)?.into_iter().map(|row| row.id).collect(),
+        chores: ledger.postponed_chores(name)?.iter().map(chore).collect(),
         last: ledger.history(name, SHOWN)?.iter().map(event).collect(),
     })
 }
@@ -132,6 +135,12 @@ impl Facts {
             }
         }
     }
+}
+
+fn chore(row: &ChoreRow) -> Value {
+    json!({
+        "deployment": row.deployment, "chore": row.chore, "problem": row.problem, "since": time(row.since_ms),
+    })
 }
 
 /// One row of the history.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::facts::Facts;
 
-/// Two to five lines about one environment.
+/// A few lines about one environment.
 pub(crate) fn of_environment(name: &str, facts: &Facts) -> Vec<String> {
     let mut lines = Vec::new();
     let Some(revision) = &facts.revision else {
@@ -46,6 +46,14 @@ pub(crate) fn of_environment(name: &str, facts: &Facts) -> Vec<String> {
             .as_ref()
             .map(|lock| format!("  locked: {} since {}", bare(&lock["what"]), bare(&lock["since"]))),
     );
+    for chore in &facts.chores {
+        let problem = bare(&chore["problem"]).lines().next().unwrap_or_default();
+        lines.push(format!(
+            "  {} of {} is still to be done, deploy {name} tries again: {problem}",
+            bare(&chore["chore"]).replace('_', " "),
+            bare(&chore["deployment"])
+        ));
+    }
     lines
 }
 

@@ -20,7 +20,10 @@ fn the_sample_app_goes_the_whole_road_and_loses_no_request() {
     let first = world.git(&["rev-parse", "HEAD"]);
     let report = world.run("deploy", &["dev"]).ok().report();
     assert_eq!(report.serving.as_deref(), Some(first.as_str()));
-    assert_eq!(steps(&report, "release.tests").len(), 1);
+    let (tests, coverage) = (&report.details["deploy"]["tests"], &report.details["deploy"]["coverage"]);
+    assert!(tests["tests"].as_u64().unwrap() > 50 && tests["failures"] == 0, "{tests}");
+    assert!(coverage["percent"].as_f64().unwrap() >= 80.0 && coverage["minimum"] == 80.0, "{coverage}");
+    assert_eq!(report.details["deploy"]["removed_after_tests"], 1, "coverage.xml");
     world.run("verify", &["dev"]).ok();
 
     let plan = Plan { fresh: 1, keep_alive: 1, path: "/doc/all/".into(), ..Plan::default() };
@@ -119,8 +122,16 @@ fn sample_app() -> World {
 
 /// Text files of the app, without what its own tests or a developer leave behind.
 fn published_files(source: &Path) -> Vec<PathBuf> {
-    let left_behind =
-        [".venv", "__pycache__", "instance", ".deploy", ".coverage", "demo.env", ".pytest_cache"];
+    let left_behind = [
+        ".venv",
+        "__pycache__",
+        "instance",
+        ".deploy",
+        ".coverage",
+        "coverage.xml",
+        "demo.env",
+        ".pytest_cache",
+    ];
     walkdir::WalkDir::new(source)
         .into_iter()
         .filter_entry(|entry| !left_behind.iter().any(|name| entry.file_name() == *name))

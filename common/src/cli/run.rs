@@ -142,6 +142,16 @@ impl Run {
         facts[name] = value;
     }
 
+    /// Says on stderr and in the details what went wrong beside the thing asked for.
+    pub fn warn_all(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.warn(warning);
+        }
+        if !warnings.is_empty() {
+            self.detail("warnings", warnings);
+        }
+    }
+
     /// Milliseconds since the run began.
     pub fn elapsed_ms(&self) -> u64 {
         millis(self.started.elapsed())

@@ -18,7 +18,7 @@ pub use environment::{
     Backups, Deadlines, Environment, Evidence, GatewayKind, Merge, Strategy, SupervisorKind,
 };
 pub use load::load;
-pub use nearest::nearest;
+pub use nearest::{nearest, nearest_first};
 pub use value::{Listen, Span};
 
 use crate::report::Problem;

@@ -10,6 +10,12 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// All candidates, the most alike first, else in their order.
+pub fn nearest_first<'a>(word: &str, mut candidates: Vec<&'a str>) -> Vec<&'a str> {
+    candidates.sort_by_key(|candidate| strsim::damerau_levenshtein(word, candidate));
+    candidates
+}
+
 #[cfg(test)]
 mod tests {
     use super::nearest;

@@ -1,9 +1,11 @@
 //! The ledger: every deployment, step, journal entry and verification, in one SQLite file.
 //!
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
-//! rows and their queries, `progress` their changes, `confirmation` who must confirm one, `journal_rows` the undo entries, `event_log`
-//! the readable twin.
+//! rows and their queries, `progress` their changes, `confirmation` who must confirm one,
+//! `journal_rows` the undo entries, `chore_rows` what is still to be done, `event_log` the readable
+//! twin.
 
+mod chore_rows;
 mod confirmation;
 mod deployment;
 mod event_log;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use chore_rows::{Chore, ChoreRow};
 pub use deployment::{Deployment, Kind, State};
 pub use journal_rows::JournalRow;
 pub use progress::Beginning;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -70,11 +70,22 @@ CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 ";
 
 /// What each later version adds, oldest first; a new file goes the same way.
-const UPGRADES: [&str; 1] = ["
+const UPGRADES: [&str; 2] = [
+    "
 ALTER TABLE deployments ADD COLUMN forced_reason TEXT;
 ALTER TABLE deployments ADD COLUMN confirm_by_ms INTEGER;
 ALTER TABLE deployments ADD COLUMN confirmed_ms INTEGER;
-"];
+",
+    "
+CREATE TABLE chores (
+    deployment TEXT NOT NULL,
+    chore      TEXT NOT NULL,
+    problem    TEXT NOT NULL,
+    since_ms   INTEGER NOT NULL,
+    PRIMARY KEY (deployment, chore)
+) STRICT, WITHOUT ROWID;
+",
+];
 
 /// How the file stands to this version of the tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

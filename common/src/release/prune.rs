@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::fault;
 use crate::layout::{Place, create_private_dir};
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 
 /// A release that is being removed is named so, with its id behind it.
 const GOING: &str = ".going-";
@@ -92,7 +92,7 @@ fn open_up(dir: &Path) -> io::Result<()> {
 fn unremovable(dir: &Path, error: &io::Error) -> Problem {
     Problem::new("prune-failed", format!("cannot remove {}", dir.display()))
         .detail(error.to_string())
-        .hint(format!("ls -ld {}", dir.display()))
+        .hint(format!("ls -ld {}", quoted(dir.display())))
 }
 
 /// Moves files that are newer than the release's seal to `kept/ID/`.
@@ -107,6 +107,8 @@ fn keep_late_files(place: &Place, id: &str) -> Result<Vec<PathBuf>, Problem> {
         if late && !is_bytecode(inside) {
             let target = place.root().join("kept").join(id).join(inside);
             create_private_dir(target.parent().unwrap_or(&dir))?;
+            // A removal that was cut off may have kept it already, without the right to write.
+            let _ = fs::remove_file(&target);
             fs::copy(entry.path(), &target)
                 .or_problem("prune-failed", || format!("cannot keep {}", target.display()))?;
             kept.push(target);
@@ -144,14 +146,49 @@ mod tests {
         fs::write(precious.join("file"), "kept").unwrap();
         symlink(&precious, release.join("inside")).unwrap();
         symlink(&precious, dir.path().join("link")).unwrap();
-        set_writable(&precious, false).unwrap();
-        set_writable(&release, false).unwrap();
+        set_mode(&precious, 0o555);
+        set_mode(&release, 0o555);
         for doomed in ["release", "link", "gone"] {
             remove(&dir.path().join(doomed)).unwrap();
             assert!(dir.path().join(doomed).symlink_metadata().is_err());
         }
         assert!(fs::metadata(&precious).unwrap().permissions().readonly());
         assert_eq!(fs::read_to_string(precious.join("file")).unwrap(), "kept");
-        set_writable(&precious, true).unwrap();
+        set_mode(&precious, 0o755);
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Says nothing when root runs it: no mode keeps root out.
+    #[test]
+    fn a_tree_of_any_mode_is_removed_and_nothing_behind_its_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("note"), "").unwrap();
+        fs::write(tree.join("a/b/file"), "").unwrap();
+        symlink(&outside, tree.join("a/link")).unwrap();
+        for (path, mode) in [("a/b/file", 0), ("a/b", 0o111), ("a", 0), ("", 0o500)] {
+            set_mode(&tree.join(path), mode);
+        }
+        remove(&tree).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(outside.join("note").exists());
+    }
+
+    #[test]
+    fn what_an_earlier_removal_left_goes_with_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(format!("{GOING}x"));
+        fs::create_dir_all(left.join("half")).unwrap();
+        fs::create_dir(dir.path().join("x")).unwrap();
+        remove(&dir.path().join("x")).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        fs::create_dir_all(left.join("half")).unwrap();
+        remove(&dir.path().join("x")).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use common::config::Coverage as Wanted;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 use serde::Serialize;
 
 use super::document::{self, Element, Part};
@@ -79,7 +79,7 @@ impl Place {
         fs::copy(&self.aside, &self.path)
             .map(drop)
             .or_problem("release-changed", || format!("cannot put {} back", self.path.display()))
-            .map_err(|problem| problem.hint(format!("ls -ld {}", self.path.display())))
+            .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(self.path.display()))))
     }
 
     /// What the tests measured.
@@ -102,7 +102,7 @@ impl Place {
             format!("the coverage file {} cannot be used", self.wanted.file.display()),
         )
         .detail(why.to_owned())
-        .hint(format!("git ls-files --stage -- {}", self.wanted.file.display()))
+        .hint(format!("git ls-files --stage -- {}", quoted(self.wanted.file.display())))
     }
 }
 

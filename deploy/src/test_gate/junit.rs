@@ -143,7 +143,7 @@ impl Collector {
     }
 
     fn open_suite(&mut self, element: &Element) {
-        self.suite = element.get("name").unwrap_or("a test suite").to_owned();
+        element.get("name").unwrap_or("a test suite").clone_into(&mut self.suite);
         let Some(claim) = self.claims.get_mut(element.depth - 1) else { return };
         let number = |name: &str| element.number::<u64>(name).unwrap_or(0);
         claim.tests = claim.tests.saturating_add(number("tests"));

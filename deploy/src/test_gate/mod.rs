@@ -13,7 +13,7 @@ use std::path::Path;
 
 use common::exec::RunLog;
 use common::release;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 use common::site::Site;
 
 use crate::source::Source;
@@ -63,7 +63,7 @@ fn read_results(file: &Path, log: &RunLog) -> Result<Option<Results>, Problem> {
     read.map_err(|why| {
         Problem::new("junit-unreadable", "the JUnit file that the app's tests wrote cannot be used")
             .detail(why)
-            .hint(format!("less +G {}", log.path().display()))
+            .hint(format!("less +G {}", quoted(log.path().display())))
     })
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use common::release;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 use walkdir::{DirEntry, WalkDir};
 
 const NAMED: usize = 10;
@@ -78,7 +78,7 @@ fn remove(entry: &DirEntry) -> Result<(), Problem> {
         .or_problem("release-changed", || {
             format!("cannot remove {}, which the tests wrote", entry.path().display())
         })
-        .map_err(|problem| problem.hint(format!("ls -ld {}", entry.path().display())))
+        .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(entry.path().display()))))
 }
 
 fn unlooked(why: String) -> Problem {

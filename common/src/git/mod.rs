@@ -1,9 +1,11 @@
-//! git, as the git command: resolving, comparing, exporting a revision, tags.
+//! git, as the git command: resolving, comparing, exporting a revision.
 //!
 //! Names from outside are always resolved with `--end-of-options` or as full refs, so that none is
-//! ever taken for an option.
+//! ever taken for an option. `publication` has what leaves a trace: tags and pushes.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod publication;
+
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -141,18 +143,6 @@ impl Repository {
         String::from_utf8(finished.stdout).ok()
     }
 
-    /// Names of all tags, and what each leads to: a commit, unless somebody tagged something else.
-    ///
-    /// # Errors
-    /// `command-failed`.
-    pub fn tags(&self) -> Result<BTreeMap<String, String>, Problem> {
-        let format =
-            "--format=%(refname:strip=2) %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)";
-        let listed = text(&self.succeed(&["for-each-ref", format, "refs/tags"], LOCAL)?);
-        let pairs = listed.lines().filter_map(|line| line.split_once(' '));
-        Ok(pairs.map(|(name, commit)| (name.to_owned(), commit.to_owned())).collect())
-    }
-
     /// The first line of a commit's message.
     pub fn subject(&self, commit: &str) -> Option<String> {
         self.line(&["log", "-1", "--format=%s", "--end-of-options", commit])
@@ -206,45 +196,6 @@ impl Repository {
             }
         }
         Ok(())
-    }
-
-    /// Makes an annotated tag; one that exists on the same commit is left alone.
-    ///
-    /// # Errors
-    /// `tag-failed`.
-    pub fn tag(&self, name: &str, commit: &str, message: &str) -> Result<(), Problem> {
-        if self.commit(&format!("refs/tags/{name}")).as_deref() == Some(commit) {
-            return Ok(());
-        }
-        let finished =
-            self.run(&["tag", "--annotate", "--message", message, "--end-of-options", name, commit], LOCAL)?;
-        if finished.status.success() {
-            return Ok(());
-        }
-        Err(Problem::new("tag-failed", format!("cannot make the tag {name}"))
-            .detail(finished.tail)
-            .hint(format!("git -C {} tag --list -- {}", quoted(self.dir.display()), quoted(name))))
-    }
-
-    /// Pushes `source` to `refs/heads/branch` or another full ref, never forced.
-    ///
-    /// # Errors
-    /// `push-refused` (retryable).
-    pub fn push(&self, remote: &str, source: &str, target: &str) -> Result<(), Problem> {
-        let finished = self
-            .run(&["push", "--quiet", "--end-of-options", remote, &format!("{source}:{target}")], NETWORK)?;
-        if finished.status.success() {
-            return Ok(());
-        }
-        Err(Problem::new("push-refused", format!("the remote '{remote}' did not take {target}"))
-            .detail(finished.tail)
-            .hint(format!(
-                "git -C {} push -- {} {}",
-                quoted(self.dir.display()),
-                quoted(remote),
-                quoted(format!("{source}:{target}"))
-            ))
-            .retryable())
     }
 
     /// Merges two commits into a new one that no branch points to yet; no work tree is touched.
