@@ -54,8 +54,33 @@ fn a_good_report_is_continued() {
         assert_eq!((&report["deployment"], &report["serving"]), (&"D1".into(), &"abc".into()));
         let listed = project.run(&["dev", "list"]).facts();
         assert_eq!(listed["backups"][0]["id"], report["details"]["backup"]["id"]);
-        assert_eq!(listed["backups"][0]["deployment"], "D1");
+        assert!(listed["backups"][0]["deployment"].is_null(), "the ledger does not know D1");
     }
+    let config = common::config::load(Some(&project.dir.path().join("deploy.toml"))).unwrap();
+    let ledger = common::ledger::Ledger::open(&config).unwrap();
+    begin(&ledger, "D1", "dev");
+    ledger.set_serving("dev", "D1").unwrap();
+    project.run_with_stdin(&[], &report("succeeded", "dev")).succeeded();
+    assert_eq!(project.run(&["dev", "list"]).facts()["backups"][0]["deployment"], "D1");
+    begin(&ledger, "D2", "dev");
+    ledger.set_serving("dev", "D2").unwrap();
+    assert_eq!(project.run_with_stdin(&[], &report("succeeded", "dev")).failed(1), "superseded");
+}
+
+fn begin(ledger: &common::ledger::Ledger, id: &str, environment: &str) {
+    ledger
+        .begin(&common::ledger::Beginning {
+            id,
+            environment,
+            kind: common::ledger::Kind::Deploy,
+            revision: "abc",
+            branch: None,
+            tree: None,
+            replaced: None,
+            restores: None,
+            log_file: None,
+        })
+        .unwrap();
 }
 
 #[test]
