@@ -96,11 +96,12 @@ fn look_at_processes(leaks: &mut BTreeSet<String>) {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let dir = entry.path();
         let Ok(arguments) = fs::read(dir.join("cmdline")) else { continue };
+        let environment = fs::read(dir.join("environ")).unwrap_or_default();
+        // Last: a process that has just become another one has that one's name by now.
         let name = fs::read_to_string(dir.join("comm")).unwrap_or_default();
         if let Some(value) = found_in(&arguments) {
             leaks.insert(format!("arguments of {name}: {value}"));
         }
-        let environment = fs::read(dir.join("environ")).unwrap_or_default();
         if let Some(value) = found_in(&environment).filter(|_| OURS.contains(&name.trim())) {
             leaks.insert(format!("environment of {name}: {value}"));
         }
