@@ -67,9 +67,8 @@ pub fn remove(dir: &Path) -> Result<(), Problem> {
 /// # Errors
 /// `prune-failed`.
 pub fn remove_tree(dir: &Path) -> Result<(), Problem> {
-    let removed = dir.symlink_metadata().and_then(|meta| match meta.is_dir() {
-        true => open_up(dir).and_then(|()| fs::remove_dir_all(dir)),
-        false => fs::remove_file(dir),
+    let removed = dir.symlink_metadata().and_then(|meta| {
+        if meta.is_dir() { open_up(dir).and_then(|()| fs::remove_dir_all(dir)) } else { fs::remove_file(dir) }
     });
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(unremovable(dir, &error)),
