@@ -1,11 +1,14 @@
 //! The command line of `deploy`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use common::cli::{Grammar, Shared};
 use common::config::Span;
+
+use crate::hooks::Hook;
 
 /// Make a revision serve, or leave everything as it was
 #[derive(Debug, Parser)]
@@ -36,6 +39,9 @@ pub(crate) struct DeployOptions {
     /// Commit or tag to deploy, out of the branch's history
     #[arg(long, value_name = "REVISION", conflicts_with = "promote")]
     pub(crate) revision: Option<String>,
+    /// Deploy the branch as the remote has it, whatever is checked out here
+    #[arg(long, conflicts_with_all = ["revision", "promote"])]
+    pub(crate) pushed: bool,
     /// First bring the environment's branch up to the one it is promoted from
     #[arg(long)]
     pub(crate) promote: bool,
@@ -70,6 +76,38 @@ pub(crate) enum Verb {
     Doctor,
     /// Confirm the deployment that waits for it
     Confirm(ConfirmOptions),
+    /// Git hooks that enforce the workflow and deploy what is pushed
+    #[command(subcommand)]
+    Hooks(HooksVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HooksVerb {
+    /// Write the hooks; those that are there are kept and run first
+    Install(HooksOptions),
+    /// Take the hooks away and put back what was there
+    Remove(HooksOptions),
+    /// Say which hooks are installed
+    Status(HooksOptions),
+    /// What an installed hook calls
+    #[command(hide = true)]
+    Run(HookOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HooksOptions {
+    /// The repository: a bare one gets pre-receive and post-receive, a work tree pre-push
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) repository: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HookOptions {
+    #[arg(value_enum)]
+    pub(crate) hook: Hook,
+    /// What git gave the hook
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

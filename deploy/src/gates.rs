@@ -41,8 +41,11 @@ pub(crate) fn branch(source: &Source) -> Result<(), Problem> {
     .hint(format!("git branch --all --contains {}", short(&source.revision))))
 }
 
-/// No changed or untracked file in the work tree.
+/// No changed or untracked file in the work tree; none is asked when the revision was pushed.
 pub(crate) fn clean(source: &Source) -> Result<(), Problem> {
+    if source.pushed {
+        return Ok(());
+    }
     let changes = source.repository.changes()?;
     if changes.is_empty() {
         return Ok(());
@@ -61,6 +64,9 @@ pub(crate) fn clean(source: &Source) -> Result<(), Problem> {
 /// The local branch and the remote's are the same commit.
 pub(crate) fn in_sync(source: &Source) -> Result<(), Problem> {
     let branch = &source.branch;
+    if source.pushed && source.remote_head.as_ref() == Some(&source.revision) {
+        return Ok(());
+    }
     let Some(local) = source.repository.commit(&format!("refs/heads/{branch}")) else { return Ok(()) };
     let Some(remote) = &source.remote_head else {
         return Err(Problem::new("not-in-sync", format!("the remote has no branch '{branch}'"))

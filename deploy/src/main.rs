@@ -12,6 +12,7 @@ mod confirmation;
 mod deployment;
 mod doctor;
 mod gates;
+mod hooks;
 mod init;
 mod merge;
 mod plan;
@@ -45,9 +46,13 @@ fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
         (Some(Verb::Confirm(options)), environment) => {
             confirm(run, &arguments, environment.as_deref(), options.guard.as_deref())
         }
+        (Some(Verb::Hooks(verb)), None) => hooks::run(run, &arguments.shared, verb),
         (None, Some(environment)) => deploy(run, &arguments, environment),
         (Some(Verb::Init(_)), Some(_)) => {
             Err(Problem::usage("init takes no environment").hint("deploy init"))
+        }
+        (Some(Verb::Hooks(_)), Some(_)) => {
+            Err(Problem::usage("hooks takes no environment").hint("deploy hooks install"))
         }
         (None, None) => Err(Problem::usage("deploy needs an environment").hint("deploy dev")),
     }

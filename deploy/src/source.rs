@@ -21,6 +21,8 @@ pub(crate) struct Source {
     pub(crate) promotes: bool,
     /// Whether `--revision` named it.
     pub(crate) named: bool,
+    /// Whether it is what was pushed, and no work tree has a say.
+    pub(crate) pushed: bool,
 }
 
 impl Source {
@@ -36,7 +38,8 @@ impl Source {
     ) -> Result<Self, Problem> {
         let settings = config.environment(environment)?;
         let repository = Repository::open(config.root())?;
-        let remote = repository.remote();
+        // A bare repository is what people push to; where it was cloned from does not matter.
+        let remote = repository.remote().filter(|_| !(options.pushed && repository.is_bare()));
         if let Some(remote) = &remote {
             repository.fetch(remote)?;
         }
@@ -46,6 +49,8 @@ impl Source {
         let remote_head = lookup.remote_head(&branch);
         let revision = if options.promote {
             lookup.promoted(&branch)?
+        } else if let Some(head) = remote_head.clone().filter(|_| options.pushed) {
+            head
         } else {
             lookup.revision(&branch, options.revision.as_deref())?
         };
@@ -58,7 +63,23 @@ impl Source {
             has_remote: remote.is_some(),
             promotes: options.promote,
             named: options.revision.is_some(),
+            pushed: options.pushed,
             repository,
+        })
+    }
+
+    /// A commit that somebody pushes to `branch`.
+    pub(crate) fn incoming(repository: &Repository, branch: &str, revision: &str) -> Option<Self> {
+        Some(Self {
+            branch: branch.to_owned(),
+            revision: revision.to_owned(),
+            tree: repository.tree(revision)?,
+            remote_head: None,
+            has_remote: false,
+            promotes: false,
+            named: false,
+            pushed: true,
+            repository: repository.clone(),
         })
     }
 }

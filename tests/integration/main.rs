@@ -7,6 +7,8 @@ mod crashes;
 mod deploying;
 mod faults;
 mod gates;
+mod hook_files;
+mod hooks;
 mod refusals;
 mod regressions;
 mod retention;

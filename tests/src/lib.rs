@@ -4,6 +4,7 @@
 use std::io::Write;
 
 pub mod binaries;
+pub mod desk;
 pub mod http;
 pub mod keepers;
 pub mod load;

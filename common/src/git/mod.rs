@@ -3,6 +3,7 @@
 //! Names from outside are always resolved with `--end-of-options` or as full refs, so that none is
 //! ever taken for an option. `publication` has what leaves a trace: tags and pushes.
 
+mod places;
 mod publication;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use crate::exec::{Finished, Program};
 use crate::report::{OrProblem, Problem, quoted};
 
 /// Set by git for its hooks; they would lead us into another repository.
-const INHERITED: [&str; 8] = [
+pub const INHERITED: [&str; 10] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -25,15 +26,22 @@ const INHERITED: [&str; 8] = [
     "GIT_QUARANTINE_PATH",
     "GIT_NAMESPACE",
     "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_SHALLOW_FILE",
 ];
+/// Where git keeps the objects of a push until its `pre-receive` has accepted it.
+const QUARANTINE: [&str; 3] =
+    ["GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"];
 const LOCAL: Duration = Duration::from_secs(60);
 const NETWORK: Duration = Duration::from_secs(300);
+const FETCH_PAUSES_MS: [u64; 4] = [50, 150, 500, 1500];
 
 /// A repository on this host.
 #[derive(Debug, Clone)]
 pub struct Repository {
     dir: PathBuf,
     is_bare: bool,
+    sees_quarantine: bool,
 }
 
 /// How a local branch stands to its remote.
@@ -53,18 +61,23 @@ impl Repository {
     /// # Errors
     /// `not-a-repository`.
     pub fn open(dir: &Path) -> Result<Self, Problem> {
-        let mut repository = Self { dir: dir.to_owned(), is_bare: false };
-        match repository.line(&["rev-parse", "--is-bare-repository"]).as_deref() {
-            Some(answer) => repository.is_bare = answer == "true",
-            None => {
-                return Err(Problem::new(
-                    "not-a-repository",
-                    format!("{} is not in a git repository", dir.display()),
-                )
-                .hint(format!("git -C {} status", quoted(dir.display()))));
-            }
+        Self { dir: dir.to_owned(), is_bare: false, sees_quarantine: false }.find()
+    }
+
+    /// As [`Repository::open`], for a hook that judges a push: sees what is pushed as well.
+    pub fn open_with_quarantine(dir: &Path) -> Result<Self, Problem> {
+        Self { dir: dir.to_owned(), is_bare: false, sees_quarantine: true }.find()
+    }
+
+    fn find(self) -> Result<Self, Problem> {
+        match self.line(&["rev-parse", "--is-bare-repository"]) {
+            Some(answer) => Ok(Self { is_bare: answer == "true", ..self }),
+            None => Err(Problem::new(
+                "not-a-repository",
+                format!("{} is not in a git repository", self.dir.display()),
+            )
+            .hint(format!("git -C {} status", quoted(self.dir.display())))),
         }
-        Ok(repository)
     }
 
     /// Whether git would take `name` for a branch; what it would not is never passed to it.
@@ -100,10 +113,18 @@ impl Repository {
     /// # Errors
     /// `fetch-failed` (retryable).
     pub fn fetch(&self, remote: &str) -> Result<(), Problem> {
-        let finished = self.run(&["fetch", "--quiet", "--prune", "--end-of-options", remote], NETWORK)?;
-        if finished.status.success() {
-            return Ok(());
-        }
+        let mut pauses = FETCH_PAUSES_MS.into_iter();
+        let finished = loop {
+            let finished = self.run(&["fetch", "--quiet", "--prune", "--end-of-options", remote], NETWORK)?;
+            if finished.status.success() {
+                return Ok(());
+            }
+            // A deployment of another environment may fetch at the same moment.
+            match pauses.next().filter(|_| finished.tail.contains("lock")) {
+                Some(pause) => std::thread::sleep(Duration::from_millis(pause)),
+                None => break finished,
+            }
+        };
         Err(Problem::new("fetch-failed", format!("cannot fetch from the remote '{remote}'"))
             .detail(finished.tail)
             .hint(format!("git -C {} fetch -- {}", quoted(self.dir.display()), quoted(remote)))
@@ -188,7 +209,11 @@ impl Repository {
             vec!["read-tree", "--end-of-options", commit],
             vec!["checkout-index", "--all", "--force", "--quiet", "--prefix", &prefix],
         ] {
-            let finished = self.program(&args, LOCAL).env("GIT_INDEX_FILE", &index).run()?;
+            let mut program = self.program(&args, LOCAL).env("GIT_INDEX_FILE", &index);
+            if self.is_bare {
+                program = program.env("GIT_WORK_TREE", target);
+            }
+            let finished = program.run()?;
             if !finished.status.success() {
                 return Err(Problem::new("checkout-failed", format!("cannot check out {commit}"))
                     .detail(finished.tail)
@@ -235,15 +260,9 @@ impl Repository {
         self.succeed(&["update-ref", &format!("refs/heads/{branch}"), new, old], LOCAL).map(drop)
     }
 
-    /// Names of all branches, remote ones without the remote's name.
-    pub fn branches(&self) -> Vec<String> {
-        let args = ["for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes"];
-        let listed = self.run(&args, LOCAL).map(|finished| text(&finished)).unwrap_or_default();
-        let mut names: Vec<String> =
-            listed.lines().map(|name| name.strip_prefix("origin/").unwrap_or(name).to_owned()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    fn passes(&self, variable: &OsStr) -> bool {
+        !INHERITED.iter().any(|taken| variable == *taken)
+            || (self.sees_quarantine && QUARANTINE.iter().any(|kept| variable == *kept))
     }
 
     fn line(&self, args: &[&str]) -> Option<String> {
@@ -265,9 +284,7 @@ impl Repository {
             .args(["-C"])
             .args([&self.dir])
             .args(args)
-            .only_env(
-                env::vars_os().filter(|(name, _)| !INHERITED.iter().any(|taken| name == taken)).collect(),
-            )
+            .only_env(env::vars_os().filter(|(name, _)| self.passes(name)).collect())
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("LC_ALL", "C")
