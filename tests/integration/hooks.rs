@@ -151,6 +151,22 @@ fn branches_that_deploy_are_never_rewritten_or_deleted_and_others_are_free() {
 }
 
 #[test]
+fn a_pushed_replacement_shows_the_hooks_no_other_history() {
+    let world = World::new();
+    let desk = with_checkout(&world);
+    desk.commit("v1");
+    desk.push(&["dev"]).ok();
+    let tree = desk.git(&["rev-parse", "HEAD^{tree}"]).stdout;
+    let made = desk.git(&["commit-tree", tree.trim(), "-p", "HEAD", "-m", "as if nothing was lost"]).stdout;
+    desk.git(&["commit", "--quiet", "--amend", "--message", "rewritten"]).ok();
+    let rewritten = desk.git(&["rev-parse", "HEAD"]).stdout;
+    let before = head(&world, "dev");
+    desk.push(&[&format!("{}:refs/replace/{}", made.trim(), rewritten.trim())]).ok();
+    says(&desk.push(&["+dev"]), &["a branch that deploys is never rewritten"]);
+    assert_eq!(head(&world, "dev"), before);
+}
+
+#[test]
 fn a_failed_deployment_is_told_with_what_serves_and_where_the_branch_is() {
     let world = World::new();
     let desk = with_checkout(&world);

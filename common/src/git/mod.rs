@@ -287,6 +287,8 @@ impl Repository {
             .only_env(env::vars_os().filter(|(name, _)| self.passes(name)).collect())
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_OPTIONAL_LOCKS", "0")
+            // Anybody who may push could push refs/replace, and show us another history or tree.
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("LC_ALL", "C")
             .limit(limit)
     }
