@@ -80,14 +80,6 @@ impl Repository {
         }
     }
 
-    /// Whether git would take `name` for a branch; what it would not is never passed to it.
-    pub fn is_branch_name(&self, name: &str) -> bool {
-        let full = format!("refs/heads/{name}");
-        !name.starts_with('-')
-            && !name.contains('\0')
-            && self.run(&["check-ref-format", &full], LOCAL).is_ok_and(|finished| finished.status.success())
-    }
-
     /// The checked-out branch; none when detached or bare.
     pub fn branch(&self) -> Option<String> {
         self.line(&["symbolic-ref", "--quiet", "--short", "HEAD"])
@@ -100,12 +92,6 @@ impl Repository {
         }
         let finished = self.succeed(&["status", "--porcelain", "--untracked-files=normal"], LOCAL)?;
         Ok(text(&finished).lines().map(str::to_owned).collect())
-    }
-
-    /// The first remote's name, `origin` preferred.
-    pub fn remote(&self) -> Option<String> {
-        let remotes = text(&self.run(&["remote"], LOCAL).ok()?);
-        remotes.lines().find(|name| *name == "origin").or_else(|| remotes.lines().next()).map(str::to_owned)
     }
 
     /// Fetches branches and tags.
@@ -162,16 +148,6 @@ impl Repository {
         }
         let finished = self.succeed(&["cat-file", "blob", "--end-of-options", &object], LOCAL).ok()?;
         String::from_utf8(finished.stdout).ok()
-    }
-
-    /// The first line of a commit's message.
-    pub fn subject(&self, commit: &str) -> Option<String> {
-        self.line(&["log", "-1", "--format=%s", "--end-of-options", commit])
-    }
-
-    /// The author of a commit and when it was written.
-    pub fn author(&self, commit: &str) -> Option<String> {
-        self.line(&["log", "-1", "--format=%an, %aI", "--end-of-options", commit])
     }
 
     /// Whether `commit` belongs to the history of `of`.

@@ -1,4 +1,4 @@
-//! What a repository has and where it keeps it: branches, remotes, hooks. Looks only.
+//! What a repository has and where it keeps it: names, words of commits, remotes, hooks. Looks only.
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,30 @@ impl Repository {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Whether git would take `name` for a branch; what it would not is never passed to it.
+    pub fn is_branch_name(&self, name: &str) -> bool {
+        let full = format!("refs/heads/{name}");
+        !name.starts_with('-')
+            && !name.contains('\0')
+            && self.run(&["check-ref-format", &full], LOCAL).is_ok_and(|finished| finished.status.success())
+    }
+
+    /// The first remote's name, `origin` preferred.
+    pub fn remote(&self) -> Option<String> {
+        let remotes = text(&self.run(&["remote"], LOCAL).ok()?);
+        remotes.lines().find(|name| *name == "origin").or_else(|| remotes.lines().next()).map(str::to_owned)
+    }
+
+    /// The first line of a commit's message.
+    pub fn subject(&self, commit: &str) -> Option<String> {
+        self.line(&["log", "-1", "--format=%s", "--end-of-options", commit])
+    }
+
+    /// The author of a commit and when it was written.
+    pub fn author(&self, commit: &str) -> Option<String> {
+        self.line(&["log", "-1", "--format=%an, %aI", "--end-of-options", commit])
     }
 
     /// The address of a remote, as git would use it.

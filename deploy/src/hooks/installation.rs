@@ -13,7 +13,7 @@ use common::cli::Run;
 use common::config::Config;
 use common::fault;
 use common::git::Repository;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 use serde_json::json;
 
 use super::{Hook, kept, script};
@@ -97,11 +97,11 @@ fn check_source(run: &Run, config: &Config, repository: &Repository) -> Result<(
         return Ok(());
     }
     let here = repository.common_dir().unwrap_or_default();
-    let root = config.root().display();
+    let root = config.root();
     let other = |what: String| {
         Err(Problem::configuration(what)
             .detail(format!("what is pushed to {} could not be deployed by it", here.display()))
-            .hint(format!("git -C {root} remote add origin {}", here.display())))
+            .hint(format!("git -C {} remote add origin {}", quoted(root.display()), quoted(here.display()))))
     };
     let Some(address) = operators.remote().and_then(|remote| operators.remote_address(&remote)) else {
         return other(format!("the repository of {} has no remote", config.file.display()));
@@ -113,7 +113,11 @@ fn check_source(run: &Run, config: &Config, repository: &Repository) -> Result<(
         }
         (Ok(_), _) => Ok(()),
         (Err(_), _) => {
-            run.note(&format!("{root} fetches from {address}; make sure that this is {}", here.display()));
+            run.note(&format!(
+                "{} fetches from {address}; make sure that this is {}",
+                root.display(),
+                here.display()
+            ));
             Ok(())
         }
     }
@@ -145,7 +149,7 @@ impl Place {
             .and_then(|()| File::open(&dir))
             .and_then(|lock| lock.lock().map(|()| lock))
             .or_problem("hooks-unwritable", || format!("cannot use {}", dir.display()))
-            .map_err(|problem| problem.hint(format!("ls -ld {}", dir.display())))?;
+            .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(dir.display()))))?;
         Ok(Self { hooks, dir, _lock: lock })
     }
 
@@ -174,7 +178,7 @@ impl Place {
         let changed = |title: String| {
             Err(Problem::new("hook-changed", title)
                 .detail(path.display().to_string())
-                .hint(format!("mv {0} {0}.mine   # and then: deploy hooks install", path.display())))
+                .hint(format!("mv {0} {0}.mine   # and then: deploy hooks install", quoted(path.display()))))
         };
         let Some(present) = identity(&path) else { return Ok(Found::Nothing) };
         let is_link = path.is_symlink();
@@ -240,7 +244,7 @@ impl Place {
     fn explain(&self, result: std::io::Result<()>, verb: &str, hook: Hook) -> Result<(), Problem> {
         result
             .or_problem("hooks-unwritable", || format!("cannot {verb} {}", self.path(hook).display()))
-            .map_err(|problem| problem.hint(format!("ls -ld {}", self.dir.display())))
+            .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(self.dir.display()))))
     }
 
     /// How each hook stands, for people and for the report.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::git::Repository;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 
 use super::Hook;
 
@@ -29,7 +29,7 @@ pub(super) fn run(hook: Hook, here: &Path, arguments: &[OsString], input: &[u8])
         return Ok(());
     }
     let failed = || format!("cannot run the former hook {}", file.display());
-    let hint = format!("ls -l {}", file.display());
+    let hint = format!("ls -l {}", quoted(file.display()));
     let pusher = std::io::stderr().as_fd().try_clone_to_owned().or_problem("hook-refused", failed)?;
     let mut child = Command::new(&file)
         .args(arguments)

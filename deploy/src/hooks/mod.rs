@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use common::cli::{Run, Shared};
 use common::config::Config;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 
 use crate::arguments::{HookOptions, HooksVerb};
 
@@ -84,7 +84,7 @@ fn load(shared: &Shared) -> Result<Config, Problem> {
 
 fn hinted(problem: Problem, file: Option<&Path>) -> Problem {
     match (&problem.hint, file) {
-        (None, Some(file)) => problem.hint(format!("ls -l {}", file.display())),
+        (None, Some(file)) => problem.hint(format!("ls -l {}", quoted(file.display()))),
         _ => problem,
     }
 }

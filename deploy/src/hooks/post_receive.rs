@@ -13,7 +13,7 @@ use common::config::Config;
 use common::git::{self, short};
 use common::layout::Place;
 use common::lock;
-use common::report::{self, OrProblem, Problem, Report};
+use common::report::{self, OrProblem, Problem, Report, quoted};
 
 use super::update::Update;
 use super::workflow;
@@ -110,6 +110,7 @@ fn not_deployed(report: &Report, environment: &str, branch: &str, new: &str) -> 
     )
     .detail(format!("{}: {reason}", report.outcome.word()))
     .hint(format!(
-        "git push origin {branch}   # with a mended commit; or on the server: deploy {environment} --branch {branch} --pushed"
+        "git push origin {0}   # with a mended commit; or on the server: deploy {environment} --branch {0} --pushed",
+        quoted(branch)
     ))
 }

@@ -9,7 +9,7 @@ use common::cli::Run;
 use common::config::{Config, Environment};
 use common::git::{Repository, short};
 use common::ledger::Ledger;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 
 use super::update::Update;
 use crate::gates;
@@ -62,7 +62,7 @@ pub(super) fn ledger(config: &Config) -> Result<Option<Ledger>, Problem> {
     let file = config.state_dir().join("ledger.db");
     file.try_exists()
         .or_problem("ledger-unreadable", || format!("cannot look for {}", file.display()))
-        .map_err(|problem| problem.hint(format!("ls -ld {}", config.state_dir().display())))?;
+        .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(config.state_dir().display()))))?;
     Ledger::open_read_only(config)
 }
 
@@ -105,7 +105,7 @@ impl Workflow<'_> {
                 format!("'{branch}' would lose {}, which it has now", short(old)),
             )
             .detail("a branch that deploys is never rewritten")
-            .hint(format!("git pull --rebase origin {branch} && git push origin {branch}"))),
+            .hint(format!("git pull --rebase origin {0} && git push origin {0}", quoted(branch)))),
             _ => Ok(()),
         }
     }
@@ -134,9 +134,10 @@ impl Workflow<'_> {
         let from =
             settings.and_then(|settings| self.config.environments.get(settings.promote_from.as_ref()?));
         match from.and_then(Environment::default_branch) {
-            Some(branch) => {
-                problem.hint(format!("git push origin HEAD:{branch}   # and again when it is verified"))
-            }
+            Some(branch) => problem.hint(format!(
+                "git push origin {}   # and again when it is verified",
+                quoted(format!("HEAD:{branch}"))
+            )),
             None => problem.hint("status all"),
         }
     }
