@@ -4,6 +4,7 @@
 //! - `config` deploy.toml; `layout` the directories of an environment; `ownership` whose they are
 //! - `fault` where tests break in; `interrupt` signals; `lock` one changing command at a time; `exec` running programs
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
+//! - `evidence` a verification that another host may believe
 //! - `ledger` what happened; `journal` how to undo it; `recovery` doing so after a crash
 //! - `cli` the command line; nothing below knows it
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -13,6 +14,7 @@ pub mod chores;
 pub mod cli;
 pub mod config;
 pub mod database;
+pub mod evidence;
 pub mod exec;
 pub mod fault;
 pub mod gateway;

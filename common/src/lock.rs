@@ -140,8 +140,12 @@ pub fn announce(descriptor: &OwnedFd) -> (&'static str, String) {
 /// The person or account behind this run.
 pub fn who() -> String {
     let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| env::var(name).ok());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{}@{host}", user.unwrap_or_else(account))
+    format!("{}@{}", user.unwrap_or_else(account), host())
+}
+
+/// The name of this host.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The account's name, or its number when /etc/passwd does not know it.

@@ -127,7 +127,8 @@ pub fn open_unlinked(options: &mut OpenOptions, path: &Path) -> io::Result<File>
     options.create(true).mode(0o600).custom_flags(flags).open(path)
 }
 
-fn is_ours_or_roots(meta: &Metadata) -> bool {
+/// Whether nobody else may change a file's rights.
+pub(crate) fn is_ours_or_roots(meta: &Metadata) -> bool {
     meta.uid() == me() || meta.uid() == 0
 }
 

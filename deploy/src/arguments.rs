@@ -57,6 +57,15 @@ pub(crate) struct DeployOptions {
     /// Undo it unless somebody runs `deploy ENV confirm` within this time
     #[arg(long, value_name = "TIME", value_parser = parse_span, conflicts_with = "plan")]
     pub(crate) confirm: Option<Duration>,
+    /// Take the evidence from a report of `verify --sign`: a file, or `-` for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) evidence: Option<PathBuf>,
+    /// Deploy a tree without evidence; `status` shows it as long as the release serves
+    #[arg(long, requires = "reason", conflicts_with = "evidence")]
+    pub(crate) force_unverified: bool,
+    /// Why --force-unverified
+    #[arg(long, value_name = "TEXT", requires = "force_unverified", value_parser = parse_reason)]
+    pub(crate) reason: Option<String>,
     /// How many seconds to wait for another command to end
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
@@ -132,4 +141,16 @@ pub(crate) struct InitOptions {
     /// Name of the app [default: the directory's name]
     #[arg(long)]
     pub(crate) name: Option<String>,
+}
+
+/// One line that says something, and fits into a status.
+fn parse_reason(text: &str) -> Result<String, String> {
+    let reason = text.trim();
+    if reason.is_empty() {
+        return Err("a reason is needed".into());
+    }
+    if reason.chars().count() > 500 || reason.contains(char::is_control) {
+        return Err("a reason is one line of at most 500 characters".into());
+    }
+    Ok(reason.into())
 }

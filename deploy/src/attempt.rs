@@ -106,7 +106,8 @@ impl<'a> Attempt<'a> {
         self.record_last_step();
     }
 
-    fn record_last_step(&self) {
+    /// Into the ledger, with what the run pushed last.
+    pub(crate) fn record_last_step(&self) {
         if let Some(step) = self.run.report.steps.last() {
             self.record(step);
         }

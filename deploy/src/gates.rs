@@ -6,9 +6,9 @@ use std::time::Duration;
 use common::config::Config;
 use common::exec::Program;
 use common::git::{Sync, short};
-use common::report::{OrProblem, Problem, now, quoted};
+use common::report::{OrProblem, Problem, quoted};
 use common::site::Site;
-use common::{gateway, layout::Place, ledger::Ledger};
+use common::{gateway, layout::Place};
 
 use crate::source::Source;
 
@@ -89,40 +89,6 @@ pub(crate) fn in_sync(source: &Source) -> Result<(), Problem> {
         (0, _) => format!("git switch {branch} && git pull --ff-only"),
         _ => format!("git switch {branch} && git pull --rebase && git push origin {branch}"),
     }))
-}
-
-/// The tree was verified where it is promoted from, not too long ago.
-pub(crate) fn evidence(
-    config: &Config,
-    environment: &str,
-    ledger: &Ledger,
-    source: &Source,
-) -> Result<(), Problem> {
-    let settings = config.environment(environment)?;
-    let Some(from) = &settings.promote_from else { return Ok(()) };
-    let again = if source.promotes { " --promote" } else { "" };
-    let hint = format!(
-        "deploy {from} --branch {} && deploy {environment}{again}",
-        quoted(source_branch(config, from))
-    );
-    let refuse = |title: String| Err(Problem::new("no-evidence", title).hint(hint.clone()));
-    let tree = short(&source.tree);
-    let Some(found) = ledger.evidence(from, &source.tree)? else {
-        return refuse(format!("tree {tree} was never verified in '{from}'"));
-    };
-    if !found.passed {
-        return refuse(format!("the last verification of tree {tree} in '{from}' failed"));
-    }
-    let age = now().as_millisecond().saturating_sub(found.at_ms);
-    if u128::try_from(age).is_ok_and(|age| age > settings.evidence.max_age.0.as_millis()) {
-        let days = age / (24 * 3600 * 1000);
-        return refuse(format!("the verification of tree {tree} in '{from}' is {days} days old"));
-    }
-    Ok(())
-}
-
-fn source_branch<'a>(config: &'a Config, environment: &str) -> &'a str {
-    config.environments.get(environment).and_then(|settings| settings.default_branch()).unwrap_or("BRANCH")
 }
 
 /// Room for a release, a backup and a rehearsal.

@@ -11,6 +11,7 @@ mod attempt;
 mod confirmation;
 mod deployment;
 mod doctor;
+mod evidence;
 mod gates;
 mod hooks;
 mod init;
@@ -33,6 +34,7 @@ use common::handover;
 use common::ledger::{Deployment, State};
 use common::report::Problem;
 use common::site::Site;
+use evidence::Asked;
 use source::Source;
 
 fn main() -> ExitCode {
@@ -61,10 +63,10 @@ fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
 fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(), Problem> {
     let options = &arguments.options;
     let config = arguments.shared.load()?;
-    config.environment(environment)?;
+    let evidence = Asked::read(&config, environment, options)?;
     if options.plan {
         let source = Source::choose(&config, environment, options)?;
-        return plan::tell(run, &config, environment, &source, options);
+        return plan::tell(run, &config, environment, &source, options, &evidence);
     }
     run.report.environment = Some(environment.to_owned());
     let site = Site::open(config, environment, "deploy", options.wait())?;
@@ -75,7 +77,7 @@ fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(),
         return Ok(());
     }
     let mut attempt = Attempt::begin(run, site, source)?;
-    let result = stages(&mut attempt, options);
+    let result = stages(&mut attempt, options, &evidence);
     attempt.end(result)
 }
 
@@ -92,8 +94,8 @@ fn confirm(
     }
 }
 
-fn stages(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
-    pre_deployment::run(attempt, options)?;
+fn stages(attempt: &mut Attempt<'_>, options: &DeployOptions, evidence: &Asked) -> Result<(), Problem> {
+    pre_deployment::run(attempt, evidence)?;
     deployment::run(attempt)?;
     confirmation::prepare(attempt, options)?;
     verification::run(attempt, options)?;

@@ -11,6 +11,7 @@ use common::report::{OrProblem, Problem, Release};
 use serde_json::json;
 
 use crate::arguments::DeployOptions;
+use crate::evidence::{self, Asked, Sought};
 use crate::gates;
 use crate::source::Source;
 
@@ -20,6 +21,7 @@ pub(crate) fn tell(
     environment: &str,
     source: &Source,
     options: &DeployOptions,
+    asked: &Asked,
 ) -> Result<(), Problem> {
     run.begin(environment, None);
     let (branch, tree) = (Some(source.branch.clone()), Some(source.tree.clone()));
@@ -47,10 +49,9 @@ pub(crate) fn tell(
     if source.has_remote {
         run.step("gate.in-sync", || gates::in_sync(source))?;
     }
-    if let Some(ledger) = &ledger {
-        run.step("gate.evidence", || gates::evidence(config, environment, ledger, source))?;
-    } else if settings.promote_from.is_some() {
-        return Err(Problem::new("no-evidence", "nothing was ever verified here").hint("deploy dev"));
+    if settings.promote_from.is_some() {
+        let ledger = ledger.as_ref();
+        evidence::gate(run, asked, &Sought { config, environment, settings, ledger, source })?;
     }
     run.step("gate.disk-space", || gates::disk(config, &place))?;
     run.step("gate.requirements", || gates::requirements(config))?;

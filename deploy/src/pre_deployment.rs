@@ -3,11 +3,11 @@
 use common::http;
 use common::report::Problem;
 
-use crate::arguments::DeployOptions;
 use crate::attempt::Attempt;
+use crate::evidence::{self, Asked, Sought};
 use crate::gates;
 
-pub(crate) fn run(attempt: &mut Attempt<'_>, _options: &DeployOptions) -> Result<(), Problem> {
+pub(crate) fn run(attempt: &mut Attempt<'_>, asked: &Asked) -> Result<(), Problem> {
     attempt.step("gate.branch", |_, source| gates::branch(source))?;
     attempt.step("gate.clean-tree", |_, source| gates::clean(source))?;
     if attempt.source.has_remote {
@@ -16,9 +16,7 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, _options: &DeployOptions) -> Result
         attempt.skip("gate.in-sync", "the repository has no remote");
     }
     if attempt.site.settings().promote_from.is_some() {
-        attempt.step("gate.evidence", |site, source| {
-            gates::evidence(&site.config, &site.environment, &site.ledger, source)
-        })?;
+        pass_evidence(attempt, asked)?;
     }
     attempt.step("gate.disk-space", |site, _| gates::disk(&site.config, &site.place))?;
     attempt.step("gate.requirements", |site, _| gates::requirements(&site.config))?;
@@ -37,4 +35,21 @@ fn record_health(attempt: &mut Attempt<'_>) {
     let health = http::get(&url, std::time::Duration::from_secs(5)).map(|answer| answer.status);
     let health = health.map_or_else(serde_json::Value::from, serde_json::Value::from);
     attempt.run.detail("health_before", health);
+}
+
+/// A forced deployment is marked before anything of it exists.
+fn pass_evidence(attempt: &mut Attempt<'_>, asked: &Asked) -> Result<(), Problem> {
+    let site = &attempt.site;
+    let sought = Sought {
+        config: &site.config,
+        environment: &site.environment,
+        settings: site.settings(),
+        ledger: Some(&site.ledger),
+        source: &attempt.source,
+    };
+    let forced = evidence::gate(attempt.run, asked, &sought);
+    attempt.record_last_step();
+    let Some(reason) = forced? else { return Ok(()) };
+    attempt.run.detail("forced_reason", reason);
+    attempt.site.ledger.set_forced(&attempt.id, &attempt.site.secrets.hide(reason))
 }

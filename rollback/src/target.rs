@@ -60,9 +60,9 @@ pub(crate) fn before(site: &Site, failed: &str) -> Result<Deployment, Problem> {
         Some(id) => site.ledger.deployment(id)?,
         None => None,
     };
-    let origin = match replaced.as_ref().and_then(|row| row.restores.as_deref()) {
-        Some(id) => site.ledger.deployment(id)?,
-        None => replaced,
+    let origin = match replaced {
+        Some(row) => site.ledger.origin(row)?,
+        None => None,
     };
     match origin.filter(|row| row.verified_ms.is_some()) {
         Some(origin) => Ok(origin),
@@ -77,11 +77,8 @@ fn last(site: &Site) -> Result<Deployment, Problem> {
         Problem::new("nothing-serves", format!("nothing serves in '{environment}'"))
             .hint(format!("deploy {environment}"))
     })?;
-    let position = match &serving.restores {
-        Some(id) => site.ledger.deployment(id)?.map_or(serving.number, |row| row.number),
-        None => serving.number,
-    };
-    older(site, position)
+    let number = serving.number;
+    older(site, site.ledger.origin(serving)?.map_or(number, |row| row.number))
 }
 
 fn older(site: &Site, number: i64) -> Result<Deployment, Problem> {

@@ -34,6 +34,8 @@ pub(crate) struct Facts {
     pub(crate) state: Option<String>,
     pub(crate) serving_since: Option<String>,
     verified_at: Option<String>,
+    /// Who let the serving release in without evidence, when and why.
+    pub(crate) forced: Option<Value>,
     /// How the serving revision stands to its branch's head.
     pub(crate) git: Option<String>,
     health: Option<Value>,
@@ -78,6 +80,7 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
         state: serving.as_ref().map(|row| row.state.word().to_owned()),
         serving_since: serving.as_ref().and_then(|row| time(row.serving_ms?)),
         verified_at: serving.as_ref().and_then(|row| time(row.verified_ms?)),
+        forced: serving.clone().map(|row| forced(ledger, row)).transpose()?.flatten(),
         git: serving.as_ref().and_then(|row| distance(repository.as_ref()?, row)),
         health,
         identity,
@@ -154,10 +157,19 @@ pub(crate) fn event(row: &Deployment) -> Value {
         "revision": row.revision,
         "branch": row.branch,
         "who": row.who,
+        "forced_reason": row.forced_reason,
         "started_at": time(row.started_ms),
         "duration_ms": row.ended_ms.map(|ended| ended - row.started_ms),
         "log_file": row.log_file,
     })
+}
+
+/// A rollback to a forced release serves it again.
+fn forced(ledger: &Ledger, serving: Deployment) -> Result<Option<Value>, Problem> {
+    let origin = ledger.origin(serving)?.filter(|row| row.forced_reason.is_some());
+    Ok(origin.map(|row| {
+        json!({"reason": row.forced_reason, "deployment": row.id, "who": row.who, "at": time(row.started_ms)})
+    }))
 }
 
 fn about(

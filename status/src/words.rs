@@ -34,6 +34,10 @@ pub(crate) fn of_environment(name: &str, facts: &Facts) -> Vec<String> {
             word("slot")
         ));
     }
+    lines.extend(facts.forced.as_ref().map(|forced| {
+        let (who, at, reason) = (bare(&forced["who"]), bare(&forced["at"]), bare(&forced["reason"]));
+        format!("  forced without evidence by {who} at {at}: {reason}")
+    }));
     lines.extend(
         facts.confirm_by.as_ref().map(|by| format!("  goes back at {by} unless: deploy {name} confirm")),
     );

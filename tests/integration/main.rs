@@ -5,6 +5,7 @@ mod chains;
 mod confirming;
 mod crashes;
 mod deploying;
+mod evidence;
 mod faults;
 mod gates;
 mod hook_files;

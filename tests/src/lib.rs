@@ -10,6 +10,7 @@ pub mod keepers;
 pub mod load;
 pub mod ports;
 pub mod ran;
+pub mod ssh;
 pub mod world;
 
 /// Says loudly that a test could not run here; in CI, where every part exists, that is a failure.

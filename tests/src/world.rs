@@ -40,9 +40,7 @@ impl World {
         let world = Self { dir, listens };
         git_in(world.dir.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "origin.git"]);
         git_in(world.dir.path(), &["clone", "--quiet", "origin.git", "checkout"]);
-        for (key, value) in [("user.name", "Tester"), ("user.email", "tester@example.invalid")] {
-            world.git(&["config", key, value]);
-        }
+        world.introduce();
         world.git(&["checkout", "--quiet", "-B", "main"]);
         copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tinyapp"), &world.checkout());
         world.write("deploy.toml", &world.configuration());
@@ -50,6 +48,33 @@ impl World {
         world.git(&["push", "--quiet", "origin", "main:main", "main:dev"]);
         world.git(&["checkout", "--quiet", "-B", "dev", "--track", "origin/dev"]);
         world
+    }
+
+    /// Another host with the same app: its own checkout of the same remote, on `main`, and its own
+    /// state. Both have the same addresses, so each environment may serve on one of them only.
+    ///
+    /// # Panics
+    /// When the machine cannot give what a test needs.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        let dir = tempfile::Builder::new().prefix("deploy-twin-").tempdir().expect("a temporary directory");
+        let listens = self
+            .listens
+            .iter()
+            .map(|(name, (address, claim))| (*name, (*address, claim.try_clone().expect("a claim"))))
+            .collect();
+        let origin = self.dir.path().join("origin.git").display().to_string();
+        git_in(dir.path(), &["clone", "--quiet", "--branch", "main", &origin, "checkout"]);
+        let twin = Self { dir, listens };
+        twin.introduce();
+        twin
+    }
+
+    /// Who commits here.
+    fn introduce(&self) {
+        for (key, value) in [("user.name", "Tester"), ("user.email", "tester@example.invalid")] {
+            self.git(&["config", key, value]);
+        }
     }
 
     fn configuration(&self) -> String {

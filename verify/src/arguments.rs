@@ -22,6 +22,10 @@ pub(crate) struct Args {
     /// The instance in this slot, on its private address; the result is no evidence
     #[arg(long, value_name = "blue|green", value_parser = parse_slot)]
     pub(crate) slot: Option<Slot>,
+    /// Sign the result as evidence for another host: a private key's file, or a public one whose
+    /// other half ssh-agent has
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["only", "slot"])]
+    pub(crate) sign: Option<PathBuf>,
     /// Write a JUnit report to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,

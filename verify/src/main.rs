@@ -10,6 +10,7 @@ mod finding;
 mod http;
 mod record;
 mod rendering;
+mod signature;
 mod stages;
 mod subject;
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use common::cli::{self, Run};
 use common::config::Config;
+use common::evidence;
 use common::report::{Outcome, Problem};
 use serde_json::json;
 
@@ -49,6 +51,7 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     let config = args.shared.load()?;
     let subject = find(args, &config, run)?;
     let renderings = Renderings::open(args)?;
+    args.sign.as_deref().map_or(Ok(()), evidence::check_key)?;
     run.hide(&subject.secrets);
     if let Some(environment) = &args.environment {
         run.begin(environment, Some(&subject.instance.deployment));
@@ -59,10 +62,18 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     let problem = results.problem.take();
     tell(args, &results, run);
     run.conclude(problem);
-    if !args.is_partial() {
-        record::keep(&config, &subject, run);
+    let signed = if args.is_partial() { Ok(()) } else { attest(args, &config, &subject, run) };
+    renderings.write(&run.shown())?;
+    signed
+}
+
+/// A full run is kept in the ledger; what was kept there as passed may be signed.
+fn attest(args: &Args, config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
+    let kept = record::keep(config, subject, run);
+    match &args.sign {
+        Some(key) if run.report.success => signature::add(config, subject, run, key, kept),
+        _ => Ok(()),
     }
-    renderings.write(&run.shown())
 }
 
 fn find(args: &Args, config: &Config, run: &Run) -> Result<Subject, Problem> {

@@ -13,17 +13,19 @@ use crate::subject::Subject;
 
 /// Records what this run came to, unless another command changes the environment meanwhile; then
 /// `details.verify.not_recorded` says why.
-pub(crate) fn keep(config: &Config, subject: &Subject, run: &mut Run) {
+///
+/// # Errors
+/// Why it is not in the ledger; nothing that fails the run.
+pub(crate) fn keep(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
     if run.report.outcome == Outcome::Unverified {
-        return;
+        return Err(Problem::unverified("what could not be checked is not recorded"));
     }
-    match record(config, subject, run) {
-        Ok(()) => run.detail("recorded", true),
-        Err(problem) => {
-            run.detail("recorded", false);
-            run.detail("not_recorded", problem.to_string());
-        }
+    let recorded = record(config, subject, run);
+    run.detail("recorded", recorded.is_ok());
+    if let Err(problem) = &recorded {
+        run.detail("not_recorded", problem.to_string());
     }
+    recorded
 }
 
 fn record(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
@@ -36,7 +38,8 @@ fn record(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Probl
         return Err(Problem::new("superseded", "another deployment serves by now"));
     };
     ledger.save_verification(&row, &run.shown())?;
-    if run.report.success && row.state == State::Serving {
+    // A verified one may have been withdrawn by a rollback that failed.
+    if run.report.success && matches!(row.state, State::Serving | State::Verified) {
         ledger.set_verified(environment, &row.id)?;
     }
     Ok(())

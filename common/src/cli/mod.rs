@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(crate) use grammar::PRODUCT;
-pub use input::read_report;
+pub use input::{read_evidence, read_report};
 pub use progress::{Meter, warn};
 pub use run::Run;
 

@@ -118,6 +118,7 @@ pub struct Backups {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
+    /// Who may sign evidence from another host, as ssh's ALLOWED SIGNERS; relative to deploy.toml.
     #[serde(default)]
     pub allowed_signers: Option<PathBuf>,
     /// Default 7 days.

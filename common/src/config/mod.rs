@@ -145,6 +145,11 @@ impl Config {
         }
     }
 
+    /// The file of those who may sign evidence for `environment`, absolute.
+    pub fn allowed_signers(&self, environment: &Environment) -> Option<PathBuf> {
+        environment.evidence.allowed_signers.as_ref().map(|path| resolve(self.root(), path))
+    }
+
     /// The named environment.
     ///
     /// # Errors

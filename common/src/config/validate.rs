@@ -74,7 +74,6 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
             (!environment.watch.0.is_zero(), "watch"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
-            (environment.evidence.allowed_signers.is_some(), "evidence.allowed_signers"),
             (!environment.notify.is_empty(), "notify"),
         ],
     )

@@ -170,6 +170,14 @@ impl Ledger {
         self.one("WHERE id = (SELECT serving FROM environments WHERE name = ?1)", &[&environment])
     }
 
+    /// The deploy that a row stands for: of a rollback the one it went back to, else itself.
+    pub fn origin(&self, row: Deployment) -> Result<Option<Deployment>, Problem> {
+        match &row.restores {
+            Some(id) => self.deployment(id),
+            None => Ok(Some(row)),
+        }
+    }
+
     /// The newest row that changed what serves: a deploy or a rollback.
     pub fn newest(&self, environment: &str) -> Result<Option<Deployment>, Problem> {
         self.one(

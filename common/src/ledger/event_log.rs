@@ -29,6 +29,7 @@ impl Ledger {
             "state": deployment.state,
             "outcome": report.outcome,
             "who": deployment.who,
+            "forced_reason": deployment.forced_reason,
             "started_at": Timestamp::from_millisecond(deployment.started_ms).ok().map(|at| at.to_string()),
             "duration_ms": report.duration_ms,
             "problem": report.problem.as_ref().map(|problem| &problem.title),

@@ -112,6 +112,13 @@ impl Ledger {
         })
     }
 
+    /// Records why a deployment goes on without evidence.
+    pub fn set_forced(&self, id: &str, reason: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute("UPDATE deployments SET forced_reason = ?2 WHERE id = ?1", [id, reason]).map(drop)
+        })
+    }
+
     /// Takes a deployment out of the rollback targets: a check found it bad.
     pub fn withdraw(&self, id: &str) -> Result<(), Problem> {
         self.durably(|db| {

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::{Deployment, Ledger, unreadable};
+use crate::lock;
 use crate::report::{Problem, Report, now};
 
 /// One full verification of a serving release.
@@ -24,7 +25,7 @@ const COLUMNS: &str = "environment, deployment, revision, tree, passed, at_ms, d
 impl Ledger {
     /// Saves a full verification of `deployment`, passed when the report says so.
     pub fn save_verification(&self, deployment: &Deployment, report: &Report) -> Result<(), Problem> {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = lock::host();
         let text = serde_json::to_string(report).unwrap_or_default();
         self.durably(|db| {
             db.execute(

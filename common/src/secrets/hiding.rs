@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::Secrets;
+use crate::evidence::Signed;
 use crate::report::{Problem, Report, Step};
 
 /// Shorter values would hide ordinary words.
@@ -127,7 +128,8 @@ impl Secrets {
     }
 
     /// A copy of `report` in which no secret value appears: text that programs or people wrote is
-    /// searched; ids, times, enums and member names are ours and stay.
+    /// searched; ids, times, enums and member names are ours and stay, and so does a signed
+    /// statement, which holds nothing else.
     #[must_use]
     pub fn hide_in_report(&self, report: &Report) -> Report {
         let mut hidden = report.clone();
@@ -135,6 +137,9 @@ impl Secrets {
         hidden.problem = report.problem.as_ref().map(|problem| self.hide_in_problem(problem));
         for facts in hidden.details.values_mut() {
             self.hide_in_value(facts);
+        }
+        if let Some(signed) = Signed::of(report).filter(Signed::is_well_formed) {
+            signed.restore_in(&mut hidden);
         }
         hidden
     }
