@@ -40,7 +40,7 @@ pub(crate) struct Sought<'a> {
 
 /// What let the tree in, as `details.deploy.evidence` shows it.
 #[derive(Debug, Serialize)]
-struct Accepted {
+pub(crate) struct Accepted {
     source: &'static str,
     environment: String,
     deployment: String,
@@ -117,7 +117,7 @@ impl Sought<'_> {
     }
 
     /// The newest verification of the tree in this host's ledger.
-    fn in_ledger(&self) -> Result<Accepted, Problem> {
+    pub(crate) fn in_ledger(&self) -> Result<Accepted, Problem> {
         let from = self.from();
         let again = if self.source.promotes { " --promote" } else { "" };
         let branch = self.config.environments.get(from).and_then(Environment::default_branch);

@@ -12,7 +12,7 @@ use common::ledger::Ledger;
 use common::report::{OrProblem, Problem, quoted};
 
 use super::update::Update;
-use crate::gates;
+use crate::evidence::Sought;
 use crate::source::Source;
 
 /// What a push is judged by.
@@ -124,8 +124,10 @@ impl Workflow<'_> {
         if ledger.verified_revision(environment, new)?.is_some() {
             return Ok(());
         }
-        gates::evidence(self.config, environment, ledger, &source)
-            .map_err(|problem| self.pushable(problem, environment))
+        let settings = self.config.environment(environment)?;
+        let sought =
+            Sought { config: self.config, environment, settings, ledger: Some(ledger), source: &source };
+        sought.in_ledger().map(drop).map_err(|problem| self.pushable(problem, environment))
     }
 
     /// The pusher cannot deploy, but can push where evidence comes from.
