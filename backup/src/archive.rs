@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use common::backups::FileFacts;
+use common::durable;
 use sha2::{Digest, Sha256};
 
 const LEVEL: i32 = 3;
@@ -58,7 +59,7 @@ pub(crate) fn write_small(path: &Path, text: &str) -> io::Result<FileFacts> {
     let mut out = Measured::new(create_private(path)?);
     out.write_all(text.as_bytes())?;
     let (file, facts) = out.finish();
-    file.sync_all()?;
+    durable::sync_file(&file)?;
     Ok(facts)
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn compress(
     copy(File::open(source)?, &mut out, progress)?;
     let (encoder, raw) = out.finish();
     let (file, compressed) = encoder.finish()?.finish();
-    file.sync_all()?;
+    durable::sync_file(&file)?;
     Ok(Compressed { file: compressed, raw })
 }
 

@@ -201,7 +201,7 @@ fn export_readable(
             manifest.files.insert(backups::EXPORT.to_owned(), facts);
             Ok(())
         }
-        Err(problem) if space::is_full(&draft.directory) => Err(problem),
+        Err(problem) if common::space::is_full(&draft.directory) => Err(problem),
         Err(problem) => {
             run.skip("backup.export", &problem.to_string());
             Ok(())

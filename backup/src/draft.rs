@@ -1,12 +1,13 @@
 //! A backup that is being made: a private directory that becomes a backup in one rename, or
 //! vanishes.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use common::backups::{Backup, MANIFEST, Manifest};
+use common::durable;
 use common::layout::Place;
 use common::report::{OrProblem, Problem, now};
 
@@ -59,9 +60,7 @@ impl Draft {
         self.remove_scratch(&manifest).or_problem("state-unwritable", title)?;
         manifest.write(&self.directory)?;
         let directory = self.root.join(&self.id);
-        fs::rename(&self.directory, &directory)
-            .and_then(|()| sync_directory(&self.root))
-            .or_problem("state-unwritable", title)?;
+        durable::rename(&self.directory, &directory).or_problem("state-unwritable", title)?;
         self.published = true;
         Ok(Backup { directory, manifest })
     }
@@ -84,9 +83,4 @@ impl Drop for Draft {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
-}
-
-/// Makes renames in `directory` survive a power cut.
-pub(crate) fn sync_directory(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
 }

@@ -6,12 +6,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use common::durable;
 use common::layout::create_private_dir;
 use common::report::{OrProblem, Problem};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::archive::create_private;
-use crate::draft::sync_directory;
 
 /// Moves the main file (if there is one), `-wal`, `-shm` and `-journal` to names ending in
 /// `.aside-STAMP`; gives the new names.
@@ -38,7 +37,7 @@ pub(crate) fn move_aside(database: &Path, stamp: &str) -> Result<Vec<PathBuf>, P
     let mut moved = Vec::new();
     for file in files {
         let target = with_suffix(&file, &format!(".aside-{stamp}"));
-        fs::rename(&file, &target)
+        durable::rename(&file, &target)
             .or_problem("state-unwritable", || format!("cannot move {} aside", file.display()))?;
         moved.push(target);
     }
@@ -61,9 +60,8 @@ pub(crate) fn put_new(raw: &Path, database: &Path) -> Result<(), Problem> {
         }
         let mut out = create_private(&draft)?;
         std::io::copy(&mut fs::File::open(raw)?, &mut out)?;
-        out.sync_all()?;
-        renameat_with(CWD, &draft, CWD, database, RenameFlags::NOREPLACE)?;
-        sync_directory(directory)
+        durable::sync_file(&out)?;
+        durable::rename_new(&draft, database)
     };
     let written = write();
     if written.is_err() {

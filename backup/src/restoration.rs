@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::backups::{self, Backup};
 use common::cli::Run;
 use common::database;
+use common::fault;
 use common::interrupt;
 use common::ledger::Ledger;
 use common::recovery;
@@ -85,7 +86,7 @@ fn put_back(run: &mut Run, site: &Site<'_>, backup: &Backup, discard_writes: boo
 fn compare(backup: &Backup, raw: &Path, live: &Path, copy: &Path) -> Result<Difference, Problem> {
     match database::snapshot(live, copy, &mut |_, _| {}) {
         Ok(()) => difference::compare(copy, raw, &verification::expected(backup)),
-        Err(problem) if space::is_full(copy.parent().unwrap_or(copy)) => Err(problem),
+        Err(problem) if common::space::is_full(copy.parent().unwrap_or(copy)) => Err(problem),
         Err(problem) => Ok(Difference::Unknown(problem)),
     }
 }
@@ -215,12 +216,14 @@ fn apply(raw: &Path, live: &Path, gate: Connection) -> Result<(Connection, i64),
     let limit = Instant::now() + ENTRY;
     let copy = PageCopy::new(&source, &mut target).or_problem("restore-failed", title)?;
     drop(gate);
+    fault::point("restore.before-commit");
     while copy.step(-1).or_problem("restore-failed", title)? != StepResult::Done {
         if Instant::now() > limit {
             return Err(busy(live));
         }
         std::thread::sleep(PAUSE);
     }
+    fault::point("restore.after-commit");
     drop(copy);
     let _ = target.busy_timeout(ENTRY);
     Ok((target, version))

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use common::backups::{self, Backup, EXPORT, EXPORT_COMPRESSED, MANIFEST, Manifest, order};
 use common::cli::{Run, warn};
+use common::durable;
 use common::report::{OrProblem, Problem};
 
 use crate::archive;
-use crate::draft::sync_directory;
 use crate::site::{DOOMED, Site};
 
 /// What retention did, or would do.
@@ -101,8 +101,10 @@ fn tidy(site: &Site<'_>, dry_run: bool) -> Result<Done, Problem> {
 fn holds_nothing_foreign(backup: &Backup) -> std::io::Result<bool> {
     for entry in fs::read_dir(&backup.directory)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let ours = [MANIFEST, EXPORT, EXPORT_COMPRESSED].contains(&name.as_str());
-        if !ours && !backup.manifest.files.contains_key(&name) {
+        // A draft is what a kill left of the manifest that was being written.
+        let name = name.strip_suffix(durable::DRAFT).unwrap_or(&name);
+        let ours = [MANIFEST, EXPORT, EXPORT_COMPRESSED].contains(&name);
+        if !ours && !backup.manifest.files.contains_key(name) {
             return Ok(false);
         }
     }
@@ -112,8 +114,7 @@ fn holds_nothing_foreign(backup: &Backup) -> std::io::Result<bool> {
 /// Takes the name away first: what is half removed must not look like a backup.
 fn remove(root: &Path, backup: &Backup) -> std::io::Result<()> {
     let doomed = root.join(format!("{DOOMED}{}", backup.manifest.id));
-    fs::rename(&backup.directory, &doomed)?;
-    sync_directory(root)?;
+    durable::rename(&backup.directory, &doomed)?;
     fs::remove_dir_all(&doomed)
 }
 
@@ -134,7 +135,7 @@ fn compress_export(backup: &Backup) -> std::io::Result<()> {
         manifest.write(&backup.directory).map_err(std::io::Error::other)?;
     }
     fs::remove_file(&plain)?;
-    sync_directory(&backup.directory)
+    durable::sync_dir(&backup.directory)
 }
 
 #[cfg(test)]

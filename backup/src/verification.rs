@@ -1,12 +1,12 @@
 //! `backup ENV verify ID`: every file is what was written, and what a restore would give is the
 //! database that was backed up. A restore begins with the same two checks.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use common::backups::{self, Backup, DATABASE};
 use common::cli::Run;
+use common::durable;
 use common::report::{OrProblem, Problem};
 
 use crate::content::{self, Content};
@@ -96,7 +96,7 @@ pub(crate) fn unpack(backup: &Backup, target: &Path) -> Result<(), Problem> {
     if unpacked.raw.sha256 != backup.manifest.raw_sha256 {
         return Err(damaged(backup, "its snapshot is not the database that was backed up"));
     }
-    out.flush().and_then(|()| File::sync_all(&out)).or_problem("state-unwritable", title)
+    out.flush().and_then(|()| durable::sync_file(&out)).or_problem("state-unwritable", title)
 }
 
 fn damaged(backup: &Backup, why: &str) -> Problem {

@@ -4,15 +4,14 @@
 //! Making, checking and restoring them is the work of the tool `backup`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::durable;
 use crate::layout::Place;
 use crate::report::{OrProblem, Problem};
 
@@ -146,15 +145,8 @@ impl Manifest {
     /// `state-unwritable`.
     pub fn write(&self, directory: &Path) -> Result<(), Problem> {
         let file = directory.join(MANIFEST);
-        let draft = directory.join(".manifest.json");
-        let write = || {
-            let mut out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-            out.write_all(self.sealed().as_bytes())?;
-            out.sync_all()?;
-            fs::rename(&draft, &file)?;
-            File::open(directory)?.sync_all()
-        };
-        write().or_problem("state-unwritable", || format!("cannot write {}", file.display()))
+        durable::write(&file, self.sealed().as_bytes())
+            .or_problem("state-unwritable", || format!("cannot write {}", file.display()))
     }
 
     fn sealed(&self) -> String {

@@ -1,8 +1,10 @@
-//! Fault points: places where a test may end this program as kill -9 would. Release builds have
-//! none.
+//! Fault points: places where a test may break in. Release builds have none.
 //!
-//! `DEPLOY_FAULT=TOOL:POINT#N` ends the tool at the Nth time it passes the point;
-//! `DEPLOY_FAULT_TRACE=FILE` notes every point that is passed, so that a test can try them all.
+//! `DEPLOY_FAULT` holds one fault a line, `TOOL:POINT#N=KIND`: at the Nth pass of the point the tool
+//! aborts (`abort`, also without a kind), gets a signal (`sigterm`, `sigint`), loses the next program
+//! that it starts (`child`), or waits for a shell command (`run:COMMAND`, which finds the point's name
+//! in `$POINT`). The point `*` is every point.
+//! `DEPLOY_FAULT_TRACE=FILE` notes each pass; passes are then counted over all tools of one run.
 
 /// Passes a named point.
 #[cfg(debug_assertions)]
@@ -14,39 +16,99 @@ pub fn point(name: &str) {
 #[cfg(not(debug_assertions))]
 pub fn point(_name: &str) {}
 
+/// Whether a fault takes the program that was started just now.
+#[cfg(debug_assertions)]
+pub fn takes_child() -> bool {
+    armed::takes_child()
+}
+
+/// Whether a fault takes the program that was started just now: never, in a release build.
+#[cfg(not(debug_assertions))]
+pub fn takes_child() -> bool {
+    false
+}
+
 #[cfg(debug_assertions)]
 mod armed {
     use std::collections::HashMap;
     use std::env;
-    use std::fs::OpenOptions;
+    use std::fs::{self, OpenOptions};
     use std::io::Write;
+    use std::process::{Command, Stdio, abort};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{LazyLock, Mutex, PoisonError};
 
-    static PASSED: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
-    static FAULT: LazyLock<Option<String>> = LazyLock::new(|| env::var("DEPLOY_FAULT").ok());
-    static TRACE: LazyLock<Option<String>> = LazyLock::new(|| env::var("DEPLOY_FAULT_TRACE").ok());
+    use rustix::process::{Signal, getpid, kill_process};
+
+    const FAULT: &str = "DEPLOY_FAULT";
+    const TRACE: &str = "DEPLOY_FAULT_TRACE";
+
+    static PASSED: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
+    static FAULTS: LazyLock<Option<String>> = LazyLock::new(|| env::var(FAULT).ok());
+    static TRACES: LazyLock<Option<String>> = LazyLock::new(|| env::var(TRACE).ok());
+    static TAKES_CHILD: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn takes_child() -> bool {
+        TAKES_CHILD.swap(false, Ordering::SeqCst)
+    }
 
     pub(super) fn pass(name: &str) {
-        if FAULT.is_none() && TRACE.is_none() {
+        if FAULTS.is_none() && TRACES.is_none() {
             return;
         }
-        let full = numbered(name);
-        if let Some(file) = TRACE.as_deref()
-            && let Ok(mut file) = OpenOptions::new().append(true).create(true).open(file)
-        {
-            let _ = file.write_all(format!("{full}\n").as_bytes());
-        }
-        if FAULT.as_deref() == Some(&full) {
-            std::process::abort();
+        let point = numbered(name);
+        for fault in FAULTS.as_deref().unwrap_or_default().lines() {
+            let (place, kind) = fault.split_once('=').unwrap_or((fault, "abort"));
+            if place == point || place == "*" {
+                strike(kind, &point);
+            }
         }
     }
 
+    fn strike(kind: &str, point: &str) {
+        let signal = |signal| {
+            let _ = kill_process(getpid(), signal);
+        };
+        match kind.split_once(':').unwrap_or((kind, "")) {
+            ("sigterm", _) => signal(Signal::TERM),
+            ("sigint", _) => signal(Signal::INT),
+            ("child", _) => TAKES_CHILD.store(true, Ordering::SeqCst),
+            ("run", line) => run(line, point),
+            _ => abort(),
+        }
+    }
+
+    fn run(line: &str, point: &str) {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", line]).env("POINT", point).env_remove(FAULT).env_remove(TRACE);
+        let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+
     fn numbered(name: &str) -> String {
-        let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = passed.entry(name.to_owned()).or_default();
-        *count += 1;
         let program =
             env::current_exe().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        format!("{}:{name}#{count}", program.unwrap_or_default())
+        let place = format!("{}:{name}", program.unwrap_or_default());
+        let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = passed.entry(place.clone()).or_default();
+        *count = match TRACES.as_deref() {
+            Some(file) => noted(file, &place) + 1,
+            None => *count + 1,
+        };
+        let point = format!("{place}#{count}");
+        if let Some(file) = TRACES.as_deref() {
+            note(file, &point);
+        }
+        point
+    }
+
+    fn noted(file: &str, place: &str) -> usize {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter(|line| line.rsplit_once('#').is_some_and(|(noted, _)| noted == place)).count()
+    }
+
+    fn note(file: &str, point: &str) {
+        if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(file) {
+            let _ = file.write_all(format!("{point}\n").as_bytes());
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::durable;
 use crate::layout::{Place, Slot};
 use crate::report::{OrProblem, Problem};
 use crate::secrets::Secrets;
@@ -55,16 +56,14 @@ impl Instance {
             .find(|found| found.deployment == deployment)
     }
 
-    /// Writes the record, whole or not at all.
+    /// Writes the record, whole or not at all; on disk when this returns.
     ///
     /// # Errors
     /// `state-unwritable`.
     pub fn write(&self, place: &Place) -> Result<(), Problem> {
         let path = place.slot(self.slot).join("instance.json");
-        let fresh = path.with_extension("json.new");
         let text = serde_json::to_vec(self).unwrap_or_default();
-        fs::write(&fresh, text)
-            .and_then(|()| fs::rename(&fresh, &path))
+        durable::write(&path, &text)
             .or_problem("state-unwritable", || format!("cannot write {}", path.display()))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! - `report` the document that every tool prints; `secrets` what it may never show
 //! - `config` deploy.toml; `layout` the directories of an environment; `ownership` whose they are
-//! - `fault` where tests break in; `interrupt` signals; `lock` one changing command at a time; `exec` running programs
+//! - `fault` where tests break in; `durable` what outlives a power cut; `space` room on the disks
+//! - `interrupt` signals; `lock` one changing command at a time; `exec` running programs
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `evidence` a verification that another host may believe
 //! - `ledger` what happened; `journal` how to undo it; `recovery` doing so after a crash
@@ -14,6 +15,7 @@ pub mod chores;
 pub mod cli;
 pub mod config;
 pub mod database;
+pub mod durable;
 pub mod evidence;
 pub mod exec;
 pub mod fault;
@@ -37,6 +39,7 @@ pub mod release;
 pub mod report;
 pub mod secrets;
 pub mod site;
+pub mod space;
 pub mod supervisor;
 pub mod version;
 

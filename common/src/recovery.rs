@@ -4,10 +4,12 @@
 
 use crate::chores;
 use crate::config::Config;
-use crate::gateway::Target;
+use crate::gateway::{Gateway, Target};
 use crate::handover;
+use crate::instance::read_secrets;
 use crate::interrupt;
 use crate::journal;
+use crate::layout::Place;
 use crate::ledger::{Deployment, Kind, Ledger, State};
 use crate::lock::Lock;
 use crate::report::{Outcome, Problem, Report};
@@ -68,13 +70,24 @@ pub fn recover_under(
     tool: &str,
     lock: Lock,
 ) -> Result<(Lock, Recovered), Problem> {
-    let unfinished = lock.is_own() && !Ledger::open(config)?.unfinished(environment)?.is_empty();
-    if !unfinished {
+    if !lock.is_own() || !is_needed(config, environment)? {
         return Ok((lock, Recovered::default()));
     }
     let site = Site::around(config.clone(), environment, tool, lock)?;
     let recovered = recover(&site)?;
     Ok((site.lock, recovered))
+}
+
+/// Whether a run never ended, or what should serve went down with the host.
+fn is_needed(config: &Config, environment: &str) -> Result<bool, Problem> {
+    let ledger = Ledger::open(config)?;
+    if !ledger.unfinished(environment)?.is_empty() {
+        return Ok(true);
+    }
+    let settings = config.environment(environment)?;
+    let gateway = Gateway::new(&Place::new(config, environment), settings.listen);
+    let can_start = read_secrets(config, settings.env_file.as_deref()).is_ok();
+    Ok(can_start && ledger.serving(environment)?.is_some() && gateway.status().is_none())
 }
 
 fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {

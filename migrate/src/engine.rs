@@ -11,6 +11,7 @@ use rusqlite::{Batch, Connection, Error, ErrorCode, Transaction, TransactionBeha
 use serde::Serialize;
 
 use common::database::Schema;
+use common::fault;
 use common::interrupt;
 use common::report::Problem;
 
@@ -87,7 +88,9 @@ pub(crate) fn transact(
     let after = (Schema::read(&transaction)?, count(&transaction)?, violations(&transaction));
     refuse_new(&before.2, &after.2)?;
     interrupt::check()?;
+    fault::point("migration.before-commit");
     transaction.commit().map_err(|error| sql_problem(&error))?;
+    fault::point("migration.after-commit");
     Ok(Some(Done {
         finished,
         rows: [before.1, after.1],

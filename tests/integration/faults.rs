@@ -1,105 +1,119 @@
-//! Every fault point: the deployment or rollback is ended there as by kill -9, under load; then
-//! the next command, whichever it is, makes the environment whole again.
+//! Every fault point of every command that changes something: the run is broken there in each way,
+//! under load; then `status` says what happened, the next command, whichever it is, makes the
+//! environment whole again, and the right commit can be deployed.
+//!
+//! Here each point is broken in one way, the ways taking turns; with `SOAK=1` in all of them.
 
-use std::collections::BTreeSet;
-use std::fs;
+mod scenario;
+mod sources;
+mod table;
+mod trial;
 
+use tests::disk::{Disk, with_own_mounts};
+use tests::fault::Kind;
 use tests::load::{Load, Plan};
-use tests::ran::Ran;
 use tests::world::World;
 
-/// Commands that take the lock; each must recover within its own run.
-const NEXT: [(&str, &[&str]); 4] = [
-    ("deploy", &["dev", "--wait", "60"]),
-    ("backup", &["dev", "create", "--wait", "60"]),
-    ("migrate", &["dev", "up", "--wait", "60"]),
-    ("rollback", &["dev", "--wait", "60"]),
-];
+use scenario::Scenario;
+use table::Table;
+use trial::Trial;
 
-#[test]
-fn a_deploy_ended_at_every_fault_point_is_recovered_by_the_next_command() {
+/// Breaks the share `shard` of a scenario's points in worlds that have room, and reads and writes.
+fn break_everywhere(mut scenario: Scenario, shard: (usize, usize)) {
     let world = World::new();
-    migrating_release(&world, 1);
-    world.run("deploy", &["dev"]).ok();
-    migrating_release(&world, 2);
-    let points = points_of(&world, "deploy", &["dev"]);
-    assert!(points.len() > 40, "only {points:?}");
+    let points = scenario.points(&world);
     let load =
         Load::start(world.listen("dev"), Plan { fresh: 1, keep_alive: 1, write: 1, ..Plan::default() });
-    for (number, point) in points.iter().enumerate() {
-        migrating_release(&world, 3 + number);
-        let cut = faulty(&world, point, "deploy", &["dev"]);
-        assert!(!cut.stdout.contains("\"success\":true") || cut.status == 0, "{point}: {}", cut.stdout);
-        assert_eq!(world.get("dev", "/healthz").0, 200, "{point}");
-        let (tool, args) = NEXT[number % NEXT.len()];
-        world.run(tool, args).ok();
-        assert_whole(&world, point);
+    let mut table = Table::new(scenario.name());
+    for (number, point) in points.iter().enumerate().filter(|(number, _)| number % shard.1 == shard.0) {
+        for kind in kinds(number / shard.1) {
+            let trial = Trial { world: &world, point, kind, disk: None, number };
+            table.add(kind, &trial.run(&mut scenario));
+        }
     }
-    let revision = world.release("end");
-    world.run("deploy", &["dev"]).ok();
-    assert_eq!(world.status("dev")["revision"], revision.as_str());
     let tally = load.stop();
     tally.assert_nothing_lost();
     assert_eq!(world.get("dev", "/rows").1, tally.acknowledged.len().to_string(), "acknowledged writes");
-    tests::tell(&format!("{} fault points of deploy, requests {:?}, lost 0", points.len(), tally.ok));
+    table.tell(points.len(), &tally);
+}
+
+fn kinds(turn: usize) -> Vec<Kind> {
+    let turns = Kind::ANYWHERE.len();
+    if std::env::var_os("SOAK").is_some() {
+        Kind::ANYWHERE.to_vec()
+    } else {
+        vec![Kind::ANYWHERE[turn % turns]]
+    }
 }
 
 #[test]
-fn a_rollback_ended_at_every_fault_point_is_recovered_by_the_next_command() {
-    let world = World::new();
-    let revisions: Vec<String> = (1..=3)
-        .map(|number| {
-            let revision = world.release(&format!("v{number}"));
-            world.run("deploy", &["dev"]).ok();
-            revision
-        })
-        .collect();
-    let cold = ["dev", "--to-commit", &revisions[0], "--wait", "60"];
-    let points = points_of(&world, "rollback", &cold);
-    let load = Load::start(world.listen("dev"), Plan { fresh: 1, keep_alive: 1, ..Plan::default() });
-    for point in &points {
-        world.run("rollback", &["dev", "--to-commit", &revisions[2], "--wait", "60"]).ok();
-        world.run("rollback", &["dev", "--to-commit", &revisions[1], "--wait", "60"]).ok();
-        faulty(&world, point, "rollback", &cold);
-        assert_eq!(world.get("dev", "/healthz").0, 200, "{point}");
-        world.run("rollback", &cold).ok();
-        assert_whole(&world, point);
-        assert_eq!(world.get("dev", "/").1, "v1", "{point}");
+fn a_deploy_broken_at_every_point_is_recovered_by_the_next_command_first_half() {
+    break_everywhere(Scenario::deploy(), (0, 2));
+}
+
+#[test]
+fn a_deploy_broken_at_every_point_is_recovered_by_the_next_command_second_half() {
+    break_everywhere(Scenario::deploy(), (1, 2));
+}
+
+#[test]
+fn an_undo_broken_at_every_point_is_finished_by_the_next_command() {
+    break_everywhere(Scenario::undo(), (0, 1));
+}
+
+#[test]
+fn a_recovery_broken_at_every_point_is_finished_by_the_next_command() {
+    break_everywhere(Scenario::recovery(), (0, 1));
+}
+
+#[test]
+fn a_rollback_broken_at_every_point_is_recovered_by_the_next_command() {
+    for scenario in Scenario::rollbacks() {
+        break_everywhere(scenario, (0, 1));
     }
-    load.stop().assert_nothing_lost();
-    tests::tell(&format!("{} fault points of rollback", points.len()));
 }
 
-/// A release with one more additive migration.
-fn migrating_release(world: &World, number: usize) {
-    let (up, down) = (
-        format!("migrations/{:03}_m.up.sql", number + 1),
-        format!("migrations/{:03}_m.down.sql", number + 1),
+#[test]
+fn migrations_and_backups_by_hand_broken_at_every_point_are_recovered_by_the_next_command() {
+    for scenario in Scenario::by_hand() {
+        break_everywhere(scenario, (0, 1));
+    }
+}
+
+/// Reads go on while the disk is full; writes cannot.
+fn fill_everywhere(mut scenario: Scenario, every: usize) {
+    let disk = Disk::small(160);
+    let world = World::within(&disk.mount());
+    let points = scenario.points(&world);
+    let load = Load::start(world.listen("dev"), Plan { fresh: 1, keep_alive: 1, ..Plan::default() });
+    let mut table = Table::new(scenario.name());
+    let every = if std::env::var_os("SOAK").is_some() { 1 } else { every };
+    for (number, point) in points.iter().enumerate().filter(|(number, _)| number.is_multiple_of(every)) {
+        let trial = Trial { world: &world, point, kind: Kind::NoSpace, disk: Some(&disk), number };
+        table.add(Kind::NoSpace, &trial.run(&mut scenario));
+    }
+    let tally = load.stop();
+    tally.assert_nothing_lost();
+    table.tell(points.len(), &tally);
+    drop(world);
+}
+
+#[test]
+fn a_deploy_whose_disk_fills_up_at_any_point_is_recovered_by_the_next_command() {
+    with_own_mounts(
+        "faults::a_deploy_whose_disk_fills_up_at_any_point_is_recovered_by_the_next_command",
+        || fill_everywhere(Scenario::deploy(), 4),
     );
-    world.write(&up, &format!("CREATE TABLE m{number}(a);\n"));
-    world.write(&down, &format!("DROP TABLE m{number};\n"));
-    world.release(&format!("v{number}"));
 }
 
-/// The points that one good run passes, each once.
-fn points_of(world: &World, tool: &str, args: &[&str]) -> Vec<String> {
-    let trace = world.path().join("trace");
-    let ran = Ran::of(world.command(tool, args).env("DEPLOY_FAULT_TRACE", &trace).output().unwrap());
-    ran.ok();
-    let mut seen = BTreeSet::new();
-    let text = fs::read_to_string(trace).unwrap();
-    text.lines().filter(|point| seen.insert(point.to_owned())).map(str::to_owned).collect()
-}
-
-fn faulty(world: &World, point: &str, tool: &str, args: &[&str]) -> Ran {
-    Ran::of(world.command(tool, args).env("DEPLOY_FAULT", point).output().unwrap())
-}
-
-/// Nothing is left to do, and ledger, gateway and processes agree.
-fn assert_whole(world: &World, point: &str) {
-    let status = world.status("dev");
-    assert_eq!(status["unfinished"], serde_json::json!([]), "{point}");
-    assert_eq!(status["identity"], "new", "{point}");
-    assert_eq!(status["gateway"]["active"]["deployment"], status["deployment"], "{point}");
-    assert!(status["lock"].is_null(), "{point}");
+#[test]
+fn other_commands_whose_disk_fills_up_at_any_point_are_recovered_by_the_next_command() {
+    with_own_mounts(
+        "faults::other_commands_whose_disk_fills_up_at_any_point_are_recovered_by_the_next_command",
+        || {
+            for scenario in Scenario::others() {
+                fill_everywhere(scenario, 4);
+            }
+        },
+    );
 }

@@ -5,6 +5,8 @@ use std::io::Write;
 
 pub mod binaries;
 pub mod desk;
+pub mod disk;
+pub mod fault;
 pub mod http;
 pub mod keepers;
 pub mod load;

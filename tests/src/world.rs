@@ -34,8 +34,16 @@ impl World {
     /// # Panics
     /// When the machine cannot give what a test needs.
     pub fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// The same, below `parent`: on a disk of its own.
+    ///
+    /// # Panics
+    /// When the machine cannot give what a test needs.
+    pub fn within(parent: &Path) -> Self {
         binaries::check_fresh();
-        let dir = tempfile::Builder::new().prefix("deploy-world-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new().prefix("deploy-world-").tempdir_in(parent).expect("a directory");
         let listens = ["dev", "prod"].into_iter().map(|name| (name, ports::claim())).collect();
         let world = Self { dir, listens };
         git_in(world.dir.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "origin.git"]);

@@ -15,10 +15,15 @@ mod stages;
 mod subject;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use common::cli::{self, Run};
 use common::config::Config;
 use common::evidence;
+use common::layout::Place;
+use common::ledger::Ledger;
+use common::lock::Lock;
+use common::recovery;
 use common::report::{Outcome, Problem};
 use serde_json::json;
 
@@ -49,6 +54,7 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
 /// Errors here are what kept the checks from being made; findings conclude the report instead.
 fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     let config = args.shared.load()?;
+    recover(args, &config, run)?;
     let subject = find(args, &config, run)?;
     let renderings = Renderings::open(args)?;
     args.sign.as_deref().map_or(Ok(()), evidence::check_key)?;
@@ -74,6 +80,24 @@ fn attest(args: &Args, config: &Config, subject: &Subject, run: &mut Run) -> Res
         Some(key) if run.report.success => signature::add(config, subject, run, key, kept),
         _ => Ok(()),
     }
+}
+
+/// Finishes what a crash left, unless another command is at work or has started us.
+fn recover(args: &Args, config: &Config, run: &Run) -> Result<(), Problem> {
+    let environment = args.environment.as_deref().or(run.report.environment.as_deref());
+    let Some(environment) = environment.filter(|_| args.slot.is_none()) else { return Ok(()) };
+    let unfinished =
+        Ledger::open_read_only(config)?.map(|ledger| ledger.unfinished(environment)).transpose()?;
+    if unfinished.is_none_or(|rows| rows.is_empty()) {
+        return Ok(());
+    }
+    let place = Place::new(config, environment);
+    let Ok(lock) = Lock::take(&place, &format!("verify {environment}"), Duration::ZERO) else {
+        return Ok(());
+    };
+    let (_lock, recovered) = recovery::recover_under(config, environment, "verify", lock)?;
+    recovered.notes.iter().for_each(|note| cli::warn(note));
+    Ok(())
 }
 
 fn find(args: &Args, config: &Config, run: &Run) -> Result<Subject, Problem> {

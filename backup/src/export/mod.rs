@@ -12,6 +12,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use common::backups::FileFacts;
+use common::durable;
 use common::report::{OrProblem, Problem};
 use rusqlite::Connection;
 
@@ -35,7 +36,7 @@ pub(crate) fn write(source: &Path, target: &Path) -> Result<FileFacts, Problem> 
     let measured =
         out.into_inner().map_err(io::IntoInnerError::into_error).or_problem("export-failed", title)?;
     let (file, facts) = measured.finish();
-    file.sync_all().or_problem("export-failed", title)?;
+    durable::sync_file(&file).or_problem("export-failed", title)?;
     Ok(facts)
 }
 

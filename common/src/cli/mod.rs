@@ -20,6 +20,7 @@ pub use run::Run;
 use crate::config::{self, Config};
 use crate::interrupt;
 use crate::report::Problem;
+use crate::space;
 
 /// Options that every tool takes, anywhere on its command line.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,7 +40,10 @@ pub struct Shared {
 impl Shared {
     /// Finds, reads and validates the configuration.
     pub fn load(&self) -> Result<Config, Problem> {
-        config::load(self.config.as_deref())
+        let config = config::load(self.config.as_deref())?;
+        let temporary = std::env::temp_dir();
+        space::watch(vec![config.state_dir(), config.log_directory(), config.root().to_owned(), temporary]);
+        Ok(config)
     }
 }
 

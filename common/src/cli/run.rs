@@ -10,6 +10,7 @@ use crate::fault;
 use crate::interrupt;
 use crate::report::{Outcome, Problem, Received, Report, Status, Step, Writer};
 use crate::secrets::Secrets;
+use crate::space;
 
 /// What a tool's story writes into.
 pub struct Run {
@@ -86,7 +87,7 @@ impl Run {
         fault::point(name);
         interrupt::check()?;
         let begun = Instant::now();
-        let result = act();
+        let result = act().map_err(explain);
         self.end_step(name, None, begun.elapsed(), result.as_ref().err());
         result
     }
@@ -159,7 +160,7 @@ impl Run {
 
     /// Concludes the report by `result`, prints it and gives the exit status that follows from it.
     pub fn finish(mut self, result: Result<(), Problem>) -> ExitCode {
-        self.conclude(result.err());
+        self.conclude(result.err().map(explain));
         let signal = self.interrupted_by();
         let report = self.shown();
         if self.json {
@@ -186,6 +187,9 @@ impl Run {
                 self.report.problem.get_or_insert(problem);
             }
         }
+        if self.report.problem != self.inherited {
+            self.report.problem = self.report.problem.take().map(space::explain);
+        }
         self.report.duration_ms = self.elapsed_ms();
     }
 
@@ -193,6 +197,15 @@ impl Run {
         let kind = self.report.problem.as_ref().map(|problem| problem.kind.as_str());
         let signal = interrupt::received().filter(|_| kind == Some("interrupted"))?;
         u8::try_from(128 + signal).ok()
+    }
+}
+
+/// Why it really failed: a run that was told to stop takes its programs with it, and on a full disk
+/// everything fails.
+fn explain(problem: Problem) -> Problem {
+    match interrupt::check() {
+        Err(interrupted) if problem.kind != interrupted.kind => interrupted.detail(problem.to_string()),
+        _ => space::explain(problem),
     }
 }
 

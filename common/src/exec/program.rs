@@ -12,6 +12,7 @@ use duct::{Expression, Handle, cmd};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::RunLog;
+use crate::fault;
 use crate::interrupt;
 use crate::lock::{self, Lock};
 use crate::report::{OrProblem, Problem, quoted};
@@ -158,6 +159,9 @@ impl<'a> Program<'a> {
                 problem.hint(format!("command -v {}", quoted(self.argv[0].to_string_lossy())))
             })?;
         drop(passed);
+        if fault::takes_child() {
+            kill_group(&handle, Signal::KILL);
+        }
         let ended = self.wait(&handle, begun);
         kill_group(&handle, Signal::KILL);
         ended?;

@@ -22,7 +22,8 @@ impl Sibling {
     /// Finds the tool beside our own executable, then on PATH, and checks that it is ours.
     ///
     /// # Errors
-    /// `configuration` (exit 2): not found, or another program of that name.
+    /// `configuration` (exit 2): not found, or another program of that name; `sibling-failed`
+    /// (retryable): it was killed before it could say so.
     pub fn find(tool: &'static str) -> Result<Self, Problem> {
         let path = companion(tool)?;
         let finished =
@@ -30,6 +31,10 @@ impl Sibling {
         let facts: Value = serde_json::from_slice(&finished.stdout).unwrap_or_default();
         if facts["product"] == crate::cli::PRODUCT && facts["contract"] == VERSION {
             return Ok(Self { tool, path });
+        }
+        if finished.status.code().is_none() {
+            let title = format!("{tool} --version ended with {}", finished.ending());
+            return Err(Problem::new("sibling-failed", title).hint(format!("{tool} --version")).retryable());
         }
         Err(Problem::configuration(format!("{} is not this product's {tool}", path.display()))
             .hint(format!("{} --version --json", quoted(path.display()))))

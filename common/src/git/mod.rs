@@ -32,6 +32,8 @@ pub const INHERITED: [&str; 10] = [
 /// Where git keeps the objects of a push until its `pre-receive` has accepted it.
 const QUARANTINE: [&str; 3] =
     ["GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"];
+/// Merges, tags and branches that the ledger will speak of must outlive a power cut as it does.
+const DURABLE: &str = "core.fsync=committed";
 const LOCAL: Duration = Duration::from_secs(60);
 const NETWORK: Duration = Duration::from_secs(300);
 const FETCH_PAUSES_MS: [u64; 4] = [50, 150, 500, 1500];
@@ -152,7 +154,7 @@ impl Repository {
 
     /// Whether `commit` belongs to the history of `of`.
     pub fn contains(&self, of: &str, commit: &str) -> bool {
-        self.run(&["merge-base", "--is-ancestor", "--end-of-options", commit, of], LOCAL)
+        self.ask(&["merge-base", "--is-ancestor", "--end-of-options", commit, of])
             .is_ok_and(|finished| finished.status.success())
     }
 
@@ -242,9 +244,20 @@ impl Repository {
     }
 
     fn line(&self, args: &[&str]) -> Option<String> {
-        let finished = self.run(args, LOCAL).ok()?;
+        let finished = self.ask(args).ok()?;
         let line = text(&finished).trim_end().to_owned();
         (finished.status.success() && !line.is_empty()).then_some(line)
+    }
+
+    /// Asks something; a git that was killed has not said no, so it is asked again.
+    fn ask(&self, args: &[&str]) -> Result<Finished, Problem> {
+        for _ in 0..2 {
+            let finished = self.run(args, LOCAL)?;
+            if finished.status.code().is_some() {
+                return Ok(finished);
+            }
+        }
+        self.run(args, LOCAL)
     }
 
     fn run(&self, args: &[&str], limit: Duration) -> Result<Finished, Problem> {
@@ -259,6 +272,7 @@ impl Repository {
         Program::new("git")
             .args(["-C"])
             .args([&self.dir])
+            .args(["-c", DURABLE])
             .args(args)
             .only_env(env::vars_os().filter(|(name, _)| self.passes(name)).collect())
             .env("GIT_TERMINAL_PROMPT", "0")

@@ -41,7 +41,7 @@ impl Repository {
     /// Names of all branches, remote ones without the remote's name.
     pub fn branches(&self) -> Vec<String> {
         let args = ["for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes"];
-        let listed = self.run(&args, LOCAL).map(|finished| text(&finished)).unwrap_or_default();
+        let listed = self.ask(&args).map(|finished| text(&finished)).unwrap_or_default();
         let mut names: Vec<String> =
             listed.lines().map(|name| name.strip_prefix("origin/").unwrap_or(name).to_owned()).collect();
         names.sort_unstable();
@@ -54,12 +54,12 @@ impl Repository {
         let full = format!("refs/heads/{name}");
         !name.starts_with('-')
             && !name.contains('\0')
-            && self.run(&["check-ref-format", &full], LOCAL).is_ok_and(|finished| finished.status.success())
+            && self.ask(&["check-ref-format", &full]).is_ok_and(|finished| finished.status.success())
     }
 
     /// The first remote's name, `origin` preferred.
     pub fn remote(&self) -> Option<String> {
-        let remotes = text(&self.run(&["remote"], LOCAL).ok()?);
+        let remotes = text(&self.ask(&["remote"]).ok()?);
         remotes.lines().find(|name| *name == "origin").or_else(|| remotes.lines().next()).map(str::to_owned)
     }
 
@@ -75,7 +75,7 @@ impl Repository {
 
     /// The address of a remote, as git would use it.
     pub fn remote_address(&self, remote: &str) -> Option<String> {
-        let finished = self.run(&["remote", "get-url", "--", remote], LOCAL).ok()?;
+        let finished = self.ask(&["remote", "get-url", "--", remote]).ok()?;
         finished.status.success().then(|| text(&finished).trim_end().to_owned())
     }
 }

@@ -87,13 +87,14 @@ pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undo
             Problem::new("ledger-unreadable", "a journal entry makes no sense").detail(error.to_string())
         })?;
         let begun = std::time::Instant::now();
-        let result = undo::apply(site, deployment, &undo);
+        // An entry that cannot be marked is undone once more by a later command, and the others now.
+        let result = undo::apply(site, deployment, &undo)
+            .and_then(|note| site.ledger.journal_undone(&deployment.id, row.number).map(|()| note));
         let step =
             Step::new(tool, undo.step(), u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         undone.touched_service |= undo.touches_service();
         match result {
             Ok(note) => {
-                site.ledger.journal_undone(&deployment.id, row.number)?;
                 undone.steps.push(match note {
                     Some(note) => step.target(note),
                     None => step,

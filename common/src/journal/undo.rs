@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Undo;
+use crate::durable;
 use crate::exec::Sibling;
 use crate::fault;
 use crate::gateway::Target;
@@ -103,8 +104,8 @@ fn remove_database(site: &Site, deployment: &Deployment) -> Result<Option<String
             continue;
         }
         match &aside {
-            Some(target) => fs::rename(&file, with_suffix(target, suffix)),
-            None => fs::remove_file(&file),
+            Some(target) => durable::rename(&file, &with_suffix(target, suffix)),
+            None => fs::remove_file(&file).and_then(|()| durable::sync_dir(path.parent().unwrap_or(&path))),
         }
         .or_problem("state-unwritable", || format!("cannot take {} away", file.display()))?;
     }

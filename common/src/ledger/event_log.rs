@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Deployment, Ledger};
+use crate::durable;
 use crate::layout::create_private_dir;
 use crate::report::{OrProblem, Problem, Report};
 
@@ -46,7 +47,7 @@ impl Ledger {
             .open(&self.event_log)
             .or_problem("state-unwritable", title)?;
         file.write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| file.sync_data())
+            .and_then(|()| durable::sync_file(&file))
             .or_problem("state-unwritable", title)
     }
 }

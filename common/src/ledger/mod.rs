@@ -28,6 +28,7 @@ use schema::Age;
 pub use verification::Verification;
 
 use crate::config::Config;
+use crate::durable;
 use crate::fault;
 use crate::layout::create_private_dir;
 use crate::ownership::{self, Use, open_unlinked};
@@ -51,9 +52,12 @@ impl Ledger {
         create_private_dir(&config.state_dir())?;
         let path = config.state_dir().join("ledger.db");
         ownership::check_file(&path)?;
-        open_unlinked(OpenOptions::new().append(true), &path).or_problem("state-unwritable", || {
-            format!("the state directory cannot be written: {}", path.display())
-        })?;
+        let is_new = !path.exists();
+        open_unlinked(OpenOptions::new().append(true), &path)
+            .and_then(|_| if is_new { durable::sync_dir(&config.state_dir()) } else { Ok(()) })
+            .or_problem("state-unwritable", || {
+                format!("the state directory cannot be written: {}", path.display())
+            })?;
         let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::prepare(&ledger.db).map_err(|error| unreadable(&error).detail(path.display().to_string()))?;
         ledger.age().map(|_| ledger)

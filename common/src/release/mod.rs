@@ -7,14 +7,14 @@ mod build;
 mod prune;
 mod shared;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use build::{JUNIT_FILE, run_build, run_tests};
 pub use prune::{prune, remove, remove_tree};
 pub use shared::link_shared;
 
-use crate::fault;
+use crate::durable;
 use crate::git::Repository;
 use crate::layout::{Place, create_private_dir};
 use crate::report::{OrProblem, Problem};
@@ -36,9 +36,7 @@ pub fn checkout(
     }
     create_private_dir(&fresh)?;
     let made = repository.export(revision, &fresh).and_then(|()| {
-        fault::point("release.before-rename");
-        fs::rename(&fresh, &target)
-            .and_then(|()| sync_dir(&place.releases()))
+        durable::rename(&fresh, &target)
             .or_problem("checkout-failed", || format!("cannot make {}", target.display()))
     });
     if made.is_err() {
@@ -60,7 +58,8 @@ fn unfinished(place: &Place, id: &str) -> PathBuf {
     place.releases().join(format!(".new-{id}"))
 }
 
-/// Takes the write permission from everything below `dir`.
+/// Takes the write permission from everything below `dir`, and brings it all to the disk: a release
+/// that serves must be whole after a power cut.
 ///
 /// # Errors
 /// `state-unwritable`.
@@ -76,9 +75,5 @@ pub fn seal(dir: &Path) -> Result<(), Problem> {
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, mode & !0o222);
         fs::set_permissions(entry.path(), permissions).or_problem("state-unwritable", title)?;
     }
-    Ok(())
-}
-
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
+    durable::sync_tree(dir).or_problem("state-unwritable", || format!("cannot sync {}", dir.display()))
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::durable;
 use crate::fault;
 use crate::layout::{Place, create_private_dir};
 use crate::report::{OrProblem, Problem, quoted};
@@ -56,7 +57,7 @@ pub fn remove(dir: &Path) -> Result<(), Problem> {
     if dir.symlink_metadata().is_err() {
         return Ok(());
     }
-    fs::rename(dir, &going).map_err(|error| unremovable(dir, &error))?;
+    durable::rename(dir, &going).map_err(|error| unremovable(dir, &error))?;
     fault::point("prune.after-rename");
     remove_tree(&going)
 }
@@ -108,12 +109,19 @@ fn keep_late_files(place: &Place, id: &str) -> Result<Vec<PathBuf>, Problem> {
             create_private_dir(target.parent().unwrap_or(&dir))?;
             // A removal that was cut off may have kept it already, without the right to write.
             let _ = fs::remove_file(&target);
-            fs::copy(entry.path(), &target)
+            copy(entry.path(), &target)
                 .or_problem("prune-failed", || format!("cannot keep {}", target.display()))?;
             kept.push(target);
         }
     }
     Ok(kept)
+}
+
+/// On disk when this returns: the original goes right after.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::copy(from, to)?;
+    durable::sync_file(&fs::File::open(to)?)?;
+    to.parent().map_or(Ok(()), durable::sync_dir)
 }
 
 /// When the release was sealed: the last change of the directory's own inode.

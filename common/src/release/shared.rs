@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use crate::durable;
 use crate::layout::{Place, create_private_dir};
 use crate::report::{OrProblem, Problem, quoted};
 
@@ -40,7 +41,9 @@ fn link(shared: &Path, inside: &Path) -> Result<(), Problem> {
     }
     let has_own = inside.symlink_metadata().is_ok();
     if has_own && !inside.is_symlink() && !shared.exists() {
-        fs::rename(inside, shared).or_problem("shared-failed", failed)?;
+        durable::sync_tree(inside.parent().unwrap_or(inside))
+            .and_then(|()| durable::rename(inside, shared))
+            .or_problem("shared-failed", failed)?;
     } else if has_own {
         remove_any(inside).or_problem("shared-failed", failed)?;
     }

@@ -4,11 +4,13 @@
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 use std::{fs, process};
 
+use common::durable;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -61,7 +63,7 @@ impl Socket {
         OWN_INODE.store(fs::metadata(&temporary)?.ino(), Ordering::SeqCst);
         // A dead one left its socket file and does not answer.
         let _ = tell_predecessor();
-        fs::rename(&temporary, NAME)?;
+        durable::rename_for_now(Path::new(&temporary), Path::new(NAME))?;
         Ok(Self { listener })
     }
 

@@ -1,15 +1,17 @@
 //! `gateway.json`: the active target, so that a restarted gateway serves the same.
 //! Paths are relative: the process lives in its directory.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use common::durable;
 
 use serde::{Deserialize, Serialize};
 
 use crate::target::Description;
 
 const FILE: &str = "gateway.json";
-const TEMPORARY: &str = "gateway.json.tmp";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
@@ -27,10 +29,7 @@ pub(crate) fn load() -> io::Result<Option<Description>> {
 
 /// Returns when the state would survive a power loss.
 pub(crate) fn save(active: Option<Description>) -> io::Result<()> {
-    let mut file = File::create(TEMPORARY)?;
-    serde_json::to_writer(&mut file, &State { active })?;
-    writeln!(file)?;
-    file.sync_all()?;
-    fs::rename(TEMPORARY, FILE)?;
-    File::open(".")?.sync_all()
+    let mut text = serde_json::to_vec(&State { active })?;
+    text.push(b'\n');
+    durable::write(Path::new(FILE), &text)
 }

@@ -7,10 +7,11 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use common::durable;
 use rustix::process::Pid;
 
 use crate::options::Options;
@@ -60,7 +61,7 @@ fn open_log(path: &Path) -> io::Result<File> {
     if fs::metadata(path).is_ok_and(|log| log.len() > LOG_LIMIT_BYTES) {
         let mut older = path.as_os_str().to_owned();
         older.push(".1");
-        fs::rename(path, PathBuf::from(older))?;
+        durable::rename_for_now(path, Path::new(&older))?;
     }
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }

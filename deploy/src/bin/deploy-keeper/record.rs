@@ -1,12 +1,12 @@
 //! `DIR/keeper.json`: what the keeper says about itself and its child.
 //! Replaced by rename at every change, so a reader never sees half of it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use common::durable;
 use rustix::process::WaitStatus;
 use serde::Serialize;
 
@@ -111,12 +111,9 @@ impl Record {
     }
 
     fn try_save(&self) -> io::Result<()> {
-        let temporary = self.path.with_extension("json.tmp");
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-        serde_json::to_writer(&mut file, self)?;
-        writeln!(file)?;
-        fs::rename(&temporary, &self.path)
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        durable::write_for_now(&self.path, &text)
     }
 }
 
