@@ -208,7 +208,7 @@ fn apply(raw: &Path, live: &Path, gate: Connection) -> Result<(Connection, i64),
     let source = source_of(raw)?;
     let mut target = database::open_existing(live)?;
     let prepare = || {
-        target.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
+        target.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA wal_autocheckpoint = 0;")?;
         target.busy_timeout(Duration::ZERO)?;
         number(&target, "data_version")
     };

@@ -74,6 +74,8 @@ pub(crate) fn transact(
     watched: bool,
     choose: impl FnOnce(&Connection) -> Result<Vec<Job>, Problem>,
 ) -> Result<Option<Done>, Failure> {
+    // At FULL, a power cut may take the last commit back while the ledger already speaks of it.
+    db.pragma_update(None, "synchronous", "EXTRA").map_err(|error| sql_problem(&error))?;
     db.pragma_update(None, "foreign_keys", false).map_err(|error| sql_problem(&error))?;
     let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)
         .map_err(|error| sql_problem(&error))?;

@@ -10,6 +10,7 @@ mod faults;
 mod gates;
 mod hook_files;
 mod hooks;
+mod power;
 mod refusals;
 mod regressions;
 mod retention;

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use serde_json::Value;
+
 use crate::ran::Ran;
 use crate::world::World;
 
@@ -72,4 +74,12 @@ impl Act {
 pub fn names<'a>(points: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
     let name = |point: &String| Some(point.split_once(':')?.1.rsplit_once('#')?.0.to_owned());
     points.into_iter().filter_map(name).collect()
+}
+
+/// The deployment that a report names, a cut-off one too.
+pub fn deployment_of(ran: &Ran) -> Option<String> {
+    let first = ran.stdout.lines().next()?;
+    let report: Value =
+        serde_json::from_str(&ran.stdout).or_else(|_| serde_json::from_str(&format!("{first}}}"))).ok()?;
+    report["deployment"].as_str().map(str::to_owned)
 }

@@ -13,6 +13,19 @@ pub fn end_below(state: &Path) {
     }
 }
 
+/// Whether any process still works below `state`.
+///
+/// # Panics
+/// When `/proc` cannot be read.
+pub fn any_below(state: &Path) -> bool {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let mut pids = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| u32::try_from(*pid) != Ok(std::process::id()))
+        .filter_map(Pid::from_raw);
+    pids.any(|pid| works_below(pid, state))
+}
+
 fn records_below(state: &Path) -> Vec<PathBuf> {
     walkdir::WalkDir::new(state)
         .into_iter()

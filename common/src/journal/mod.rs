@@ -88,7 +88,9 @@ pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undo
         })?;
         let begun = std::time::Instant::now();
         // An entry that cannot be marked is undone once more by a later command, and the others now.
+        fault::point("undo.before");
         let result = undo::apply(site, deployment, &undo)
+            .inspect(|_| fault::point("undo.after"))
             .and_then(|note| site.ledger.journal_undone(&deployment.id, row.number).map(|()| note));
         let step =
             Step::new(tool, undo.step(), u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));

@@ -3,6 +3,7 @@
 use rusqlite::params;
 
 use super::{Ledger, unreadable, unwritable};
+use crate::fault;
 use crate::report::Problem;
 
 /// One step that changes something outside the ledger.
@@ -53,12 +54,16 @@ impl Ledger {
 
     /// Losing a mark in a power cut harms nothing: every undo may find nothing to do.
     fn mark(&self, deployment: &str, number: i64, state: &str) -> Result<(), Problem> {
-        self.db
+        fault::point("ledger.before-mark");
+        let marked = self
+            .db
             .execute(
                 "UPDATE journal SET state = ?3 WHERE deployment = ?1 AND number = ?2",
                 params![deployment, number, state],
             )
             .map(drop)
-            .map_err(|error| unwritable(&error))
+            .map_err(|error| unwritable(&error));
+        fault::point("ledger.after-mark");
+        marked
     }
 }

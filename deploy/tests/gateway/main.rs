@@ -3,6 +3,7 @@
 
 mod backend;
 mod commands;
+mod faults;
 mod forwarding;
 mod keeper;
 mod load;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tests::fault::Act;
+use tests::fault::{Act, deployment_of};
 use tests::world::World;
 
 /// A point behind the cutover: everything that a deployment can undo is there to be undone.
@@ -25,49 +25,56 @@ enum Case {
     Backup,
 }
 
-pub(super) struct Scenario {
+pub(crate) struct Scenario {
     case: Case,
     /// The revisions of all releases, oldest first.
     revisions: Vec<String>,
+    /// The deployment that the command is to recover.
+    pub(crate) killed: Option<String>,
 }
 
 impl Scenario {
     fn new(case: Case) -> Self {
-        Self { case, revisions: Vec::new() }
+        Self { case, revisions: Vec::new(), killed: None }
     }
 
-    pub(super) fn deploy() -> Self {
+    pub(crate) fn deploy() -> Self {
         Self::new(Case::Deploy)
     }
 
-    pub(super) fn undo() -> Self {
+    pub(crate) fn undo() -> Self {
         Self::new(Case::Undo)
     }
 
-    pub(super) fn recovery() -> Self {
+    pub(crate) fn recovery() -> Self {
         Self::new(Case::Recovery)
     }
 
-    pub(super) fn rollbacks() -> [Self; 3] {
+    pub(crate) fn rollbacks() -> [Self; 3] {
         [Case::WarmRollback, Case::ColdRollback, Case::RebuildingRollback].map(Self::new)
     }
 
-    pub(super) fn by_hand() -> [Self; 2] {
+    pub(crate) fn by_hand() -> [Self; 2] {
         [Case::Migrate, Case::Backup].map(Self::new)
     }
 
     /// All but the deployment.
-    pub(super) fn others() -> Vec<Self> {
+    pub(crate) fn others() -> Vec<Self> {
         [Self::undo(), Self::recovery()].into_iter().chain(Self::rollbacks()).chain(Self::by_hand()).collect()
     }
 
-    pub(super) fn name(&self) -> String {
+    /// In the short form, how many points there are for each that is tried.
+    pub(crate) fn stride(&self) -> usize {
+        if self.case == Case::Deploy { 1 } else { 2 }
+    }
+
+    pub(crate) fn name(&self) -> String {
         format!("{:?}", self.case)
     }
 
     /// Deploys the first releases and gives the points that the command passes when nothing goes
     /// wrong, each once.
-    pub(super) fn points(&mut self, world: &World) -> Vec<String> {
+    pub(crate) fn points(&mut self, world: &World) -> Vec<String> {
         for _ in 0..if self.case == Case::RebuildingRollback { MANY } else { 2 } {
             self.release(world);
             world.run("deploy", &["dev"]).ok();
@@ -80,18 +87,20 @@ impl Scenario {
     }
 
     /// Makes the world ready for the command; gives the revision that should serve in the end.
-    pub(super) fn prepare(&mut self, world: &World) -> String {
+    pub(crate) fn prepare(&mut self, world: &World) -> String {
         match self.case {
             Case::Deploy | Case::Undo => self.release(world),
             Case::Recovery => {
                 self.release(world);
-                Act::new("deploy", &["dev", "--wait", "60"]).run(world, Some(LATE));
+                let (killed, _) = Act::new("deploy", &["dev", "--wait", "60"]).run(world, Some(LATE));
+                self.killed = deployment_of(&killed);
             }
             Case::WarmRollback | Case::ColdRollback | Case::RebuildingRollback => {
                 self.release(world);
                 world.run("deploy", &["dev", "--wait", "60"]).ok();
             }
             Case::Migrate => {
+                world.run("migrate", &["dev", "up"]).ok();
                 world.run("migrate", &["dev", "down", "--steps", "1"]).ok();
             }
             Case::Backup => {}
@@ -100,7 +109,7 @@ impl Scenario {
     }
 
     /// The command to break.
-    pub(super) fn act(&self) -> Act {
+    pub(crate) fn act(&self) -> Act {
         let back =
             |to: usize| Act::new("rollback", &["dev", "--to-commit", &self.revisions[to], "--wait", "60"]);
         match self.case {
@@ -113,7 +122,7 @@ impl Scenario {
             Case::Recovery | Case::Backup => Act::new("backup", &["dev", "create", "--wait", "60"]),
             Case::WarmRollback => back(self.revisions.len() - 2),
             Case::ColdRollback => back(self.revisions.len() - 3),
-            Case::RebuildingRollback => back(0),
+            Case::RebuildingRollback => back(1),
             Case::Migrate => Act::new("migrate", &["dev", "up", "--wait", "60"]),
         }
     }

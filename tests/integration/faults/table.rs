@@ -7,24 +7,25 @@ use tests::load::Tally;
 
 pub(super) struct Table {
     name: String,
+    points: usize,
     states: BTreeMap<Kind, BTreeMap<String, usize>>,
 }
 
 impl Table {
-    pub(super) fn new(name: String) -> Self {
-        Self { name, states: BTreeMap::new() }
+    pub(super) fn new(name: String, points: usize) -> Self {
+        Self { name, points, states: BTreeMap::new() }
     }
 
     pub(super) fn add(&mut self, kind: Kind, state: &str) {
         *self.states.entry(kind).or_default().entry(state.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn tell(&self, points: usize, tally: &Tally) {
+    pub(super) fn tell(&self, tally: &Tally) {
         for (kind, states) in &self.states {
             let tried: usize = states.values().sum();
             let states: Vec<String> =
                 states.iter().map(|(state, count)| format!("{state} {count}")).collect();
-            let (name, kind) = (&self.name, format!("{kind:?}"));
+            let (name, points, kind) = (&self.name, self.points, format!("{kind:?}"));
             tests::tell(&format!(
                 "| {name:18} | {kind:7} | {points:4} points | {tried:4} tried | {} |",
                 states.join(", ")

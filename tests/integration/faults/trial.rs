@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::disk::Disk;
-use tests::fault::Kind;
+use tests::fault::{Kind, deployment_of};
 use tests::ran::Ran;
 use tests::world::World;
 
@@ -41,13 +41,15 @@ impl Trial<'_> {
         if let Some(disk) = self.disk {
             disk.empty();
         }
-        let id = deployment_of(&ran);
+        let id = scenario.killed.clone().or_else(|| deployment_of(&ran));
         self.assert_told(id.as_deref());
         let (tool, args) = NEXT[self.number % NEXT.len()];
         let next = self.world.run(tool, args);
         assert_eq!(next.status, 0, "{self}, then {tool}:\n{}\n{}\n{ran:?}", next.stdout, next.stderr);
         self.assert_whole();
-        self.world.run("deploy", &["dev", "--wait", "60"]).ok();
+        if tool != "deploy" {
+            self.world.run("deploy", &["dev", "--wait", "60"]).ok();
+        }
         assert_eq!(self.assert_whole()["revision"], revision.as_str(), "{self}");
         self.assert_database_whole();
         self.state_of(id.as_deref())
@@ -121,12 +123,4 @@ impl std::fmt::Display for Trial<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} at {}", self.kind, self.point)
     }
-}
-
-/// The deployment that a report names, a cut-off one too.
-fn deployment_of(ran: &Ran) -> Option<String> {
-    let first = ran.stdout.lines().next()?;
-    let report: Value =
-        serde_json::from_str(&ran.stdout).or_else(|_| serde_json::from_str(&format!("{first}}}"))).ok()?;
-    report["deployment"].as_str().map(str::to_owned)
 }
