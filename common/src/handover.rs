@@ -121,10 +121,13 @@ pub fn revive(site: &Site, deployment: &Deployment) -> Result<Instance, Problem>
 }
 
 /// Somebody keeps it, or it outlived its keeper, and it answers: one that was just started again
-/// gets its time.
+/// gets its time. Since a reboot another program may have its port, and answer too.
 fn is_alive(site: &Site, instance: &Instance) -> bool {
+    let release = site.place.release(&instance.release);
+    let is_its = |owner: &identity::Owner| owner.belongs_to(&instance.release, &release);
     site.supervisor.condition(&site.place, instance.slot) != Condition::Stopped
         && readiness::answers(site, instance)
+        && identity::owners(instance.address).is_ok_and(|owners| owners.visible.iter().any(is_its))
 }
 
 fn release_missing(deployment: &Deployment) -> Problem {

@@ -80,7 +80,7 @@ pub fn recover_under(
 
 /// Whether a run never ended, or what should serve went down with the host.
 fn is_needed(config: &Config, environment: &str) -> Result<bool, Problem> {
-    let ledger = Ledger::open(config)?;
+    let Some(ledger) = Ledger::open_read_only(config)? else { return Ok(false) };
     if !ledger.unfinished(environment)?.is_empty() {
         return Ok(true);
     }

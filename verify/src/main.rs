@@ -82,7 +82,8 @@ fn attest(args: &Args, config: &Config, subject: &Subject, run: &mut Run) -> Res
     }
 }
 
-/// Finishes what a crash left, unless another command is at work or has started us.
+/// Finishes what a crash left, unless another command is at work or has started us. A service that
+/// is merely down stays so: that is for the checks to find.
 fn recover(args: &Args, config: &Config, run: &Run) -> Result<(), Problem> {
     let environment = args.environment.as_deref().or(run.report.environment.as_deref());
     let Some(environment) = environment.filter(|_| args.slot.is_none()) else { return Ok(()) };

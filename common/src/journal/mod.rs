@@ -12,6 +12,7 @@ use crate::layout::Slot;
 use crate::ledger::Deployment;
 use crate::report::{Problem, Step};
 use crate::site::Site;
+use crate::space;
 
 /// How one step is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +92,8 @@ pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undo
         fault::point("undo.before");
         let result = undo::apply(site, deployment, &undo)
             .inspect(|_| fault::point("undo.after"))
-            .and_then(|note| site.ledger.journal_undone(&deployment.id, row.number).map(|()| note));
+            .and_then(|note| site.ledger.journal_undone(&deployment.id, row.number).map(|()| note))
+            .map_err(space::explain);
         let step =
             Step::new(tool, undo.step(), u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         undone.touched_service |= undo.touches_service();
