@@ -98,6 +98,28 @@ fn after_everything_was_killed_the_next_command_brings_the_service_back() {
 }
 
 #[test]
+fn a_stranger_on_the_recorded_port_is_not_taken_for_the_instance() {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    tests::keepers::end_below(&world.state());
+    let record = std::fs::read(world.state().join("dev/slots/blue/instance.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let stranger = std::net::TcpListener::bind(record["address"].as_str().unwrap()).unwrap();
+    std::thread::spawn(move || {
+        for stream in stranger.incoming().flatten() {
+            use std::io::{Read, Write};
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstranger");
+        }
+    });
+    world.run("backup", &["dev", "create"]).ok();
+    assert_eq!(world.get("dev", "/").1, "v1");
+    assert_eq!(world.status("dev")["identity"], "new");
+}
+
+#[test]
 fn ctrl_c_undoes_the_deployment_and_exits_by_the_signal() {
     let world = World::new();
     world.release("v1");
