@@ -6,13 +6,13 @@ use crate::chores;
 use crate::config::Config;
 use crate::gateway::{Gateway, Target};
 use crate::handover;
-use crate::instance::read_secrets;
 use crate::interrupt;
 use crate::journal;
 use crate::layout::Place;
 use crate::ledger::{Deployment, Kind, Ledger, State};
 use crate::lock::Lock;
 use crate::report::{Outcome, Problem, Report};
+use crate::secrets::Secrets;
 use crate::site::Site;
 
 /// What was found and done.
@@ -86,8 +86,9 @@ fn is_needed(config: &Config, environment: &str) -> Result<bool, Problem> {
     }
     let settings = config.environment(environment)?;
     let gateway = Gateway::new(&Place::new(config, environment), settings.listen);
-    let can_start = read_secrets(config, settings.env_file.as_deref()).is_ok();
-    Ok(can_start && ledger.serving(environment)?.is_some() && gateway.status().is_none())
+    let is_down = ledger.serving(environment)?.is_some() && gateway.status().is_none();
+    // Without its secrets it cannot be started; a backup is still wanted then.
+    Ok(is_down && Secrets::of(config, settings).is_ok())
 }
 
 fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {

@@ -103,6 +103,7 @@ fn a_stranger_on_the_recorded_port_is_not_taken_for_the_instance() {
     world.release("v1");
     world.run("deploy", &["dev"]).ok();
     tests::keepers::end_below(&world.state());
+    tests::keepers::await_end_below(&world.state());
     let record = std::fs::read(world.state().join("dev/slots/blue/instance.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let stranger = std::net::TcpListener::bind(record["address"].as_str().unwrap()).unwrap();

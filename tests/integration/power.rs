@@ -8,7 +8,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use common::layout::Place;
 use common::{backups, config};
@@ -94,11 +93,7 @@ impl Studio {
     /// Everything is gone at once; what the disk held then is all there is.
     fn come_back_to(&self, picture: &Picture) {
         keepers::end_below(&self.world.state());
-        let begun = Instant::now();
-        while keepers::any_below(&self.world.state()) {
-            assert!(begun.elapsed() < Duration::from_secs(10), "processes do not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        keepers::await_end_below(&self.world.state());
         self.disk.replace(&picture.image);
     }
 
@@ -110,7 +105,7 @@ impl Studio {
         let was_unfinished = down.report().details["status"]["dev"]["unfinished"] != json!([]);
         if tool == "verify" && !was_unfinished {
             // Nothing was cut off, the service is down: a proof says so and starts nothing.
-            next.refused("instance-stopped");
+            next.ended_with_any(&["instance-stopped", "instance-exited"]);
         } else {
             assert_eq!(next.status, 0, "{point}, then {tool}: {next:?}");
             assert_eq!(world.get("dev", "/healthz").0, 200, "{point}");

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
@@ -13,11 +14,19 @@ pub fn end_below(state: &Path) {
     }
 }
 
-/// Whether any process still works below `state`.
+/// Waits until no process works below `state` any more.
 ///
 /// # Panics
-/// When `/proc` cannot be read.
-pub fn any_below(state: &Path) -> bool {
+/// When some do not end.
+pub fn await_end_below(state: &Path) {
+    let begun = Instant::now();
+    while any_below(state) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "processes below {} do not end", state.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn any_below(state: &Path) -> bool {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     let mut pids = processes
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())

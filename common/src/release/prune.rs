@@ -118,7 +118,7 @@ fn keep_late_files(place: &Place, id: &str) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// On disk when this returns: the original goes right after.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
     durable::sync_file(&fs::File::open(to)?)?;
     to.parent().map_or(Ok(()), durable::sync_dir)
