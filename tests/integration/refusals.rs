@@ -263,7 +263,7 @@ struct SmallDisk(tempfile::TempDir);
 impl SmallDisk {
     fn mount(mebibytes: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={mebibytes}m");
+        let size = format!("size={mebibytes}m,mode=0700");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).status();
         if mounted.is_ok_and(|status| status.success()) {
