@@ -2,7 +2,7 @@
 //! under load; then `status` says what happened, the next command, whichever it is, makes the
 //! environment whole again, and the right commit can be deployed.
 //!
-//! Here each point of a deployment is broken in one way, the ways taking turns, and every second one
+//! Here each point of a deployment is broken in one way, the ways taking turns, and every fourth
 //! of the rest; with `SOAK=1` each point in all ways.
 
 pub(crate) mod scenario;
@@ -20,7 +20,7 @@ use table::Table;
 use trial::Trial;
 
 /// In the short form, how many points there are for each at which the disk fills up.
-const FULL_STRIDE: usize = 7;
+const FULL_STRIDE: usize = 10;
 
 /// Breaks the share `shard` of a scenario's points in a world that has room, and reads and writes.
 fn break_everywhere(mut scenario: Scenario, shard: (usize, usize)) {

@@ -19,7 +19,7 @@ use tests::world::World;
 use crate::faults::scenario::Scenario;
 
 /// In the short form, how many pictures there are for each that is come back from.
-const STRIDE: usize = 6;
+const STRIDE: usize = 8;
 
 const NEXT: [(&str, &[&str]); 5] = [
     ("backup", &["dev", "create", "--wait", "60"]),

@@ -65,7 +65,7 @@ impl Scenario {
 
     /// In the short form, how many points there are for each that is tried.
     pub(crate) fn stride(&self) -> usize {
-        if self.case == Case::Deploy { 1 } else { 2 }
+        if self.case == Case::Deploy { 1 } else { 4 }
     }
 
     pub(crate) fn name(&self) -> String {
