@@ -13,19 +13,22 @@ use common::site::Site;
 use tests::ran::Ran;
 use tests::world::{World, steps};
 
+const WAIT: Duration = Duration::from_secs(60);
+
 fn deploy(world: &World, versions: std::ops::RangeInclusive<u32>) -> Vec<String> {
     let one = |number| {
         world.release(&format!("v{number}"));
-        world.run("deploy", &["dev"]).ok();
+        world.run("deploy", &["dev", "--wait", "60"]).ok();
         world.git(&["rev-parse", "HEAD"])
     };
     versions.map(one).collect()
 }
 
-/// The environment under its lock, as a command has it.
+/// The environment under its lock, as a command has it. A program that another test starts at that
+/// moment holds a copy of the open lock file until it is executed: what comes next waits.
 fn site(world: &World) -> Site {
     let config = config::load(Some(&world.checkout().join("deploy.toml"))).unwrap();
-    Site::open(config, "dev", "deploy", Duration::ZERO).unwrap()
+    Site::open(config, "dev", "deploy", WAIT).unwrap()
 }
 
 fn releases(world: &World) -> PathBuf {
@@ -46,10 +49,10 @@ fn versions(world: &World) -> Vec<String> {
 fn the_oldest_release_stays_while_it_serves_and_while_it_is_warm() {
     let world = World::new();
     let revisions = deploy(&world, 1..=5);
-    world.run("rollback", &["dev", "--to-commit", &revisions[0]]).ok();
+    world.run("rollback", &["dev", "--wait", "60", "--to-commit", &revisions[0]]).ok();
     deploy(&world, 6..=6);
     assert_eq!(versions(&world), ["v1", "v2", "v3", "v4", "v5", "v6"], "v1 is warm, the others are recent");
-    let report = world.run("rollback", &["dev", "--to-commit", &revisions[0]]).ok().report();
+    let report = world.run("rollback", &["dev", "--wait", "60", "--to-commit", &revisions[0]]).ok().report();
     assert_eq!(report.details["rollback"]["warm"], true);
     for _ in 0..2 {
         chores::prune(&site(&world)).unwrap();
@@ -58,7 +61,7 @@ fn the_oldest_release_stays_while_it_serves_and_while_it_is_warm() {
     assert_eq!(world.get("dev", "/").1, "v1");
     deploy(&world, 7..=8);
     assert_eq!(versions(&world), ["v4", "v5", "v6", "v7", "v8"], "v1 neither serves nor is warm");
-    let report = world.run("rollback", &["dev", "--to-commit", &revisions[0]]).ok().report();
+    let report = world.run("rollback", &["dev", "--wait", "60", "--to-commit", &revisions[0]]).ok().report();
     assert_eq!(steps(&report, "release.rebuild").len(), 1);
     chores::prune(&site(&world)).unwrap();
     assert_eq!(world.get("dev", "/").1, "v1");
@@ -77,7 +80,7 @@ fn the_newest_verified_release_stays_however_many_came_after_it() {
     chores::prune(&site(&world)).unwrap();
     assert!(versions(&world).contains(&"v1".to_owned()), "{:?}", versions(&world));
     assert!(versions(&world).contains(&"v8".to_owned()), "{:?}", versions(&world));
-    let report = world.run("rollback", &["dev"]).ok().report();
+    let report = world.run("rollback", &["dev", "--wait", "60"]).ok().report();
     assert!(steps(&report, "release.rebuild").is_empty(), "it was built again");
     assert_eq!(report.serving, Some(verified));
 }
@@ -158,7 +161,7 @@ fn a_sealed_release_of_any_mode_goes_and_what_was_written_late_is_kept() {
                 && chmod 500 late/deep && chmod 500 late && chmod 111 migrations";
     world.sh(&format!("cd '{}' && {line}", old.display())).ok_shell();
     world.release("v6");
-    let report = world.run("deploy", &["dev"]).ok().report();
+    let report = world.run("deploy", &["dev", "--wait", "60"]).ok().report();
     assert_eq!(versions(&world), ["v2", "v3", "v4", "v5", "v6"], "{}", report.details["deploy"]);
     assert_eq!(fs::read_to_string(&kept_note).unwrap(), "late\n");
 }
