@@ -8,6 +8,7 @@ use std::time::Instant;
 use common::backups::{self, Backup, FORMAT, FileFacts, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
 use common::database;
+use common::relocation;
 use common::report::{OrProblem, Problem, Status, now};
 use serde_json::{Map, Value};
 
@@ -40,6 +41,7 @@ pub(crate) fn create(
     site: &Site<'_>,
     request: &Request<'_>,
 ) -> Result<Option<Backup>, Problem> {
+    relocation::check(site.config, &site.place, site.serving()?.as_ref())?;
     let Some(live) = site.database() else {
         run.skip("backup.database", "no database is configured");
         return Ok(None);
@@ -93,7 +95,7 @@ fn fill(
         let mut meter = Meter::new("snapshot");
         database::snapshot(live, &raw, &mut |done, total| meter.update(done, total))
     })?;
-    let mut manifest = blank(site, request, draft);
+    let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
     let content = prove(run, request, &raw, &mut manifest)?;
     run.step("backup.compress", || compress(&raw, draft, &mut manifest))?;
     if request.rescue {
@@ -109,13 +111,14 @@ fn fill(
     Ok(manifest)
 }
 
-fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft) -> Manifest {
+fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> Manifest {
     Manifest {
         format: FORMAT,
         id: draft.id.clone(),
         environment: site.name().to_owned(),
         deployment: request.deployment.clone(),
         reason: request.reason.to_owned(),
+        number,
         protected: request.protect,
         created_at: now(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -162,6 +162,7 @@ mod tests {
             environment: "dev".into(),
             deployment: deployment.map(|number| format!("D{number}")),
             reason: "manual".into(),
+            number: u64::try_from(number % 3).unwrap(),
             protected,
             created_at,
             tool_version: String::new(),

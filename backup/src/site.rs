@@ -12,6 +12,7 @@ use common::lock::Lock;
 use common::recovery;
 use common::report::{OrProblem, Problem};
 use common::secrets::Secrets;
+use common::site::enter;
 use tempfile::TempDir;
 
 /// Begins the name of a backup that is being made, and of a restore's scratch place.
@@ -59,8 +60,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// `locked` (retryable), `state-unwritable`.
     pub(crate) fn lock(&self, what: &str, wait: Duration) -> Result<Lock, Problem> {
-        self.place.create()?;
-        let lock = Lock::take(&self.place, &format!("{what} {}", self.name()), wait)?;
+        let lock = enter(self.config, &self.place, &format!("{what} {}", self.name()), wait)?;
         let (lock, recovered) = recovery::recover_under(self.config, self.name(), "backup", lock)?;
         recovered.notes.iter().for_each(|note| cli::warn(note));
         self.sweep().or_problem("state-unwritable", || {

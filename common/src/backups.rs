@@ -77,6 +77,9 @@ pub struct Manifest {
     pub deployment: Option<String>,
     /// `deploy`, `pre-rollback`, `pre-restore` or `manual`.
     pub reason: String,
+    /// Order of making; clocks may step back, this never does. 0 in those of an earlier version.
+    #[serde(default)]
+    pub number: u64,
     /// Never pruned.
     pub protected: bool,
     pub created_at: Timestamp,
@@ -112,7 +115,7 @@ impl Backup {
 /// All backups of an environment.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Newest first, by the manifest's time.
+    /// Newest first.
     pub backups: Vec<Backup>,
     /// Directories that are no whole backup of this environment, with the reason.
     pub unreadable: Vec<(String, Problem)>,
@@ -223,9 +226,19 @@ pub fn find(place: &Place, id: &str) -> Result<Backup, Problem> {
         .hint(format!("backup {environment} list")))
 }
 
-/// The order of two backups: by time, then in the order of equal seconds.
-pub fn order(manifest: &Manifest) -> (Timestamp, usize, &str) {
-    (manifest.created_at, manifest.id.len(), &manifest.id)
+/// The order of two backups: by number, and before there were any by the manifest's time, then in
+/// the order of equal seconds.
+pub fn order(manifest: &Manifest) -> (u64, Timestamp, usize, &str) {
+    (manifest.number, manifest.created_at, manifest.id.len(), &manifest.id)
+}
+
+/// The number of an environment's next backup; only under the lock.
+///
+/// # Errors
+/// `state-unreadable`.
+pub fn next_number(place: &Place) -> Result<u64, Problem> {
+    let newest = list(place)?.backups.iter().map(|backup| backup.manifest.number).max();
+    Ok(newest.unwrap_or(0).saturating_add(1))
 }
 
 #[cfg(test)]
@@ -239,6 +252,7 @@ mod tests {
             environment: "dev".into(),
             deployment: None,
             reason: "manual".into(),
+            number: 1,
             protected: false,
             created_at: crate::report::now(),
             tool_version: "0".into(),

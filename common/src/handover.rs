@@ -15,6 +15,7 @@ use crate::layout::Slot;
 use crate::ledger::Deployment;
 use crate::process::{await_end, to_pid};
 use crate::readiness;
+use crate::relocation;
 use crate::report::Problem;
 use crate::site::Site;
 use crate::supervisor::{Condition, Start};
@@ -47,6 +48,7 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 
 /// Starts a release in `slot`; it may not be ready when this returns.
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
+    relocation::check(&site.config, &site.place, site.ledger.serving(&site.environment)?.as_ref())?;
     instance.write(&site.place)?;
     fault::point("instance.before-start");
     site.supervisor.start(

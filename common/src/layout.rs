@@ -125,6 +125,15 @@ impl Place {
     }
 }
 
+/// Names of the environments that have directories here, whether or not they are still configured.
+pub fn environments_on_disk(config: &Config) -> Vec<String> {
+    let entries = fs::read_dir(config.state_dir()).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut found: Vec<String> = names.filter(|name| Place::new(config, name).releases().is_dir()).collect();
+    found.sort();
+    found
+}
+
 /// Makes a directory and its parents, readable for the owner only.
 ///
 /// # Errors

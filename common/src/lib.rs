@@ -1,18 +1,21 @@
 //! What two or more tools need. A map of the modules, from the ones that know nothing upward:
 //!
+//! - `clock` what time it is, as far as that can be known
 //! - `report` the document that every tool prints; `secrets` what it may never show
 //! - `config` deploy.toml; `layout` the directories of an environment; `ownership` whose they are
 //! - `fault` where tests break in; `durable` what outlives a power cut; `space` room on the disks
 //! - `interrupt` signals; `lock` one changing command at a time; `exec` running programs
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `evidence` a verification that another host may believe
-//! - `ledger` what happened; `journal` how to undo it; `recovery` doing so after a crash
+//! - `ledger` what happened; `relocation` a database under another path
+//! - `journal` how to undo it; `recovery` doing so after a crash
 //! - `cli` the command line; nothing below knows it
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backups;
 pub mod chores;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod database;
 pub mod durable;
@@ -36,6 +39,7 @@ pub mod process;
 pub mod readiness;
 pub mod recovery;
 pub mod release;
+pub mod relocation;
 pub mod report;
 pub mod secrets;
 pub mod site;

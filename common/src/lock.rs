@@ -1,18 +1,22 @@
 //! One changing command per environment: a kernel lock on an open file that is never unlinked,
-//! so that it can neither go stale nor be held twice. The file says who, since when and why.
+//! so that it can neither go stale nor be held twice. The file says who, since when and why, and
+//! is empty while nobody holds it.
 //!
-//! Working children inherit the descriptor and keep the lock alive while they work.
+//! Working children keep the lock alive while they work, even when the run that started them is
+//! killed; a program that they leave behind does not. The end of a run frees it for everybody.
 
 use std::env;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault;
 use crate::layout::Place;
 use crate::ownership::{self, open_unlinked};
 use crate::report::{OrProblem, Problem, now};
@@ -21,6 +25,9 @@ use crate::report::{OrProblem, Problem, now};
 pub const INHERITED: &str = "DEPLOY_LOCK_FD";
 
 const POLL: Duration = Duration::from_millis(20);
+/// A holder signs at once, and somebody who only looks is gone at once.
+const UNSIGNED: Duration = Duration::from_millis(500);
+const FIRST_BEYOND_STDERR: i32 = 3;
 
 /// What the lock file says about its holder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,6 +36,9 @@ pub struct Holder {
     pub who: String,
     pub what: String,
     pub since: String,
+    /// Its process has ended; something that it started still works.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// The held lock; dropping it releases it.
@@ -47,24 +57,21 @@ impl Lock {
         if is_inherited(&place.lock()) {
             return Ok(Self { file: None });
         }
-        let mut file = open(&place.lock())?;
-        let limit = Instant::now() + wait;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < limit => std::thread::sleep(POLL),
-                Err(TryLockError::WouldBlock) => return Err(locked(place)),
-                Err(TryLockError::Error(error)) => {
-                    return Err(Problem::new("state-unwritable", "cannot lock the environment")
-                        .detail(error.to_string()));
-                }
-            }
-            crate::interrupt::check()?;
-        }
-        sign(&mut file, what).or_problem("state-unwritable", || {
-            format!("the state directory cannot be written: {}", place.lock().display())
-        })?;
-        Ok(Self { file: Some(file) })
+        let environment = place.environment();
+        let locked = |holder| {
+            locked(&format!("'{environment}'"), holder)
+                .hint(format!("status {environment}   # or wait for it: --wait 60"))
+        };
+        acquire(&place.lock(), what, wait, locked).map(|file| Self { file: Some(file) })
+    }
+
+    /// Takes the lock in `path`, which guards something that all environments share.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub fn take_file(path: &Path, subject: &str, what: &str, wait: Duration) -> Result<Self, Problem> {
+        let locked = |holder| locked(subject, holder).hint("status all   # or wait for it: --wait 60");
+        acquire(path, what, wait, locked).map(|file| Self { file: Some(file) })
     }
 
     /// Whether we hold it for ourselves, and not on behalf of the tool that started us.
@@ -72,52 +79,120 @@ impl Lock {
         self.file.is_some()
     }
 
-    /// A copy of the descriptor that survives exec, for a working child.
+    /// A copy of the descriptor that survives exec, for a working sibling.
     pub fn inheritable(&self) -> Option<OwnedFd> {
         rustix::io::dup(self.file.as_ref()?.as_fd()).ok()
+    }
+
+    /// A copy of the descriptor that no other program sees.
+    pub fn private_copy(&self) -> Option<File> {
+        self.file.as_ref()?.try_clone().ok()
+    }
+}
+
+/// Closing would not do: whatever inherited the descriptor would keep the lock.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = file.set_len(0);
+            fault::point("lock.released");
+            let _ = file.unlock();
+        }
     }
 }
 
 /// Who holds the environment's lock now, if anybody does.
 pub fn holder(place: &Place) -> Option<Holder> {
-    let mut file = File::open(place.lock()).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text).ok()?;
-            serde_json::from_str(&text).ok()
+    let path = place.lock();
+    let file = File::open(&path).ok()?;
+    let begun = Instant::now();
+    while matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+        match signed(&path) {
+            Some(holder) if !holder.ended || begun.elapsed() > UNSIGNED => return Some(holder),
+            None if begun.elapsed() > UNSIGNED => return None,
+            _ => sleep(POLL),
         }
-        _ => None,
     }
+    None
 }
 
-fn locked(place: &Place) -> Problem {
-    let environment = place.environment();
-    let detail = holder(place).map_or_else(
+/// Whether a parent holds the environment's lock for us.
+pub fn is_passed_on(place: &Place) -> bool {
+    is_inherited(&place.lock())
+}
+
+fn acquire(
+    path: &Path,
+    what: &str,
+    wait: Duration,
+    locked: impl Fn(Option<Holder>) -> Problem,
+) -> Result<File, Problem> {
+    let mut file = open(path)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let holder = signed(path);
+                let is_known = holder.as_ref().is_some_and(|holder| !holder.ended);
+                if begun.elapsed() >= if is_known { wait } else { wait.max(UNSIGNED) } {
+                    return Err(locked(holder));
+                }
+                sleep(POLL);
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(Problem::new("state-unwritable", format!("cannot lock {}", path.display()))
+                    .detail(error.to_string()));
+            }
+        }
+        crate::interrupt::check()?;
+    }
+    fault::point("lock.taken");
+    sign(&mut file, what).or_problem("state-unwritable", || unwritable(path))?;
+    Ok(file)
+}
+
+/// What the file says; `None` when its holder has not signed yet, or nobody holds it.
+fn signed(path: &Path) -> Option<Holder> {
+    let mut holder: Holder = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    holder.ended = !PathBuf::from(format!("/proc/{}", holder.pid)).exists();
+    Some(holder)
+}
+
+fn locked(subject: &str, holder: Option<Holder>) -> Problem {
+    let detail = holder.map_or_else(
         || "its holder has not signed yet".to_owned(),
-        |holder| {
-            format!("{} holds it since {} ({}, pid {})", holder.what, holder.since, holder.who, holder.pid)
+        |Holder { pid, who, what, since, ended }| {
+            let still = if ended { "; that process has ended, what it started still works" } else { "" };
+            format!("{what} holds it since {since} ({who}, pid {pid}){still}")
         },
     );
-    Problem::new("locked", format!("another command works on '{environment}'"))
-        .detail(detail)
-        .hint(format!("status {environment}   # or wait for it: --wait 60"))
-        .retryable()
+    Problem::new("locked", format!("another command works on {subject}")).detail(detail).retryable()
 }
 
 fn open(path: &Path) -> Result<File, Problem> {
     ownership::check_file(path)?;
-    open_unlinked(OpenOptions::new().read(true).write(true), path).or_problem("state-unwritable", || {
-        format!("the state directory cannot be written: {}", path.display())
-    })
+    open_unlinked(OpenOptions::new().read(true).write(true), path)
+        .or_problem("state-unwritable", || unwritable(path))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("the state directory cannot be written: {}", path.display())
 }
 
 fn sign(file: &mut File, what: &str) -> std::io::Result<()> {
-    let holder =
-        Holder { pid: std::process::id(), who: who(), what: what.to_owned(), since: now().to_string() };
+    let (pid, who, what, since) = (std::process::id(), who(), what.to_owned(), now().to_string());
+    let holder = Holder { pid, who, what, since, ended: false };
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(serde_json::to_string(&holder)?.as_bytes())
+}
+
+/// Keeps an inherited lock from the programs that this one starts: they may outlive the work.
+pub fn keep_from_children() {
+    if env::var_os(INHERITED).is_some() {
+        close_fds::set_fds_cloexec(FIRST_BEYOND_STDERR, &[]);
+    }
 }
 
 /// True when the parent passed us its open lock file.
@@ -125,8 +200,8 @@ fn is_inherited(path: &Path) -> bool {
     let Some(number) = env::var(INHERITED).ok().and_then(|text| text.parse::<i32>().ok()) else {
         return false;
     };
-    let passed = std::fs::metadata(format!("/proc/self/fd/{number}"));
-    match (passed, std::fs::metadata(path)) {
+    let passed = fs::metadata(format!("/proc/self/fd/{number}"));
+    match (passed, fs::metadata(path)) {
         (Ok(passed), Ok(lock)) => (passed.dev(), passed.ino()) == (lock.dev(), lock.ino()),
         _ => false,
     }
@@ -151,7 +226,7 @@ pub fn host() -> String {
 /// The account's name, or its number when /etc/passwd does not know it.
 fn account() -> String {
     let number = rustix::process::getuid().as_raw().to_string();
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = accounts.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

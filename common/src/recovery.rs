@@ -29,6 +29,7 @@ pub struct Recovered {
 /// `broken` when something could not be undone: a person is needed.
 pub fn recover(site: &Site) -> Result<Recovered, Problem> {
     let mut recovered = Recovered::default();
+    recovered.notes.extend(tend(&site.ledger, &site.gateway, &site.environment)?);
     for deployment in site.ledger.unfinished(&site.environment)? {
         interrupt::check()?;
         if deployment.is_confirmable() {
@@ -70,25 +71,39 @@ pub fn recover_under(
     tool: &str,
     lock: Lock,
 ) -> Result<(Lock, Recovered), Problem> {
-    if !lock.is_own() || !is_needed(config, environment)? {
+    if !lock.is_own() || Ledger::open_read_only(config)?.is_none() {
         return Ok((lock, Recovered::default()));
+    }
+    let ledger = Ledger::open(config)?;
+    let settings = config.environment(environment)?;
+    let gateway = Gateway::new(&Place::new(config, environment), settings.listen);
+    let is_down = ledger.serving(environment)?.is_some() && gateway.status().is_none();
+    // Without its secrets it cannot be started; a backup is still wanted then.
+    let is_needed =
+        !ledger.unfinished(environment)?.is_empty() || (is_down && Secrets::of(config, settings).is_ok());
+    if !is_needed {
+        let notes = tend(&ledger, &gateway, environment)?;
+        return Ok((lock, Recovered { notes }));
     }
     let site = Site::around(config.clone(), environment, tool, lock)?;
     let recovered = recover(&site)?;
     Ok((site.lock, recovered))
 }
 
-/// Whether a run never ended, or what should serve went down with the host.
-fn is_needed(config: &Config, environment: &str) -> Result<bool, Problem> {
-    let Some(ledger) = Ledger::open_read_only(config)? else { return Ok(false) };
-    if !ledger.unfinished(environment)?.is_empty() {
-        return Ok(true);
+/// What every command that changes something looks after, even when no run was cut off: what there
+/// is to say about the ledger, and a gateway whose keeper is gone.
+///
+/// # Errors
+/// `ledger-unreadable`.
+pub fn tend(ledger: &Ledger, gateway: &Gateway, environment: &str) -> Result<Vec<String>, Problem> {
+    let mut notes: Vec<String> = ledger.take_note(environment)?.into_iter().collect();
+    if gateway.is_orphaned() {
+        notes.push(match interrupt::shielded(|| gateway.take_over()) {
+            Ok(()) => "the gateway's keeper was gone: a new one has taken over".to_owned(),
+            Err(problem) => format!("the gateway's keeper is gone, and no other can take over: {problem}"),
+        });
     }
-    let settings = config.environment(environment)?;
-    let gateway = Gateway::new(&Place::new(config, environment), settings.listen);
-    let is_down = ledger.serving(environment)?.is_some() && gateway.status().is_none();
-    // Without its secrets it cannot be started; a backup is still wanted then.
-    Ok(is_down && Secrets::of(config, settings).is_ok())
+    Ok(notes)
 }
 
 fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {

@@ -8,8 +8,8 @@ use crate::exec::{RunLog, Sibling};
 use crate::gateway::Gateway;
 use crate::git::Repository;
 use crate::layout::Place;
-use crate::ledger::Ledger;
-use crate::lock::Lock;
+use crate::ledger::{self, Ledger};
+use crate::lock::{self, Lock};
 use crate::report::{Problem, Report};
 use crate::secrets::Secrets;
 use crate::supervisor::Supervisor;
@@ -35,8 +35,7 @@ impl Site {
     pub fn open(config: Config, environment: &str, tool: &str, wait: Duration) -> Result<Self, Problem> {
         config.environment(environment)?;
         let place = Place::new(&config, environment);
-        place.create()?;
-        let lock = Lock::take(&place, &format!("{tool} {environment}"), wait)?;
+        let lock = enter(&config, &place, &format!("{tool} {environment}"), wait)?;
         Self::around(config, environment, tool, lock)
     }
 
@@ -88,4 +87,17 @@ impl Site {
     pub fn serving_revision(&self) -> Result<Option<String>, Problem> {
         Ok(self.ledger.serving(&self.environment)?.map(|deployment| deployment.revision))
     }
+}
+
+/// Takes an environment's lock for a command that changes something: its directories are there
+/// then, and so is a ledger. A lock that a parent holds for us is taken over.
+///
+/// # Errors
+/// `locked` (retryable), `state-unwritable`.
+pub fn enter(config: &Config, place: &Place, what: &str, wait: Duration) -> Result<Lock, Problem> {
+    place.create()?;
+    if !lock::is_passed_on(place) {
+        ledger::ensure(config, wait)?;
+    }
+    Lock::take(place, what, wait)
 }

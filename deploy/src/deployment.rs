@@ -142,7 +142,7 @@ fn start(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     let instance = Instance::new(slot, &attempt.id, &attempt.id, &attempt.source.revision)?;
     let id = attempt.id.clone();
     attempt.change("instance.start", &Undo::StopInstance { slot }, |site| {
-        site.ledger.place(&id, &id, slot)?;
+        site.ledger.place(&id, &id, slot, site.place.database(site.settings()).as_deref())?;
         handover::start(site, &instance)
     })?;
     attempt.step("instance.ready", |site, _| readiness::await_ready(site, &instance))?;

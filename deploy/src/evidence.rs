@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use common::cli::{self, Run};
+use common::clock;
 use common::config::{Config, Environment};
 use common::evidence::{Signed, Statement, check_signers};
 use common::git::short;
@@ -18,8 +19,6 @@ use crate::arguments::DeployOptions;
 use crate::source::Source;
 
 const GATE: &str = "gate.evidence";
-/// Two hosts' clocks may differ by this much.
-const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What the command line says about evidence.
 pub(crate) struct Asked {
@@ -145,6 +144,12 @@ impl Sought<'_> {
         if let Some(age) = too_old(self.settings, at) {
             return refuse(format!("the verification of tree {tree} in '{from}' is {age} old"));
         }
+        if let Err(ahead) = clock::age(found.at_ms) {
+            let minutes = ahead.as_secs() / 60;
+            return refuse(format!(
+                "the verification of tree {tree} in '{from}' is dated {minutes} min ahead of this host's clock, and nobody knows its age"
+            ));
+        }
         Ok(Accepted {
             source: "ledger",
             environment: found.environment,
@@ -199,7 +204,7 @@ impl Sought<'_> {
         if let Some(age) = too_old(self.settings, statement.verified_at) {
             return refuse(format!("the verification on {host} is {age} old"));
         }
-        if statement.verified_at.duration_since(now()) > SKEW {
+        if clock::age(statement.verified_at.as_millisecond()).is_err() {
             return Err(Problem::new("no-evidence", format!("the verification on {host} is in the future"))
                 .detail(format!("it says {}, here it is {}", statement.verified_at, now())));
         }

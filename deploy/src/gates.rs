@@ -8,7 +8,7 @@ use common::exec::Program;
 use common::git::{Sync, short};
 use common::report::{OrProblem, Problem, quoted};
 use common::site::Site;
-use common::{gateway, layout::Place};
+use common::{gateway, layout::Place, ledger::Deployment, relocation};
 
 use crate::source::Source;
 
@@ -134,6 +134,11 @@ fn reachable(address: &str) -> Result<(), Problem> {
     let mut addresses = address.to_socket_addrs().map_err(|error| missing(error.to_string()))?;
     let first = addresses.next().ok_or_else(|| missing("the name has no address".into()))?;
     TcpStream::connect_timeout(&first, CONNECT).map(drop).map_err(|error| missing(error.to_string()))
+}
+
+/// The configuration names the database that serves, or one that a person has put in its place.
+pub(crate) fn database(config: &Config, place: &Place, serving: Option<&Deployment>) -> Result<(), Problem> {
+    relocation::check(config, place, serving).map(drop)
 }
 
 /// The public address is ours or free.

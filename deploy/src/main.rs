@@ -32,6 +32,7 @@ use common::chores;
 use common::cli::{self, Run};
 use common::handover;
 use common::ledger::{Deployment, State};
+use common::recovery;
 use common::report::Problem;
 use common::site::Site;
 use evidence::Asked;
@@ -72,7 +73,7 @@ fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(),
     let site = Site::open(config, environment, "deploy", options.wait())?;
     let source = Source::choose(&site.config, environment, options)?;
     if let Some(serving) = needless(&site, &source, options)? {
-        tell_needless(run, &serving);
+        tell_needless(run, &site, &serving)?;
         run.warn_all(&chores::retry(&site));
         return Ok(());
     }
@@ -118,9 +119,17 @@ fn needless(site: &Site, source: &Source, options: &DeployOptions) -> Result<Opt
     Ok(serving)
 }
 
-fn tell_needless(run: &mut Run, serving: &Deployment) {
+fn tell_needless(run: &mut Run, site: &Site, serving: &Deployment) -> Result<(), Problem> {
     run.begin(&serving.environment, Some(&serving.id));
+    let notes = recovery::tend(&site.ledger, &site.gateway, &site.environment)?;
+    if !notes.is_empty() {
+        for note in &notes {
+            cli::warn(note);
+        }
+        run.detail("recovered", notes);
+    }
     run.report.serving = Some(serving.revision.clone());
     run.report.release = Some(attempt::release_of(serving));
     run.skip("deploy", "this revision serves already and is verified; --again deploys it all the same");
+    Ok(())
 }

@@ -42,7 +42,7 @@ pub(crate) fn tell(
             && (settings.promote_from.is_some() || !standing.pending.is_empty()),
         "first_deployment": serving.is_none(),
         "guarantee": guarantee(options),
-        "nothing_to_do": serving.is_some_and(|row| row.revision == source.revision && row.verified_ms.is_some()),
+        "nothing_to_do": serving.as_ref().is_some_and(|row| row.revision == source.revision && row.verified_ms.is_some()),
     }));
     run.step("gate.branch", || gates::branch(source))?;
     run.step("gate.clean-tree", || gates::clean(source))?;
@@ -55,6 +55,7 @@ pub(crate) fn tell(
     }
     run.step("gate.disk-space", || gates::disk(config, &place))?;
     run.step("gate.requirements", || gates::requirements(config))?;
+    run.step("gate.database", || gates::database(config, &place, serving.as_ref()))?;
     let public = Gateway::new(&place, settings.listen);
     run.step("gate.public-address", || gateway::check_address(&public, settings.listen))?;
     run.step("gate.migrations", || standing.check(environment))

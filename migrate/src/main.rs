@@ -29,6 +29,7 @@ mod up;
 use std::process::ExitCode;
 
 use common::cli::{Run, read_report};
+use common::relocation;
 use common::report::Problem;
 
 use arguments::{Args, Verb};
@@ -81,6 +82,7 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Resu
     }
     scene.ask_ledger()?;
     named.map_or(Ok(()), |id| scene.expect(id))?;
+    relocation::check(&scene.config, &scene.place, scene.serving.as_ref())?;
     run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
     match verb {
         Verb::Up(_) => up::apply_pending(run, &scene, release, &id),

@@ -12,6 +12,7 @@ use common::lock::Lock;
 use common::migrations::{self, Applied, Migration};
 use common::recovery;
 use common::report::{Problem, quoted};
+use common::site::enter;
 
 /// One environment with its place and database.
 pub(crate) struct Scene {
@@ -45,8 +46,8 @@ impl Scene {
     /// # Errors
     /// `locked`, `state-unwritable`.
     pub(crate) fn take_lock(&mut self, wait: Duration) -> Result<(), Problem> {
-        self.place.create()?;
-        let lock = Lock::take(&self.place, &format!("migrate {}", self.environment()), wait)?;
+        let what = format!("migrate {}", self.environment());
+        let lock = enter(&self.config, &self.place, &what, wait)?;
         let (lock, recovered) = recovery::recover_under(&self.config, self.environment(), "migrate", lock)?;
         recovered.notes.iter().for_each(|note| cli::warn(note));
         if lock.is_own() {

@@ -1,7 +1,8 @@
 //! Whether a report asks for a rollback. The report names a deployment; the ledger decides.
 
+use common::clock;
 use common::config::Config;
-use common::ledger::{Deployment, Kind, State};
+use common::ledger::{Deployment, Kind, State, Verification};
 use common::report::{Outcome, Problem, Received, Report};
 use common::site::Site;
 
@@ -15,12 +16,33 @@ pub(crate) enum Decision {
     /// This operation migrated a schema, and nothing was deployed since.
     UndoMigrations { operation: String },
     /// This deployment failed and still is the newest.
-    Undo {
-        deployment: String,
-        environment: Option<String>,
-        /// When the run that found the failure began, in milliseconds.
-        reported_ms: i64,
-    },
+    Undo { deployment: String, environment: Option<String>, since: Since },
+}
+
+/// Where among the ledger's verifications the run stands that found the failure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Since {
+    /// It was after this one.
+    After(i64),
+    /// It was cut off before it could say; when it began, in milliseconds.
+    Began(i64),
+}
+
+impl Since {
+    fn of(report: &Report) -> Self {
+        match report.details.get("verify").and_then(|facts| facts["after"].as_i64()) {
+            Some(number) => Self::After(number),
+            None => Self::Began(report.started_at.as_millisecond()),
+        }
+    }
+
+    /// A verification of the future proves only that a clock was wrong, so it is not believed.
+    fn is_before(self, found: &Verification) -> bool {
+        match self {
+            Self::After(number) => found.number > number,
+            Self::Began(at_ms) => found.at_ms > at_ms && clock::age(found.at_ms).is_ok(),
+        }
+    }
 }
 
 impl Decision {
@@ -40,7 +62,7 @@ impl Decision {
             Some(deployment) => Self::Undo {
                 deployment: deployment.clone(),
                 environment: report.environment.clone(),
-                reported_ms: report.started_at.as_millisecond(),
+                since: Since::of(report),
             },
             None => Self::Pass { reason: "the report names no deployment: nothing had begun" },
         }
@@ -62,10 +84,11 @@ impl Decision {
 
     /// The part that only the ledger knows, asked under the lock and after recovery.
     pub(crate) fn ask_ledger(&mut self, site: &Site) -> Result<(), Problem> {
-        let Self::Undo { deployment, reported_ms, .. } = &*self else { return Ok(()) };
-        let verified = site.ledger.last_verification(&site.environment)?.is_some_and(|found| {
-            found.passed && found.deployment == *deployment && found.at_ms > *reported_ms
-        });
+        let Self::Undo { deployment, since, .. } = &*self else { return Ok(()) };
+        let verified = site
+            .ledger
+            .last_verification(&site.environment)?
+            .is_some_and(|found| found.passed && found.deployment == *deployment && since.is_before(&found));
         let row = site.ledger.deployment(deployment)?.filter(|row| row.environment == site.environment);
         let newest = site.ledger.newest(&site.environment)?;
         if let Some(decided) = decide(row.as_ref(), newest.as_ref(), verified) {
@@ -130,6 +153,26 @@ mod tests {
     fn a_cut_off_report_is_taken_to_the_ledger() {
         let cut = Received::CutOff(Box::new(report(Outcome::Failed, false).report()));
         assert!(!Decision::from_report(&cut).is_pass());
+    }
+
+    #[test]
+    fn what_was_verified_since_is_known_by_number_whatever_the_clock_said() {
+        let found = |number, at_ms| Verification {
+            number,
+            environment: "dev".into(),
+            deployment: "d".into(),
+            revision: "r".into(),
+            tree: None,
+            passed: true,
+            at_ms,
+            duration_ms: 1,
+            host: "h".into(),
+        };
+        assert!(Since::After(4).is_before(&found(5, 0)));
+        assert!(!Since::After(5).is_before(&found(5, i64::MAX)));
+        let now = clock::now().as_millisecond();
+        assert!(Since::Began(now - 10).is_before(&found(1, now)));
+        assert!(!Since::Began(now - 10).is_before(&found(1, now + 86_400_000)));
     }
 
     #[test]

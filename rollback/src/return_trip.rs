@@ -77,7 +77,8 @@ impl Trip<'_> {
         let undo = Undo::PointGateway { deployment: self.previous.as_ref().map(|row| row.id.clone()) };
         self.run.step("cutover", || {
             journal::record(site, id, &undo, || {
-                site.ledger.place(id, &instance.release, instance.slot)?;
+                let database = site.place.database(site.settings());
+                site.ledger.place(id, &instance.release, instance.slot, database.as_deref())?;
                 handover::cut_over(site, &instance, id)
             })
         })?;
@@ -92,6 +93,11 @@ impl Trip<'_> {
     fn warm_instance(&mut self, target: &Deployment) -> Option<Instance> {
         let site = &self.site;
         let release = target.release.as_deref()?;
+        // An instance keeps the database that it was started with.
+        let configured = site.place.database(site.settings());
+        if target.database.as_ref().is_some_and(|used| configured.as_ref() != Some(used)) {
+            return None;
+        }
         let instance = common::layout::Slot::BOTH
             .into_iter()
             .filter_map(|slot| Instance::read(&site.place, slot))

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use common::config::Config;
 use common::database;
-use common::gateway::{Gateway, GatewayStatus};
+use common::gateway::{self, Gateway, GatewayStatus};
 use common::git::{Repository, Sync};
 use common::http;
 use common::identity;
 use common::instance::Instance;
-use common::layout::{Place, Slot};
+use common::layout::{Place, Slot, environments_on_disk};
 use common::ledger::{ChoreRow, Deployment, Ledger};
 use common::lock;
 use common::migrations;
@@ -43,6 +43,10 @@ pub(crate) struct Facts {
     pub(crate) instance: Option<Value>,
     pub(crate) warm: Option<String>,
     gateway: Option<GatewayStatus>,
+    /// The gateway runs, and nobody would start it again.
+    gateway_orphaned: bool,
+    /// Why all this had to be found out without the ledger.
+    ledger_lost: Option<String>,
     database: Option<Value>,
     last_verification: Option<Value>,
     pub(crate) lock: Option<Value>,
@@ -62,7 +66,7 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
     let Some(ledger) = ledger else { return Ok(Facts { environment, lock, ..Facts::default() }) };
     let serving = ledger.serving(name)?;
     let repository = Repository::open(config.root()).ok();
-    let gateway = Gateway::new(&place, settings.listen).status();
+    let gateway = Gateway::new(&place, settings.listen);
     let instance = serving.as_ref().and_then(|row| Instance::read(&place, row.slot?));
     let url = format!("http://{}{}", settings.listen.reachable(), config.app.health);
     let health = serving.as_ref().map(|_| match http::get(&url, PROBE) {
@@ -86,7 +90,9 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
         identity,
         instance: instance.as_ref().map(|instance| condition(&place, instance)),
         warm: serving.as_ref().and_then(|row| warm(&place, row.slot?.other())),
-        gateway,
+        gateway: gateway.status(),
+        gateway_orphaned: gateway.is_orphaned(),
+        ledger_lost: ledger.lost().map(str::to_owned),
         database: database_facts(&place, config, name, serving.as_ref()),
         last_verification: ledger.last_verification(name)?.map(|found| {
             json!({"at": time(found.at_ms), "passed": found.passed, "deployment": found.deployment, "duration_ms": found.duration_ms})
@@ -123,6 +129,12 @@ impl Facts {
             }
             (Some(Value::String(error)), _) => Some(format!("does not answer: {error}")),
             (_, Some(verdict @ ("old" | "mixed"))) => Some(format!("is served by {verdict} processes")),
+            _ if self.gateway_orphaned => {
+                Some("is served by a gateway whose keeper is gone: nobody would start it again".into())
+            }
+            _ if self.ledger_lost.is_some() => {
+                Some(format!("serves, but the ledger {}", self.ledger_lost.as_deref().unwrap_or_default()))
+            }
             _ if self.unfinished.is_empty() || self.lock.is_some() || self.confirm_by.is_some() => None,
             _ => Some(format!("has unfinished work: {}", self.unfinished.join(", "))),
         }
@@ -132,6 +144,9 @@ impl Facts {
     pub(crate) fn advice(&self) -> String {
         let place = &self.environment;
         match self.deployment {
+            Some(_) if self.ledger_lost.is_some() => {
+                format!("verify {place}   # any command that changes something makes the ledger again")
+            }
             None => format!("deploy {place}"),
             Some(_) => {
                 format!("verify {place}   # any deploy or rollback of '{place}' recovers what a crash left")
@@ -144,6 +159,42 @@ fn chore(row: &ChoreRow) -> Value {
     json!({
         "deployment": row.deployment, "chore": row.chore, "problem": row.problem, "since": time(row.since_ms),
     })
+}
+
+/// An environment that the state directory knows and the configuration does not.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unconfigured {
+    environment: String,
+    /// When it still runs.
+    gateway: Option<GatewayStatus>,
+}
+
+pub(crate) fn unconfigured(config: &Config) -> Vec<Unconfigured> {
+    let names = environments_on_disk(config).into_iter();
+    names
+        .filter(|name| !config.environments.contains_key(name))
+        .map(|name| Unconfigured { gateway: gateway::running(&Place::new(config, &name)), environment: name })
+        .collect()
+}
+
+impl Unconfigured {
+    pub(crate) fn words(&self) -> String {
+        let does = match &self.gateway {
+            Some(gateway) => format!("still serves at {}", gateway.listen),
+            None => "does not run".to_owned(),
+        };
+        format!("{}: not in the configuration; it {does}", self.environment)
+    }
+
+    /// What nobody would look after any more.
+    pub(crate) fn trouble(&self, config: &Config) -> Option<Problem> {
+        let gateway = self.gateway.as_ref()?;
+        let title = format!(
+            "'{}' still serves at {}, and the configuration does not know it",
+            self.environment, gateway.listen
+        );
+        Some(Problem::new("unhealthy", title).hint(format!("grep -n environments {}", config.file.display())))
+    }
 }
 
 /// One row of the history.
@@ -159,7 +210,7 @@ pub(crate) fn event(row: &Deployment) -> Value {
         "who": row.who,
         "forced_reason": row.forced_reason,
         "started_at": time(row.started_ms),
-        "duration_ms": row.ended_ms.map(|ended| ended - row.started_ms),
+        "duration_ms": row.duration_ms(),
         "log_file": row.log_file,
     })
 }
@@ -205,7 +256,7 @@ fn condition(place: &Place, instance: &Instance) -> Value {
     match Supervisor::Process.condition(place, instance.slot) {
         Condition::Running { pid, starts, since_ms } => json!({
             "slot": slot, "address": address, "condition": "running", "pid": pid, "restarts": starts.saturating_sub(1),
-            "uptime_ms": now().as_millisecond() - since_ms,
+            "uptime_ms": now().as_millisecond().saturating_sub(since_ms).max(0),
         }),
         Condition::Exited { ending } => {
             json!({"slot": slot, "address": address, "condition": "exited", "ending": ending})

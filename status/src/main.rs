@@ -58,7 +58,10 @@ fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
     let ledger = Ledger::open_read_only(&config)?;
     match &arguments.verb {
         Some(Verb::History(options)) => history(run, ledger.as_ref(), &names, options),
-        None => present(run, &config, ledger.as_ref(), &names),
+        None => {
+            let asks_for_all = matches!(arguments.environment.as_deref(), None | Some("all"));
+            present(run, &config, ledger.as_ref(), &names, asks_for_all)
+        }
     }
 }
 
@@ -70,7 +73,13 @@ fn environments(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Pro
 }
 
 /// Unhealthy means exit 1: status tells the truth to scripts too.
-fn present(run: &mut Run, config: &Config, ledger: Option<&Ledger>, names: &[String]) -> Result<(), Problem> {
+fn present(
+    run: &mut Run,
+    config: &Config,
+    ledger: Option<&Ledger>,
+    names: &[String],
+    asks_for_all: bool,
+) -> Result<(), Problem> {
     let mut first_unhealthy = None;
     for name in names {
         let facts = facts::gather(config, ledger, name)?;
@@ -87,6 +96,17 @@ fn present(run: &mut Run, config: &Config, ledger: Option<&Ledger>, names: &[Str
             run.tell(line);
         }
         run.detail(name, facts);
+    }
+    if asks_for_all {
+        let found = facts::unconfigured(config);
+        for environment in &found {
+            run.tell(environment.words());
+        }
+        first_unhealthy =
+            first_unhealthy.or(found.iter().find_map(|environment| environment.trouble(config)));
+        if !found.is_empty() {
+            run.detail("unconfigured", found);
+        }
     }
     match first_unhealthy {
         Some(problem) => {

@@ -64,9 +64,8 @@ pub(crate) fn of_environment(name: &str, facts: &Facts) -> Vec<String> {
 /// One line of the history.
 pub(crate) fn of_event(row: &Deployment) -> String {
     let began = Timestamp::from_millisecond(row.started_ms).map(|at| at.to_string()).unwrap_or_default();
-    let took = row
-        .ended_ms
-        .map_or_else(|| String::from("unfinished"), |ended| format!("{} ms", ended - row.started_ms));
+    let took =
+        row.duration_ms().map_or_else(|| String::from("unfinished"), |duration| format!("{duration} ms"));
     let kind = row.kind.word();
     format!(
         "{began}  {:<4} {kind:<8} {} {:<11} {took:>9}  {}",
@@ -85,11 +84,12 @@ fn bare(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// How long ago an RFC 3339 time was, in its largest unit.
+/// How long ago an RFC 3339 time was, in its largest unit; a clock that was set back cannot say.
 fn age(time: &str) -> Option<String> {
     let seconds = now().as_second() - time.parse::<Timestamp>().ok()?.as_second();
     Some(match seconds {
-        ..120 => format!("{seconds} s"),
+        ..0 => format!("an unknown time (the clock was set back; it began at {time})"),
+        0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),

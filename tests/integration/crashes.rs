@@ -68,6 +68,38 @@ fn a_killed_gateway_comes_back_with_its_state_and_refuses_nobody() {
     }
 }
 
+/// A gateway without a keeper serves on, and nobody would start it again.
+#[test]
+fn a_gateway_whose_keeper_was_killed_gets_another_and_loses_no_request() {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    let load = Load::start(world.listen("dev"), Plan { write: 1, ..Plan::mixed() });
+    let next: [(&str, &[&str]); 3] =
+        [("deploy", &["dev"]), ("backup", &["dev", "create"]), ("migrate", &["dev", "up"])];
+    for (tool, args) in next {
+        let gateway = world.status("dev")["gateway"]["pid"].clone();
+        let record = std::fs::read(world.state().join("dev/gateway/keeper.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        let keeper = record["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
+        kill_process(Pid::from_raw(keeper).unwrap(), Signal::KILL).unwrap();
+        while world.status("dev")["gateway_orphaned"] != true {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let problem = world.run("status", &["dev"]).refused("unhealthy").problem.unwrap();
+        assert!(problem.title.contains("whose keeper is gone"), "{problem:?}");
+        assert!(world.run(tool, args).ok().stderr.contains("a new one has taken over"), "{tool}");
+        let status = world.status("dev");
+        assert_ne!(status["gateway"]["pid"], gateway, "{tool}");
+        assert_eq!((&status["gateway_orphaned"], &status["identity"]), (&false.into(), &"new".into()));
+    }
+    let gateway = world.status("dev")["gateway"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    load.wait_for(2);
+    load.stop().assert_nothing_lost();
+    kill_process(Pid::from_raw(gateway.unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(world.get("dev", "/").1, "v1");
+}
+
 #[test]
 fn a_killed_instance_is_started_again() {
     let world = World::new();

@@ -99,7 +99,7 @@ fn a_plan_changes_nothing_and_tells_what_would_happen() {
 }
 
 #[test]
-fn each_run_has_a_log_and_each_deployment_one_line() {
+fn each_run_has_a_log_and_each_end_of_a_deployment_one_line() {
     let world = World::new();
     world.configure("[app]\n", "[app]\nbuild = \"echo built by hand\"\n");
     let report = world.run("deploy", &["dev"]).ok().report();
@@ -108,7 +108,8 @@ fn each_run_has_a_log_and_each_deployment_one_line() {
     world.faulty("{\"exit_at_start\": 1}");
     world.run("deploy", &["dev"]).refused("instance-exited");
     let events = fs::read_to_string(world.state().join("deployments.log")).unwrap();
-    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events: Vec<Value> = events.filter(|event| event["event"] == "ended").collect();
     assert_eq!(events.len(), 2);
     assert_eq!(events[0]["id"], report.deployment.unwrap());
     assert_eq!(

@@ -224,7 +224,7 @@ fn what_cannot_be_judged_is_refused() {
     says(&desk.push(&["dev"]), &["is gone", "remote: hint: deploy hooks install"]);
     fs::write(&file, &good).unwrap();
     fs::create_dir_all(world.state()).unwrap();
-    fs::write(world.state().join("ledger.db"), "this is no ledger, whatever it is called").unwrap();
+    fs::create_dir(world.state().join("ledger.db")).unwrap();
     let refused = desk.push(&["dev"]);
     assert_eq!(refused.status, 1, "{}", refused.stderr);
     says(&refused, &["the ledger cannot be read"]);

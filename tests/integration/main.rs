@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chains;
+mod clocks;
 mod confirming;
 mod crashes;
 mod deploying;
@@ -10,9 +11,12 @@ mod faults;
 mod gates;
 mod hook_files;
 mod hooks;
+mod locks;
+mod lost_ledger;
 mod power;
 mod refusals;
 mod regressions;
+mod relocation;
 mod retention;
 mod returning;
 mod secrets;

@@ -64,6 +64,7 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     }
     run.report.release = Some(subject.revision());
     run.report.serving.clone_from(&subject.serving);
+    run.detail("after", subject.last_verification);
     let mut results = stages::run_all(run, &subject, &args.only)?;
     let problem = results.problem.take();
     tell(args, &results, run);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use common::cli::Run;
 use common::config::Config;
 use common::ledger::{Ledger, State};
-use common::lock::Lock;
 use common::report::{Outcome, Problem};
+use common::site::enter;
 
 use crate::subject::Subject;
 
@@ -30,7 +30,7 @@ pub(crate) fn keep(config: &Config, subject: &Subject, run: &mut Run) -> Result<
 
 fn record(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
     let environment = subject.place.environment();
-    let _lock = Lock::take(&subject.place, &format!("verify {environment}"), Duration::ZERO)?;
+    let _lock = enter(config, &subject.place, &format!("verify {environment}"), Duration::ZERO)?;
     let ledger = Ledger::open(config)?;
     let serving = ledger.serving(environment)?;
     let named = subject.deployment.as_ref().map(|row| row.id.as_str());

@@ -24,6 +24,8 @@ pub(crate) struct Subject {
     pub(crate) instance: Instance,
     /// The ledger's row of the instance's deployment.
     pub(crate) deployment: Option<Deployment>,
+    /// Number of the environment's newest verification in the ledger; 0 when there is none.
+    pub(crate) last_verification: i64,
     /// Revision that the public address serves.
     pub(crate) serving: Option<String>,
     /// Set when the instance is verified on its private address alone.
@@ -51,6 +53,7 @@ impl Subject {
         let ledger = Ledger::open_read_only(config)?;
         let ledger = ledger.as_ref();
         let serving = ledger.map(|ledger| ledger.serving(environment)).transpose()?.flatten();
+        let last = ledger.map(|ledger| ledger.last_verification(environment)).transpose()?.flatten();
         let instance = match slot {
             Some(slot) => in_slot(&place, slot)?,
             None => behind(&place, serving.as_ref())?,
@@ -69,6 +72,7 @@ impl Subject {
             health: config.app.health.clone(),
             checks: Checks::load(&release, &config.app.health, &secrets)?,
             until: Instant::now() + settings.deadlines.verify.0.mul_f32(OWN_SHARE),
+            last_verification: last.map_or(0, |found| found.number),
             serving: serving.map(|row| row.revision),
             place,
             instance,

@@ -60,7 +60,7 @@ fn what_a_rollback_may_need_stays() {
             log_file: None,
         };
         ledger.begin(&beginning).unwrap();
-        ledger.place(id, id, common::layout::Slot::Blue).unwrap();
+        ledger.place(id, id, common::layout::Slot::Blue, None).unwrap();
         ledger.set_serving("dev", id).unwrap();
         ledger.set_verified("dev", id).unwrap();
         let ended = project.run(&["dev", "--reason", "deploy", "--deployment", id]);

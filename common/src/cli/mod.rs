@@ -19,6 +19,7 @@ pub use run::Run;
 
 use crate::config::{self, Config};
 use crate::interrupt;
+use crate::lock;
 use crate::report::Problem;
 use crate::space;
 
@@ -55,6 +56,7 @@ pub trait Grammar: clap::Parser {
 /// Parses the command line, tells the tool's story and exits by the report it printed.
 pub fn main<A: Grammar>(tool: &'static str, story: fn(A, &mut Run) -> Result<(), Problem>) -> ExitCode {
     interrupt::listen();
+    lock::keep_from_children();
     let args = match grammar::parse::<A>(tool) {
         Ok(args) => args,
         Err(ended) => return ended,

@@ -35,7 +35,7 @@ pub struct Config {
     /// Where each run writes its log file. Default `/tmp`.
     #[serde(default = "default_log_dir")]
     pub log_dir: PathBuf,
-    /// One JSON line per deployment. Default `deployments.log` in `state`.
+    /// One JSON line per event. Default `deployments.log` in `state`.
     #[serde(default)]
     pub event_log: Option<PathBuf>,
     #[serde(default)]

@@ -20,6 +20,9 @@ use crate::report::{OrProblem, Problem, quoted};
 /// How long a program may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
+/// A shell that has the lock as its stdin for as long as the program runs. `exit` keeps it from
+/// becoming the program.
+const GUARD: [&str; 4] = ["/bin/sh", "-c", r#""$@" </dev/null; exit $?"#, "sh"];
 
 /// What to run and under which limits.
 pub struct Program<'a> {
@@ -31,6 +34,7 @@ pub struct Program<'a> {
     log: Option<&'a RunLog>,
     unseen: Option<OwnedFd>,
     lock: Option<&'a Lock>,
+    guard: Option<&'a Lock>,
     limit: Option<Duration>,
 }
 
@@ -68,6 +72,7 @@ impl<'a> Program<'a> {
             log: None,
             unseen: None,
             lock: None,
+            guard: None,
             limit: None,
         }
     }
@@ -122,7 +127,15 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// Lets the program keep the environment's lock alive while it works.
+    /// Keeps the environment's lock alive while the program works, without handing it on: what the
+    /// program leaves running in the background must not hold it. Its stdin is empty then.
+    #[must_use]
+    pub fn guard(mut self, lock: &'a Lock) -> Self {
+        self.guard = Some(lock);
+        self
+    }
+
+    /// Lets a sibling take over the environment's lock while it works.
     #[must_use]
     pub fn lock(mut self, lock: &'a Lock) -> Self {
         self.lock = Some(lock);
@@ -188,11 +201,15 @@ impl<'a> Program<'a> {
     }
 
     fn expression(&self, passed: Option<&OwnedFd>) -> Result<Expression, Problem> {
-        let mut expression =
-            cmd(&self.argv[0], &self.argv[1..]).unchecked().full_env(self.environment(passed));
-        expression = match &self.stdin {
-            Some(bytes) => expression.stdin_bytes(bytes.clone()),
-            None => expression.stdin_null(),
+        let guarded = self.guard.and_then(Lock::private_copy);
+        let wrapper: &[&str] = if guarded.is_some() { &GUARD } else { &[] };
+        let argv: Vec<&OsStr> =
+            wrapper.iter().map(OsStr::new).chain(self.argv.iter().map(OsString::as_os_str)).collect();
+        let mut expression = cmd(argv[0], &argv[1..]).unchecked().full_env(self.environment(passed));
+        expression = match (guarded, &self.stdin) {
+            (Some(lock), _) => expression.stdin_file(lock),
+            (None, Some(bytes)) => expression.stdin_bytes(bytes.clone()),
+            (None, None) => expression.stdin_null(),
         };
         expression = match (&self.unseen, self.log) {
             (Some(output), _) => expression.stdout_file(duplicate(output)?).stderr_null(),

@@ -1,16 +1,18 @@
 //! The client side of `deploy-gateway`: one JSON line each way over its control socket.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::io::{BufRead, BufReader, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
-use super::{Drained, GatewayStatus, Target};
+use super::{Drained, GatewayStatus, Target, Traffic};
 use crate::config::Listen;
 use crate::exec::companion;
 use crate::identity;
@@ -62,6 +64,44 @@ impl Client {
         serde_json::from_value(answer).ok()
     }
 
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.status().is_some() && !keeper_lives(&self.dir)
+    }
+
+    /// Starts a keeper for a gateway whose own is gone, and with it a new gateway on the same
+    /// socket; the old one answers what it was asked and ends.
+    pub(super) fn take_over(&self) -> Result<(), Problem> {
+        let orphan = self.status().map(|status| status.pid);
+        let failed = |error: std::io::Error| self.failed(&format!("its listener is not to be had: {error}"));
+        let listener = self.ask_for_listener().map_err(failed)?;
+        let record = start_keeper(&self.dir, self.keeper(&["--take-over"])?, Stdio::from(listener))?;
+        if record.state == "failed" {
+            return Err(self.failed(record.error.as_deref().unwrap_or("the keeper could not start it")));
+        }
+        let begun = Instant::now();
+        while self.status().is_none_or(|status| Some(status.pid) == orphan) {
+            if begun.elapsed() > START {
+                return Err(self.failed("no new gateway came"));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn ask_for_listener(&self) -> std::io::Result<OwnedFd> {
+        let mut stream = self.connect(ANSWER)?;
+        stream.write_all(b"{\"command\":\"listener\"}\n")?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut line = [0; 1024];
+        recvmsg(&stream, &mut [IoSliceMut::new(&mut line)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let passed = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        passed.ok_or_else(|| std::io::Error::other("it is of an earlier version"))
+    }
+
     pub(super) fn switch(&self, target: Option<&Target>) -> Result<(), Problem> {
         self.ask(&json!({"command": "switch", "target": target}), ANSWER).map(drop)
     }
@@ -87,27 +127,27 @@ impl Client {
         }
     }
 
-    fn start(&self) -> Result<(), Problem> {
+    fn keeper(&self, how: &[&str]) -> Result<Command, Problem> {
         let mut command = Command::new(companion("deploy-keeper")?);
         command
             .arg("--dir")
             .arg(&self.dir)
             .arg("--log")
             .arg(self.dir.join("gateway.log"))
-            .args([
-                "--listen",
-                &self.listen.0.to_string(),
-                "--stop-timeout-ms",
-                &millis(GRACE).to_string(),
-                "--",
-            ])
+            .args(how)
+            .args(["--stop-timeout-ms", &millis(GRACE).to_string(), "--"])
             .arg(companion("deploy-gateway")?)
             .arg("--dir")
             .arg(&self.dir)
             .current_dir("/")
             .env_clear()
             .envs(base_environment());
-        let record = start_keeper(&self.dir, command)?;
+        Ok(command)
+    }
+
+    fn start(&self) -> Result<(), Problem> {
+        let command = self.keeper(&["--listen", &self.listen.0.to_string()])?;
+        let record = start_keeper(&self.dir, command, Stdio::null())?;
         match record.error_kind.as_deref() {
             Some("address_in_use") => Err(port_taken(self.listen)),
             _ if record.state == "failed" => {
@@ -129,10 +169,15 @@ impl Client {
     }
 
     /// Connects through the directory's descriptor: a socket path may not exceed 107 bytes.
-    fn exchange(&self, command: &Value, limit: Duration) -> std::io::Result<Value> {
+    fn connect(&self, limit: Duration) -> std::io::Result<UnixStream> {
         let dir = File::open(&self.dir)?;
-        let mut stream = UnixStream::connect(format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd()))?;
+        let stream = UnixStream::connect(format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd()))?;
         stream.set_read_timeout(Some(limit))?;
+        Ok(stream)
+    }
+
+    fn exchange(&self, command: &Value, limit: Duration) -> std::io::Result<Value> {
+        let mut stream = self.connect(limit)?;
         stream.write_all(format!("{command}\n").as_bytes())?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
@@ -150,6 +195,15 @@ impl Client {
 
 fn millis(limit: Duration) -> u64 {
     u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn recorded(place: &Place) -> Traffic {
+    #[derive(serde::Deserialize)]
+    struct State {
+        active: Option<Target>,
+    }
+    let text = std::fs::read(place.gateway().join("gateway.json")).unwrap_or_default();
+    serde_json::from_slice::<State>(&text).map_or(Traffic::Untold, |state| state.active.into())
 }
 
 /// The problem of a public address that somebody else has.

@@ -78,6 +78,23 @@ impl Gateway {
         }
     }
 
+    /// Whether it runs although its keeper is gone: a crash would end the service.
+    pub fn is_orphaned(&self) -> bool {
+        match self {
+            Self::Builtin(client) => client.is_orphaned(),
+        }
+    }
+
+    /// Gives an orphaned gateway a keeper again; no request is lost.
+    ///
+    /// # Errors
+    /// `gateway-failed`: it goes on as it was.
+    pub fn take_over(&self) -> Result<(), Problem> {
+        match self {
+            Self::Builtin(client) => client.take_over(),
+        }
+    }
+
     /// Sends all later requests to `target`, or answers 503 for `None`.
     ///
     /// # Errors
@@ -126,6 +143,37 @@ impl Gateway {
         match self {
             Self::Builtin(client) => client.stop(),
         }
+    }
+}
+
+/// What the gateway says that runs for an environment, configured or not.
+pub fn running(place: &Place) -> Option<GatewayStatus> {
+    let nowhere = Listen(SocketAddr::from(([0, 0, 0, 0], 0)));
+    Gateway::new(place, nowhere).status()
+}
+
+/// Where the requests of an environment go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Traffic {
+    /// No gateway was ever told.
+    #[default]
+    Untold,
+    /// They are answered by the gateway itself.
+    Nowhere,
+    To(Target),
+}
+
+impl From<Option<Target>> for Traffic {
+    fn from(active: Option<Target>) -> Self {
+        active.map_or(Self::Nowhere, Self::To)
+    }
+}
+
+/// What the gateway of an environment says, else what the last one noted on disk.
+pub fn traffic(place: &Place) -> Traffic {
+    match running(place) {
+        Some(status) => status.active.into(),
+        None => builtin::recorded(place),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::report::{Problem, now};
 impl Ledger {
     /// Records that a deployment has to be confirmed before `by_ms` (milliseconds since 1970).
     pub fn await_confirmation(&self, id: &str, by_ms: i64) -> Result<(), Problem> {
-        self.durably(|db| {
+        self.durably_told("awaits", id, |db| {
             db.execute("UPDATE deployments SET confirm_by_ms = ?2 WHERE id = ?1", params![id, by_ms])
                 .map(drop)
         })
@@ -17,7 +17,7 @@ impl Ledger {
 
     /// Confirms a deployment; false when it is too late.
     pub fn confirm(&self, id: &str) -> Result<bool, Problem> {
-        self.durably(|db| {
+        self.durably_told("confirmed", id, |db| {
             db.execute(
                 "UPDATE deployments SET confirmed_ms = ?2 WHERE id = ?1 AND confirmed_ms IS NULL AND confirm_by_ms > ?2 AND ended_ms IS NULL",
                 params![id, now().as_millisecond()],
@@ -28,7 +28,7 @@ impl Ledger {
 
     /// Gives up waiting, whatever the clock says; false when somebody has confirmed.
     pub fn give_up_waiting(&self, id: &str) -> Result<bool, Problem> {
-        self.durably(|db| {
+        self.durably_told("unconfirmed", id, |db| {
             db.execute(
                 "UPDATE deployments SET confirm_by_ms = 0 WHERE id = ?1 AND confirm_by_ms IS NOT NULL AND confirmed_ms IS NULL",
                 [id],

@@ -1,9 +1,11 @@
 //! Deployments (and the operations that are numbered like them): the rows and their queries.
 //! `progress` changes them.
 
+use std::path::PathBuf;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Ledger, unreadable};
 use crate::git;
@@ -11,7 +13,7 @@ use crate::layout::Slot;
 use crate::report::{Problem, now};
 
 /// What a ledger row is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Deploy,
@@ -21,7 +23,7 @@ pub enum Kind {
 }
 
 /// Where a deployment stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     Running,
@@ -61,9 +63,10 @@ words!(
 );
 
 /// One row of the ledger.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Deployment {
     /// Order of insertion; clocks may step back, this never does.
+    #[serde(skip)]
     pub number: i64,
     pub id: String,
     pub environment: String,
@@ -91,6 +94,8 @@ pub struct Deployment {
     /// Until when somebody has to confirm it.
     pub confirm_by_ms: Option<i64>,
     pub confirmed_ms: Option<i64>,
+    /// The database file that its instance got.
+    pub database: Option<PathBuf>,
 }
 
 impl Deployment {
@@ -109,11 +114,16 @@ impl Deployment {
         let proved = matches!(self.state, State::Verified | State::Superseded);
         self.confirmed_ms.is_some() || (proved && self.confirm_by_ms.is_none())
     }
+
+    /// From begin to end in milliseconds; 0 when the clock was set back meanwhile.
+    pub fn duration_ms(&self) -> Option<i64> {
+        self.ended_ms.map(|ended| ended.saturating_sub(self.started_ms).max(0))
+    }
 }
 
-const COLUMNS: &str = "number, id, environment, kind, state, revision, branch, tree, release, slot, replaced, \
+pub(super) const COLUMNS: &str = "number, id, environment, kind, state, revision, branch, tree, release, slot, replaced, \
     restores, who, started_ms, serving_ms, verified_ms, ended_ms, outcome, log_file, \
-    forced_reason, confirm_by_ms, confirmed_ms";
+    forced_reason, confirm_by_ms, confirmed_ms, database";
 
 impl Ledger {
     /// An id for a deployment of `revision` that begins now: UTC time and short revision, with a
@@ -246,7 +256,7 @@ impl Ledger {
     }
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Deployment> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Deployment> {
     Ok(Deployment {
         number: row.get(0)?,
         id: row.get(1)?,
@@ -270,5 +280,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Deployment> {
         forced_reason: row.get(19)?,
         confirm_by_ms: row.get(20)?,
         confirmed_ms: row.get(21)?,
+        database: row.get::<_, Option<String>>(22)?.map(PathBuf::from),
     })
 }

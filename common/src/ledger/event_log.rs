@@ -1,53 +1,207 @@
-//! The event log: the ledger's readable twin, one JSON line per ended deployment.
+//! The event log: the ledger's readable twin, one JSON line per event, from which a lost ledger is
+//! made again (`rebuild`).
+//!
+//! A line is written into the ledger's outbox in the transaction of the change that it tells, and
+//! leaves it when it is on disk in the file: a full disk or a kill delays lines and loses none. A
+//! file that is gone begins anew with all that the ledger knows.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use jiff::Timestamp;
-use serde_json::json;
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{Deployment, Ledger};
+use super::deployment::{self, Deployment};
+use super::verification::{self, Verification};
+use super::{Ledger, unreadable};
 use crate::durable;
+use crate::fault;
 use crate::layout::create_private_dir;
-use crate::report::{OrProblem, Problem, Report};
+use crate::report::{OrProblem, Problem, Report, now};
+
+pub(super) const ENDED: &str = "ended";
+pub(super) const VERIFICATION: &str = "verification";
+/// A line of a file that begins anew.
+const KNOWN: &str = "known";
+/// Stands in the outbox for everything that the ledger knows.
+const EVERYTHING: &str = "";
 
 impl Ledger {
-    /// Appends one line; on disk when this returns.
-    pub(super) fn log_event(&self, deployment: &Deployment, report: &Report) -> Result<(), Problem> {
-        let steps: Vec<_> = report
-            .steps
-            .iter()
-            .map(|step| json!({"tool": step.tool, "name": step.name, "status": step.status, "duration_ms": step.duration_ms}))
-            .collect();
-        let line = json!({
-            "id": deployment.id,
-            "environment": deployment.environment,
-            "kind": deployment.kind,
-            "revision": deployment.revision,
-            "branch": deployment.branch,
-            "tree": deployment.tree,
-            "state": deployment.state,
-            "outcome": report.outcome,
-            "who": deployment.who,
-            "forced_reason": deployment.forced_reason,
-            "started_at": Timestamp::from_millisecond(deployment.started_ms).ok().map(|at| at.to_string()),
-            "duration_ms": report.duration_ms,
-            "problem": report.problem.as_ref().map(|problem| &problem.title),
-            "steps": steps,
-        });
+    /// As [`Ledger::durably`], and tells how deployment `id` stands then.
+    pub(super) fn durably_told<T>(
+        &self,
+        event: &str,
+        id: &str,
+        act: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Problem> {
+        let value = self.durably(|db| {
+            let value = act(db)?;
+            queue(db, event, id)?;
+            Ok(value)
+        })?;
+        self.tell_later();
+        Ok(value)
+    }
+
+    /// Tells what waits, now or with a later event; the end of each run says when it could not.
+    pub(super) fn tell_later(&self) {
+        drop(self.tell());
+    }
+
+    /// Appends what waits in the outbox; on disk when this returns.
+    pub(super) fn tell(&self) -> Result<(), Problem> {
+        if self.waiting()?.is_empty() {
+            return Ok(());
+        }
         let title = || format!("cannot write {}", self.event_log.display());
         if let Some(dir) = self.event_log.parent() {
             create_private_dir(dir)?;
         }
         let mut file = OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
             .open(&self.event_log)
             .or_problem("state-unwritable", title)?;
-        file.write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| durable::sync_file(&file))
-            .or_problem("state-unwritable", title)
+        // Commands of other environments write here too.
+        file.lock().or_problem("state-unwritable", title)?;
+        let waiting = self.complete(&file)?;
+        let Some((last, _)) = waiting.last() else { return Ok(()) };
+        fault::point("event-log.before-append");
+        append(&mut file, &self.app, &waiting).or_problem("state-unwritable", title)?;
+        fault::point("event-log.after-append");
+        self.db
+            .execute("DELETE FROM outbox WHERE number <= ?1", [last])
+            .map(drop)
+            .map_err(|error| unreadable(&error))
+    }
+
+    fn waiting(&self) -> Result<Vec<(i64, String)>, Problem> {
+        let read = || {
+            let mut statement = self.db.prepare("SELECT number, line FROM outbox ORDER BY number")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| unreadable(&error))
+    }
+
+    /// What waits, for a file that has everything before it, or gets that too.
+    fn complete(&self, file: &File) -> Result<Vec<(i64, String)>, Problem> {
+        let waiting = self.waiting()?;
+        let is_new = file.metadata().is_ok_and(|meta| meta.len() == 0);
+        if !is_new && waiting.iter().all(|(_, line)| line != EVERYTHING) {
+            return Ok(waiting);
+        }
+        let gather = || {
+            let transaction = self.db.unchecked_transaction()?;
+            transaction.execute("DELETE FROM outbox", [])?;
+            queue_everything(&transaction)?;
+            transaction.commit()
+        };
+        gather().map_err(|error| unreadable(&error))?;
+        self.waiting()
+    }
+}
+
+/// Lines end in a newline; one that a kill or a full disk cut off stays alone on its line.
+fn append(file: &mut File, app: &str, waiting: &[(i64, String)]) -> std::io::Result<()> {
+    let mut text = String::new();
+    if !ends_in_newline(file)? {
+        text.push('\n');
+    }
+    for (_, line) in waiting {
+        // One file may serve several apps.
+        text.push_str(&line.replacen('{', &format!("{{\"app\":{},", json!(app)), 1));
+        text.push('\n');
+    }
+    file.write_all(text.as_bytes())?;
+    durable::sync_file(file)
+}
+
+fn ends_in_newline(file: &mut File) -> std::io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// Puts a line about deployment `id` into the outbox.
+pub(super) fn queue(db: &Connection, event: &str, id: &str) -> rusqlite::Result<()> {
+    let found = db
+        .query_row(
+            &format!("SELECT {}, report FROM deployments WHERE id = ?1", deployment::COLUMNS),
+            [id],
+            |row| Ok((deployment::from_row(row)?, row.get::<_, Option<String>>("report")?)),
+        )
+        .optional()?;
+    match found {
+        Some((row, report)) => put(db, &line_of(event, &row, report.as_deref())),
+        None => Ok(()),
+    }
+}
+
+/// Puts a line about a verification into the outbox.
+pub(super) fn queue_verification(db: &Connection, number: i64) -> rusqlite::Result<()> {
+    let found = db.query_row(
+        &format!("SELECT {} FROM verifications WHERE number = ?1", verification::COLUMNS),
+        [number],
+        verification::from_row,
+    )?;
+    put(db, &line_of_verification(&found))
+}
+
+fn queue_everything(db: &Connection) -> rusqlite::Result<()> {
+    let mut ids = db.prepare("SELECT id FROM deployments ORDER BY number")?;
+    for id in ids.query_map([], |row| row.get::<_, String>(0))? {
+        queue(db, KNOWN, &id?)?;
+    }
+    let mut numbers = db.prepare("SELECT number FROM verifications ORDER BY number")?;
+    for number in numbers.query_map([], |row| row.get(0))? {
+        queue_verification(db, number?)?;
+    }
+    Ok(())
+}
+
+fn put(db: &Connection, line: &str) -> rusqlite::Result<()> {
+    db.execute("INSERT INTO outbox(line) VALUES (?1)", [line]).map(drop)
+}
+
+/// The members that people read come first, the row as it is after them.
+fn line_of(event: &str, row: &Deployment, report: Option<&str>) -> String {
+    let report = report.and_then(|text| serde_json::from_str::<Report>(text).ok());
+    let mut line = json!({
+        "event": event,
+        "at": now().to_string(),
+        "started_at": Timestamp::from_millisecond(row.started_ms).ok().map(|at| at.to_string()),
+    });
+    add(&mut line, row);
+    if let Some(report) = report {
+        let steps = report.steps.iter().map(
+            |step| json!({"tool": step.tool, "name": step.name, "status": step.status, "duration_ms": step.duration_ms}),
+        );
+        line["duration_ms"] = json!(report.duration_ms);
+        line["problem"] = json!(report.problem.as_ref().map(|problem| &problem.title));
+        line["steps"] = steps.collect();
+    }
+    line.to_string()
+}
+
+fn line_of_verification(verification: &Verification) -> String {
+    let at = Timestamp::from_millisecond(verification.at_ms).ok().map(|at| at.to_string());
+    let mut line = json!({"event": VERIFICATION, "at": at});
+    add(&mut line, verification);
+    line.to_string()
+}
+
+fn add(line: &mut Value, row: &impl Serialize) {
+    if let (Some(line), Ok(Value::Object(members))) = (line.as_object_mut(), serde_json::to_value(row)) {
+        line.extend(members);
     }
 }

@@ -3,16 +3,19 @@
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
 //! rows and their queries, `progress` their changes, `confirmation` who must confirm one,
 //! `journal_rows` the undo entries, `chore_rows` what is still to be done, `event_log` the readable
-//! twin.
+//! twin; `rebuild` makes a lost ledger again from what `witness` finds.
 
 mod chore_rows;
 mod confirmation;
 mod deployment;
 mod event_log;
 mod journal_rows;
+mod past;
 mod progress;
+mod rebuild;
 mod schema;
 mod verification;
+mod witness;
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -24,6 +27,8 @@ pub use chore_rows::{Chore, ChoreRow};
 pub use deployment::{Deployment, Kind, State};
 pub use journal_rows::JournalRow;
 pub use progress::Beginning;
+use rebuild::Standing;
+pub use rebuild::ensure;
 use schema::Age;
 pub use verification::Verification;
 
@@ -40,17 +45,22 @@ const BUSY: Duration = Duration::from_secs(10);
 pub struct Ledger {
     db: Connection,
     event_log: PathBuf,
+    app: String,
+    /// Why it had to be made again, in memory, from what else is known.
+    lost: Option<String>,
 }
 
 impl Ledger {
     /// Opens the ledger for writing and makes it when there is none.
     ///
     /// # Errors
-    /// `state-unwritable`, `state-untrusted`, `ledger-unreadable`.
+    /// `state-unwritable`, `state-untrusted`, `ledger-unreadable`; `ledger-lost` when it vanished
+    /// since [`ensure`].
     pub fn open(config: &Config) -> Result<Self, Problem> {
         ownership::check(&config.state_dir(), Use::Writing)?;
         create_private_dir(&config.state_dir())?;
-        let path = config.state_dir().join("ledger.db");
+        let path = file(config);
+        rebuild::refuse_a_gap(config)?;
         ownership::check_file(&path)?;
         let is_new = !path.exists();
         open_unlinked(OpenOptions::new().append(true), &path)
@@ -63,14 +73,23 @@ impl Ledger {
         ledger.age().map(|_| ledger)
     }
 
-    /// Opens an existing ledger for reading; `None` when nothing was ever deployed.
+    /// Opens an existing ledger for reading; `None` when nothing was ever deployed. A lost one is
+    /// made again in memory.
     ///
     /// # Errors
     /// `ledger-unreadable`, `state-untrusted`.
     pub fn open_read_only(config: &Config) -> Result<Option<Self>, Problem> {
         ownership::check(&config.state_dir(), Use::Reading)?;
-        let path = config.state_dir().join("ledger.db");
+        let path = file(config);
         ownership::check_file(&path)?;
+        // It may vanish between the first look and the second.
+        let lost = || match rebuild::standing(config) {
+            Standing::Lost(why) => Some(why),
+            Standing::Sound => None,
+        };
+        if let Some(why) = lost().or_else(|| if path.exists() { None } else { lost() }) {
+            return rebuild::in_memory(config, why).map(Some);
+        }
         if !path.exists() {
             return Ok(None);
         }
@@ -96,7 +115,16 @@ impl Ledger {
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .and_then(|db| db.busy_timeout(BUSY).map(|()| db))
             .map_err(|error| unreadable(&error))?;
-        Ok(Self { db, event_log: config.event_log_file() })
+        Ok(Self::around(db, config))
+    }
+
+    fn around(db: Connection, config: &Config) -> Self {
+        Self { db, event_log: config.event_log_file(), app: config.app.name.clone(), lost: None }
+    }
+
+    /// Why the file could not be used and this was made from the event log and what serves.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     /// Runs `act` in one transaction that has reached the disk when this returns.
@@ -113,6 +141,10 @@ impl Ledger {
         };
         write().map_err(|error: rusqlite::Error| unwritable(&error))
     }
+}
+
+fn file(config: &Config) -> PathBuf {
+    config.state_dir().join("ledger.db")
 }
 
 fn unreadable(error: &rusqlite::Error) -> Problem {

@@ -1,9 +1,11 @@
 //! How a deployment proceeds: each change of its row is one transaction.
 
-use rusqlite::{named_params, params};
+use std::path::Path;
+
+use rusqlite::{OptionalExtension, named_params, params};
 
 use super::deployment::{Kind, State};
-use super::{Ledger, unwritable};
+use super::{Ledger, event_log, unreadable, unwritable};
 use crate::layout::Slot;
 use crate::report::{Problem, Report, Step, now};
 
@@ -24,7 +26,7 @@ impl Ledger {
     /// Records that a deployment is running.
     pub fn begin(&self, beginning: &Beginning<'_>) -> Result<(), Problem> {
         let who = crate::lock::who();
-        self.durably(|db| {
+        self.durably_told("began", beginning.id, |db| {
             db.execute(
                 "INSERT INTO deployments(id, environment, kind, state, revision, branch, tree, replaced, restores, who, started_ms, log_file)
                  VALUES (:id, :environment, :kind, 'running', :revision, :branch, :tree, :replaced, :restores, :who, :started, :log)",
@@ -39,12 +41,13 @@ impl Ledger {
         })
     }
 
-    /// Records which release directory and slot a deployment uses.
-    pub fn place(&self, id: &str, release: &str, slot: Slot) -> Result<(), Problem> {
+    /// Records what a deployment uses: release directory, slot, database file.
+    pub fn place(&self, id: &str, release: &str, slot: Slot, database: Option<&Path>) -> Result<(), Problem> {
+        let database = database.map(|path| path.display().to_string());
         self.durably(|db| {
             db.execute(
-                "UPDATE deployments SET release = ?2, slot = ?3 WHERE id = ?1",
-                params![id, release, slot.name()],
+                "UPDATE deployments SET release = ?2, slot = ?3, database = ?4 WHERE id = ?1",
+                params![id, release, slot.name(), database],
             )
             .map(drop)
         })
@@ -52,7 +55,7 @@ impl Ledger {
 
     /// Records that traffic goes to this deployment now.
     pub fn set_serving(&self, environment: &str, id: &str) -> Result<(), Problem> {
-        self.durably(|db| {
+        self.durably_told("serving", id, |db| {
             db.execute(
                 "UPDATE deployments SET state = 'serving', serving_ms = ?2 WHERE id = ?1",
                 params![id, now().as_millisecond()],
@@ -74,7 +77,7 @@ impl Ledger {
 
     /// Records that traffic goes from `failed` back to `id` (or nowhere), in the state that it had.
     pub fn restore_serving(&self, environment: &str, failed: &str, id: Option<&str>) -> Result<(), Problem> {
-        self.durably(|db| {
+        self.durably_told("withdrawn", failed, |db| {
             db.execute("UPDATE deployments SET verified_ms = NULL WHERE id = ?1", [failed])?;
             db.execute(
                 "UPDATE deployments SET state = 'verified' WHERE id = ?1 AND state = 'superseded' AND verified_ms IS NOT NULL",
@@ -87,7 +90,7 @@ impl Ledger {
     /// Records that a serving deployment is proved; older verified ones become superseded, and what
     /// a broken one left to undo is past.
     pub fn set_verified(&self, environment: &str, id: &str) -> Result<(), Problem> {
-        self.durably(|db| {
+        self.durably_told("verified", id, |db| {
             db.execute(
                 "UPDATE deployments SET state = 'superseded' WHERE environment = ?1 AND state IN ('verified', 'serving') AND id <> ?2",
                 params![environment, id],
@@ -107,7 +110,7 @@ impl Ledger {
 
     /// Records a state.
     pub fn set_state(&self, id: &str, state: State) -> Result<(), Problem> {
-        self.durably(|db| {
+        self.durably_told("state", id, |db| {
             db.execute("UPDATE deployments SET state = ?2 WHERE id = ?1", params![id, state.word()]).map(drop)
         })
     }
@@ -121,29 +124,41 @@ impl Ledger {
 
     /// Takes a deployment out of the rollback targets: a check found it bad.
     pub fn withdraw(&self, id: &str) -> Result<(), Problem> {
-        self.durably(|db| {
+        self.durably_told("withdrawn", id, |db| {
             db.execute("UPDATE deployments SET verified_ms = NULL WHERE id = ?1", [id]).map(drop)
         })
     }
 
     /// Ends a deployment with its report, in the ledger and in the event log.
     ///
-    /// The text returned is a warning: the event log could not be written.
+    /// The text returned is a warning: the event log could not be written, and gets its lines with
+    /// the next event.
     pub fn end(&self, id: &str, report: &Report) -> Result<Option<String>, Problem> {
         let text = serde_json::to_string(report).unwrap_or_default();
         self.durably(|db| {
             db.execute(
                 "UPDATE deployments SET ended_ms = ?2, outcome = ?3, report = ?4 WHERE id = ?1",
                 params![id, now().as_millisecond(), report.outcome.word(), text],
-            )
-            .map(drop)
+            )?;
+            event_log::queue(db, event_log::ENDED, id)
         })?;
-        match self.deployment(id)? {
-            Some(deployment) => {
-                Ok(self.log_event(&deployment, report).err().map(|problem| problem.to_string()))
-            }
-            None => Ok(None),
+        Ok(self.tell().err().map(|problem| problem.to_string()))
+    }
+
+    /// What there is to say about the ledger itself; said once.
+    pub fn take_note(&self, environment: &str) -> Result<Option<String>, Problem> {
+        let note: Option<String> = self
+            .db
+            .query_row("SELECT note FROM environments WHERE name = ?1", [environment], |row| row.get(0))
+            .optional()
+            .map_err(|error| unreadable(&error))?
+            .flatten();
+        if note.is_some() {
+            self.db
+                .execute("UPDATE environments SET note = NULL WHERE name = ?1", [environment])
+                .map_err(|error| unwritable(&error))?;
         }
+        Ok(note)
     }
 
     /// Appends a step; cheap, since losing the last ones in a power cut harms nothing.

@@ -1,15 +1,17 @@
 //! Verifications: the evidence that a promotion asks for.
 
 use rusqlite::{OptionalExtension, Row, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Deployment, Ledger, unreadable};
+use super::{Deployment, Ledger, event_log, unreadable};
 use crate::lock;
 use crate::report::{Problem, Report, now};
 
 /// One full verification of a serving release.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verification {
+    /// Order of insertion; clocks may step back, this never does.
+    pub number: i64,
     pub environment: String,
     pub deployment: String,
     pub revision: String,
@@ -20,7 +22,8 @@ pub struct Verification {
     pub host: String,
 }
 
-const COLUMNS: &str = "environment, deployment, revision, tree, passed, at_ms, duration_ms, host";
+pub(super) const COLUMNS: &str =
+    "number, environment, deployment, revision, tree, passed, at_ms, duration_ms, host";
 
 impl Ledger {
     /// Saves a full verification of `deployment`, passed when the report says so.
@@ -35,9 +38,11 @@ impl Ledger {
                     deployment.environment, deployment.id, deployment.revision, deployment.tree, report.success,
                     now().as_millisecond(), i64::try_from(report.duration_ms).unwrap_or(i64::MAX), host, text,
                 ],
-            )
-            .map(drop)
-        })
+            )?;
+            event_log::queue_verification(db, db.last_insert_rowid())
+        })?;
+        self.tell_later();
+        Ok(())
     }
 
     /// The newest verification of a tree in an environment.
@@ -64,15 +69,16 @@ impl Ledger {
     }
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Verification> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Verification> {
     Ok(Verification {
-        environment: row.get(0)?,
-        deployment: row.get(1)?,
-        revision: row.get(2)?,
-        tree: row.get(3)?,
-        passed: row.get(4)?,
-        at_ms: row.get(5)?,
-        duration_ms: row.get(6)?,
-        host: row.get(7)?,
+        number: row.get(0)?,
+        environment: row.get(1)?,
+        deployment: row.get(2)?,
+        revision: row.get(3)?,
+        tree: row.get(4)?,
+        passed: row.get(5)?,
+        at_ms: row.get(6)?,
+        duration_ms: row.get(7)?,
+        host: row.get(8)?,
     })
 }

@@ -49,7 +49,8 @@ fn run(
     limit: Duration,
     variables: &[(&str, &str)],
 ) -> Result<(), Problem> {
-    let program = Program::shell(line).dir(dir).log(log).lock(lock).limit(limit).only_env(base_environment());
+    let program =
+        Program::shell(line).dir(dir).log(log).guard(lock).limit(limit).only_env(base_environment());
     let program = program.env("PYTHONDONTWRITEBYTECODE", "1");
     variables.iter().fold(program, |program, (name, value)| program.env(name, value)).succeed().map(drop)
 }

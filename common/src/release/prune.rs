@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,6 +12,8 @@ use crate::fault;
 use crate::layout::{Place, create_private_dir};
 use crate::report::{OrProblem, Problem, quoted};
 
+/// The permissions to write, of all.
+const WRITE: u32 = 0o222;
 /// A release that is being removed is named so, with its id behind it.
 const GOING: &str = ".going-";
 
@@ -95,14 +97,18 @@ fn unremovable(dir: &Path, error: &io::Error) -> Problem {
         .hint(format!("ls -ld {}", quoted(dir.display())))
 }
 
-/// Moves files that are newer than the release's seal to `kept/ID/`.
+/// Moves files that are newer than the release's seal to `kept/ID/`: by their time, or, since a
+/// clock may have been set back, by a permission to write, which the seal takes from all of them.
 fn keep_late_files(place: &Place, id: &str) -> Result<Vec<PathBuf>, Problem> {
     let dir = place.release(id);
     let Some(sealed) = sealed_at(&dir) else { return Ok(Vec::new()) };
+    let is_sealed = dir.metadata().is_ok_and(|meta| meta.mode() & WRITE == 0);
     let mut kept = Vec::new();
     for entry in walkdir::WalkDir::new(&dir).into_iter().flatten().filter(|entry| entry.file_type().is_file())
     {
-        let late = entry.metadata().is_ok_and(|meta| meta.modified().is_ok_and(|at| at > sealed));
+        let late = entry.metadata().is_ok_and(|meta| {
+            (is_sealed && meta.mode() & WRITE != 0) || meta.modified().is_ok_and(|at| at > sealed)
+        });
         let inside = entry.path().strip_prefix(&dir).unwrap_or(entry.path());
         if late && !is_bytecode(inside) {
             let target = place.root().join("kept").join(id).join(inside);
@@ -126,7 +132,6 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// When the release was sealed: the last change of the directory's own inode.
 fn sealed_at(dir: &Path) -> Option<SystemTime> {
-    use std::os::unix::fs::MetadataExt;
     let meta = fs::symlink_metadata(dir).ok()?;
     let seconds = u64::try_from(meta.ctime()).ok()?;
     let nanoseconds = u32::try_from(meta.ctime_nsec()).ok()?;

@@ -1,7 +1,7 @@
 //! The report: the one JSON document that every tool prints and that a chain passes along.
 //!
 //! Owns the shapes (`Report`, `Step`, `Problem`), their reading, writing and merging, and the
-//! exit status that follows from them. Knows nothing of the other modules.
+//! exit status that follows from them. Of the other modules it knows the clock alone.
 
 mod merge;
 mod problem;
@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::clock::now;
 pub use problem::{OrProblem, Problem};
 pub use quoting::quoted;
 pub use read::{Received, read, read_bytes};
@@ -159,11 +160,6 @@ impl Report {
             _ => 1,
         }
     }
-}
-
-/// The present time in whole milliseconds, as reports show it.
-pub fn now() -> Timestamp {
-    Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use rustix::process::{Signal, kill_process, kill_process_group};
 use serde::Deserialize;
 
 use super::{Condition, Start, Stopped};
+use crate::clock;
 use crate::exec::companion;
 use crate::identity::Owner;
 use crate::instance::Instance;
@@ -21,6 +22,7 @@ use crate::report::{OrProblem, Problem};
 const SLACK: Duration = Duration::from_secs(5);
 const STARTED: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// What `keeper.json` says.
 #[derive(Debug, Default, Deserialize)]
@@ -28,7 +30,6 @@ pub(crate) struct KeeperRecord {
     pub(crate) pid: u32,
     pub(crate) state: String,
     pub(crate) child: Option<u32>,
-    child_started_ms: Option<i64>,
     starts: u64,
     last_exit: Option<Ending>,
     pub(crate) error: Option<String>,
@@ -65,9 +66,9 @@ pub(crate) fn keeper_lives(dir: &Path) -> bool {
 }
 
 /// Starts a keeper in `dir` and waits until it has its child, or has failed.
-pub(crate) fn start_keeper(dir: &Path, mut command: Command) -> Result<KeeperRecord, Problem> {
+pub(crate) fn start_keeper(dir: &Path, mut command: Command, stdin: Stdio) -> Result<KeeperRecord, Problem> {
     let mut keeper = command
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .env_remove(crate::lock::INHERITED)
@@ -103,7 +104,7 @@ pub(super) fn start(place: &Place, start: Start<'_>) -> Result<(), Problem> {
         .env_clear()
         .envs(start.environment);
     let _ = fs::remove_file(dir.join("app.log"));
-    start_keeper(&dir, command).map(drop)
+    start_keeper(&dir, command, Stdio::null()).map(drop)
 }
 
 pub(super) fn condition(place: &Place, slot: Slot) -> Condition {
@@ -114,7 +115,7 @@ pub(super) fn condition(place: &Place, slot: Slot) -> Condition {
             ("running", Some(pid)) if record.starts == 1 || record.last_exit.is_none() => {
                 running(&record, pid)
             }
-            ("running", Some(pid)) if has_settled(&record) => running(&record, pid),
+            ("running", Some(pid)) if has_settled(pid) => running(&record, pid),
             _ => Condition::Exited { ending: record.ending() },
         };
     }
@@ -126,13 +127,13 @@ pub(super) fn condition(place: &Place, slot: Slot) -> Condition {
 }
 
 fn running(record: &KeeperRecord, pid: u32) -> Condition {
-    Condition::Running { pid, starts: record.starts, since_ms: record.child_started_ms.unwrap_or_default() }
+    let since_ms = Owner::read(pid).map_or(0, |owner| owner.started_at.as_millisecond());
+    Condition::Running { pid, starts: record.starts, since_ms }
 }
 
-/// A restarted instance counts as running once it has lived for two seconds.
-fn has_settled(record: &KeeperRecord) -> bool {
-    let now = crate::report::now().as_millisecond();
-    record.child_started_ms.is_some_and(|started| now - started >= 2000)
+/// A restarted instance counts as running once it has lived for two seconds, by the kernel's time.
+fn has_settled(pid: u32) -> bool {
+    Owner::read(pid).is_some_and(|owner| clock::age(owner.started_at.as_millisecond()) >= Ok(SETTLED))
 }
 
 /// The instance's process when it outlived its keeper.

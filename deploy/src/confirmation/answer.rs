@@ -6,9 +6,9 @@ use common::cli::Run;
 use common::config::Config;
 use common::layout::Place;
 use common::ledger::{Deployment, Ledger};
-use common::lock::Lock;
 use common::recovery;
 use common::report::Problem;
+use common::site::enter;
 
 use crate::attempt::release_of;
 
@@ -26,7 +26,8 @@ pub(crate) fn run(run: &mut Run, config: &Config, environment: Option<&str>) -> 
     });
     // Its own run may be dead: then what is left of it, forward or back, is ours to do.
     let place = Place::new(config, &row.environment);
-    if let Ok(lock) = Lock::take(&place, &format!("deploy {} confirm", row.environment), Duration::ZERO) {
+    let what = format!("deploy {} confirm", row.environment);
+    if let Ok(lock) = enter(config, &place, &what, Duration::ZERO) {
         let (_lock, recovered) = recovery::recover_under(config, &row.environment, "deploy", lock)?;
         recovered.notes.iter().for_each(|note| run.note(note));
     }

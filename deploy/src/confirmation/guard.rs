@@ -10,16 +10,19 @@ use common::cli::Run;
 use common::config::Config;
 use common::interrupt;
 use common::layout::Place;
-use common::ledger::{Deployment, Ledger};
-use common::lock::{self, Lock};
+use common::ledger::{self, Deployment, Ledger};
+use common::lock;
 use common::recovery;
 use common::report::{OrProblem, Problem, now};
+use common::site::enter;
 
 use super::POLL;
 use crate::attempt::Attempt;
 
 /// Working children of a killed deployment may hold the lock for as long as they work.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(3600);
+
+const UNREADABLE: Duration = Duration::from_secs(60);
 
 /// A running guard, as its deployment holds it: the pipe to it closes when that run ends, however
 /// it ends. Nobody waits for the guard, which may need our lock.
@@ -74,19 +77,32 @@ pub(crate) fn watch(run: &mut Run, config: &Config, environment: &str, id: &str)
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
         .or_problem("not-started", || "lost the deployment".into())?;
     let mut until = None;
-    while let Some(row) = unended(config, id)? {
+    while let Some(row) = patiently(|| unended(config, id))? {
         let Some(by_ms) = row.confirm_by_ms.filter(|_| row.is_confirmable()) else {
             return settle(config, environment);
         };
         // Measured, not read from the clock again: that may step back.
         let until = *until.get_or_insert_with(|| Instant::now() + time_to(by_ms));
         if Instant::now() >= until {
-            Ledger::open(config)?.give_up_waiting(id)?;
+            ledger::ensure(config, WAIT_FOR_LOCK)?;
+            patiently(|| Ledger::open(config)?.give_up_waiting(id))?;
         }
         interrupt::check()?;
         std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
     }
     Ok(())
+}
+
+/// A ledger that cannot be read just now may be lost and made again at this moment: no reason to
+/// leave a release to itself.
+fn patiently<T>(ask: impl Fn() -> Result<T, Problem>) -> Result<T, Problem> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Err(_) if begun.elapsed() < UNREADABLE => std::thread::sleep(POLL),
+            answer => return answer,
+        }
+    }
 }
 
 fn unended(config: &Config, id: &str) -> Result<Option<Deployment>, Problem> {
@@ -100,6 +116,6 @@ fn time_to(by_ms: i64) -> Duration {
 
 fn settle(config: &Config, environment: &str) -> Result<(), Problem> {
     let place = Place::new(config, environment);
-    let lock = Lock::take(&place, &format!("deploy {environment} --confirm"), WAIT_FOR_LOCK)?;
+    let lock = enter(config, &place, &format!("deploy {environment} --confirm"), WAIT_FOR_LOCK)?;
     recovery::recover_under(config, environment, "deploy", lock).map(drop)
 }

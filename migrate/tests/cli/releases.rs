@@ -22,7 +22,7 @@ fn serve(world: &World, id: &str) {
         .execute_batch(&format!(
             "INSERT INTO deployments(id, environment, kind, state, revision, release, who, started_ms)
              VALUES ('{id}', 'dev', 'deploy', 'serving', '0123456789abcdef', '{id}', 'x', 1);
-             INSERT OR REPLACE INTO environments VALUES ('dev', '{id}');"
+             INSERT OR REPLACE INTO environments(name, serving) VALUES ('dev', '{id}');"
         ))
         .unwrap();
 }

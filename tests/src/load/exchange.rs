@@ -138,9 +138,16 @@ impl Connection {
     }
 
     fn receive_more(&mut self, deadline: Instant) -> Result<usize, String> {
-        let limit = remaining(deadline)?;
         let mut buffer = [0; 8192];
-        let got = self.stream.set_read_timeout(Some(limit)).and_then(|()| self.stream.read(&mut buffer));
+        let got = loop {
+            let limit = remaining(deadline)?;
+            let got = self.stream.set_read_timeout(Some(limit)).and_then(|()| self.stream.read(&mut buffer));
+            // A process that was stopped for a moment comes back to this; nothing is lost.
+            if got.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+                continue;
+            }
+            break got;
+        };
         let got = got.map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => TOO_LATE.to_owned(),
             _ => format!("receive: {error}"),

@@ -1,16 +1,20 @@
 //! The control socket: one JSON object a line in, one a line out.
 //! It translates between lines and `Gateway`; file permissions say who may ask.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 use std::{fs, process};
 
 use common::durable;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -43,6 +47,9 @@ enum Command {
     Ping,
     /// Said by a newer process on the same listener.
     Follow,
+    /// Asks for the public listener, for a keeper in the place of one that is gone: the answer
+    /// carries the descriptor.
+    Listener,
 }
 
 /// The inode of the socket that this process bound.
@@ -79,11 +86,11 @@ impl Socket {
     }
 
     /// Serves for ever, each connection by itself: a drain holds up nobody else.
-    pub(crate) async fn serve(self, gateway: Arc<Gateway>) {
+    pub(crate) async fn serve(self, gateway: Arc<Gateway>, public: Weak<TcpListener>) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    tokio::spawn(converse(stream, Arc::clone(&gateway)));
+                    tokio::spawn(converse(stream, Arc::clone(&gateway), Weak::clone(&public)));
                 }
                 Err(_) => tokio::time::sleep(AFTER_ACCEPT_ERROR).await,
             }
@@ -102,18 +109,39 @@ fn tell_predecessor() -> io::Result<()> {
 }
 
 /// Ends with the connection.
-async fn converse(mut stream: UnixStream, gateway: Arc<Gateway>) -> io::Result<()> {
+async fn converse(
+    mut stream: UnixStream,
+    gateway: Arc<Gateway>,
+    public: Weak<TcpListener>,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut lines = BufReader::new(reader).lines();
     while let Some(line) = lines.next_line().await? {
-        let mut reply = match serde_json::from_str(&line) {
+        let command = serde_json::from_str(&line);
+        let passes_listener = matches!(command, Ok(Command::Listener));
+        let mut reply = match command {
             Ok(command) => obey(&gateway, command).await,
             Err(error) => json!({ "error": format!("not a command: {error}") }),
         }
         .to_string();
         reply.push('\n');
-        writer.write_all(reply.as_bytes()).await?;
+        if passes_listener {
+            let listener = public.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+            send_with(writer.as_ref(), &reply, listener.as_fd())?;
+        } else {
+            writer.write_all(reply.as_bytes()).await?;
+        }
     }
+    Ok(())
+}
+
+/// The line is short: the socket takes it whole, and at once.
+fn send_with(stream: &UnixStream, line: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let passed = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&passed));
+    sendmsg(stream, &[IoSlice::new(line.as_bytes())], &mut control, SendFlags::empty())?;
     Ok(())
 }
 
@@ -147,6 +175,7 @@ async fn obey(gateway: &Gateway, command: Command) -> Value {
             gateway.follow();
             json!({ "following": true })
         }
+        Command::Listener => json!({ "listen": gateway.listen }),
     }
 }
 

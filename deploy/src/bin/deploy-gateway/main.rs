@@ -68,7 +68,8 @@ async fn serve(options: &Options, public: TcpListener) -> io::Result<()> {
     });
     let gateway = Gateway::new(public.local_addr()?, active);
     let gateway = Arc::new(gateway);
-    tokio::spawn(control.serve(Arc::clone(&gateway)));
+    let lent = Arc::new(public.try_clone()?);
+    tokio::spawn(control.serve(Arc::clone(&gateway), Arc::downgrade(&lent)));
     tokio::spawn(Arc::clone(&gateway.clients).sweep(options.upstream_timeout));
     let public = tokio::net::TcpListener::from_std(public)?;
     let mut others = workers::Others::start(&gateway)?;
@@ -76,7 +77,7 @@ async fn serve(options: &Options, public: TcpListener) -> io::Result<()> {
         () = listener::accept(&public, &gateway, &mut others) => {}
         () = stop => {}
     }
-    drop(public);
+    drop((public, lent));
     shutdown::finish(&gateway).await;
     control::Socket::remove_own();
     Ok(())

@@ -56,6 +56,17 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    /// Starts beside the child of a killed predecessor, which ends when ours has settled, as in an
+    /// upgrade.
+    pub(crate) fn succeed(&mut self, orphan: Option<Pid>) {
+        let Some(pid) = orphan else { return };
+        self.current = Some(Child { pid, started: Instant::now() });
+        self.restart_at = None;
+        self.upgrade();
+        self.record.state = State::Running;
+        self.save();
+    }
+
     /// Returns when SIGTERM came and nothing of the child is left.
     pub(crate) fn run(mut self) {
         while !self.signals.stop_requested() {

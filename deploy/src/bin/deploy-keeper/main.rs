@@ -20,6 +20,7 @@ mod signals;
 
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use keeper::Keeper;
@@ -52,19 +53,35 @@ fn run(options: &Options) -> io::Result<ExitCode> {
     let Some(_lock) = Lock::take(&options.dir)? else {
         return Ok(ExitCode::from(EXIT_LOCKED));
     };
-    orphan::clear(&options.dir, options.stop_timeout);
+    let orphan = orphan::find(&options.dir);
+    if let Some(pid) = orphan.filter(|_| !options.take_over) {
+        orphan::clear(pid, options.stop_timeout);
+    }
     let mut record = Record::new(&options.dir);
     record.save();
 
-    let listener = match options.listen.as_deref().map(listen).transpose() {
+    let listener = match open_listener(options) {
         Ok(listener) => listener,
         Err(error) => {
             record.fail(&error);
             return Err(error);
         }
     };
-    Keeper::new(options, signals, listener, record).run();
+    let mut keeper = Keeper::new(options, signals, listener, record);
+    if options.take_over {
+        keeper.succeed(orphan);
+    }
+    keeper.run();
     Ok(ExitCode::SUCCESS)
+}
+
+fn open_listener(options: &Options) -> io::Result<Option<TcpListener>> {
+    if options.take_over {
+        let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+        // Fails where stdin is something else.
+        return listener.local_addr().map(|_| Some(listener));
+    }
+    options.listen.as_deref().map(listen).transpose()
 }
 
 fn listen(address: &str) -> io::Result<TcpListener> {

@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const USAGE: &str =
-    "usage: deploy-keeper --dir DIR --log FILE [--listen ADDR] [--stop-timeout-ms N] -- COMMAND [ARG...]";
+const USAGE: &str = "usage: deploy-keeper --dir DIR --log FILE [--listen ADDR] [--stop-timeout-ms N] [--take-over] -- COMMAND [ARG...]";
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to keep alive, and where to write about it.
@@ -16,6 +15,8 @@ pub(crate) struct Options {
     pub(crate) log: PathBuf,
     pub(crate) listen: Option<String>,
     pub(crate) stop_timeout: Duration,
+    /// A predecessor was killed and its child still serves: the listener comes as stdin.
+    pub(crate) take_over: bool,
     /// Program and its arguments; never empty.
     pub(crate) command: Vec<OsString>,
 }
@@ -26,10 +27,15 @@ impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let (mut dir, mut log, mut listen) = (None, None, None);
         let mut stop_timeout = DEFAULT_STOP_TIMEOUT;
+        let mut take_over = false;
         while let Some(name) = arguments.next() {
             let name = name.to_string_lossy().into_owned();
             if name == "--" {
                 break;
+            }
+            if name == "--take-over" {
+                take_over = true;
+                continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value; {USAGE}"))?;
             match name.as_str() {
@@ -49,6 +55,7 @@ impl Options {
             log: log.ok_or_else(|| format!("--log is missing; {USAGE}"))?,
             listen,
             stop_timeout,
+            take_over,
             command,
         })
     }

@@ -1,4 +1,4 @@
-//! Ends the child that a killed keeper left behind: it would keep the port.
+//! The child that a killed keeper left behind: found, and ended where it would keep the port.
 //! Trusts the old record only if pid and kernel start time both still match.
 
 use std::path::Path;
@@ -12,17 +12,13 @@ use crate::record::Record;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+pub(crate) fn find(dir: &Path) -> Option<Pid> {
+    let (pid, start_ticks) = Record::last_child(dir)?;
+    if child::start_ticks(pid) == Some(start_ticks) { Pid::from_raw(pid) } else { None }
+}
+
 /// Blocks until the orphan is gone; at most `patience` and the moment SIGKILL takes.
-pub(crate) fn clear(dir: &Path, patience: Duration) {
-    let Some((pid, start_ticks)) = Record::last_child(dir) else {
-        return;
-    };
-    if child::start_ticks(pid) != Some(start_ticks) {
-        return;
-    }
-    let Some(pid) = Pid::from_raw(pid) else {
-        return;
-    };
+pub(crate) fn clear(pid: Pid, patience: Duration) {
     let mut orphan = Departing::terminate(pid, patience);
     while !orphan.is_over(Instant::now()) {
         orphan.enforce(Instant::now());

@@ -80,7 +80,7 @@ impl World {
             log_file: None,
         };
         ledger.begin(&beginning).unwrap();
-        ledger.place(DEPLOYMENT, RELEASE, Slot::Blue).unwrap();
+        ledger.place(DEPLOYMENT, RELEASE, Slot::Blue, None).unwrap();
         ledger.set_serving("dev", DEPLOYMENT).unwrap();
     }
 
