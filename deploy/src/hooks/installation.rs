@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use common::cli::Run;
 use common::config::Config;
+use common::durable;
 use common::fault;
 use common::git::Repository;
 use common::report::{OrProblem, Problem, quoted};
@@ -199,15 +200,15 @@ impl Place {
             let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.dir)?;
             file.write_all(text)?;
             file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
-            file.as_file().sync_all()?;
+            durable::sync_file(file.as_file())?;
             fault::point("hooks.before-link");
             if found == Found::Foreign {
                 fs::hard_link(self.path(hook), self.kept(hook))?;
             }
             fault::point("hooks.before-rename");
-            file.persist(self.path(hook)).map_err(|error| error.error)?;
+            durable::rename(file.path(), &self.path(hook))?;
             fault::point("hooks.after-rename");
-            self.sync()
+            Ok(())
         };
         self.explain(act(), "write", hook)
     }
@@ -229,16 +230,12 @@ impl Place {
             match found {
                 // Two names of one file: a rename would leave both.
                 Found::Linked => fs::remove_file(&beside)?,
-                _ if beside.symlink_metadata().is_ok() => fs::rename(&beside, &path)?,
+                _ if beside.symlink_metadata().is_ok() => return durable::rename(&beside, &path),
                 _ => fs::remove_file(&path)?,
             }
-            self.sync()
+            durable::sync_dir(&self.dir)
         };
         self.explain(act(), "restore", hook)
-    }
-
-    fn sync(&self) -> std::io::Result<()> {
-        File::open(&self.dir)?.sync_all()
     }
 
     fn explain(&self, result: std::io::Result<()>, verb: &str, hook: Hook) -> Result<(), Problem> {

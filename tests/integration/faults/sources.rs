@@ -10,8 +10,16 @@ use tests::world::World;
 
 const CRATES: [&str; 7] = ["common", "deploy", "verify", "status", "rollback", "migrate", "backup"];
 /// What only `common::durable` may do.
-const DURABLE: [&str; 7] =
-    ["fs::rename", "sync_all", "sync_data", "renameat", "syncfs", "fdatasync", "rustix::fs::fsync"];
+const DURABLE: [&str; 8] = [
+    "fs::rename",
+    ".persist(",
+    "sync_all",
+    "sync_data",
+    "renameat",
+    "syncfs",
+    "fdatasync",
+    "rustix::fs::fsync",
+];
 /// Points whose name is made when they are passed, and from what.
 const MADE: [(&str, &str); 2] = [
     ("common/src/cli/run.rs", "name"), // the step
@@ -73,6 +81,9 @@ fn every_point_in_the_sources_is_passed_by_a_run() {
     passed.extend(deploy.run(&world, Some("deploy:drain#1=sigterm")).1);
     passed.extend(Act::new("backup", &["dev", "create"]).run(&world, None).1);
     passed.extend(restore(&world));
+    let hook = world.checkout().join(".git/hooks/pre-push");
+    fs::write(&hook, "#!/bin/sh\n").unwrap();
+    passed.extend(Act::new("deploy", &["hooks", "install"]).run(&world, None).1);
     let passed = names(&passed);
     let missed: Vec<_> = literal
         .iter()
