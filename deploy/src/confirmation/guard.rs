@@ -23,6 +23,8 @@ use crate::attempt::Attempt;
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(3600);
 
 const UNREADABLE: Duration = Duration::from_secs(60);
+/// Before it is tried again to undo what could not be undone.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A running guard, as its deployment holds it: the pipe to it closes when that run ends, however
 /// it ends. Nobody waits for the guard, which may need our lock.
@@ -69,7 +71,7 @@ impl Guard {
 /// left, back or forward, as soon as that is decided.
 ///
 /// # Errors
-/// Whatever kept it from that; the next command that takes the lock tries again.
+/// `interrupted`, or a ledger that stays unreadable; the next command that takes the lock tries again.
 pub(crate) fn watch(run: &mut Run, config: &Config, environment: &str, id: &str) -> Result<(), Problem> {
     // Ctrl-C and a closing terminal are meant for the deployment.
     let _ = rustix::process::setsid();
@@ -79,7 +81,12 @@ pub(crate) fn watch(run: &mut Run, config: &Config, environment: &str, id: &str)
     let mut until = None;
     while let Some(row) = patiently(|| unended(config, id))? {
         let Some(by_ms) = row.confirm_by_ms.filter(|_| row.is_confirmable()) else {
-            return settle(config, environment);
+            if settle(config, environment).is_ok() {
+                return Ok(());
+            }
+            interrupt::check()?;
+            std::thread::sleep(RETRY);
+            continue;
         };
         // Measured, not read from the clock again: that may step back.
         let until = *until.get_or_insert_with(|| Instant::now() + time_to(by_ms));

@@ -67,7 +67,7 @@ fn a_switch_that_cannot_be_saved_changes_nothing() {
     let gateway = Gateway::start();
     let backends = [Backend::start("blue"), Backend::start("green")];
     gateway.control.switch(backends[0].address, "1");
-    fs::create_dir(gateway.dir.path().join("gateway.json.tmp")).unwrap();
+    fs::create_dir(gateway.dir.path().join("gateway.json.new")).unwrap();
     let reply = gateway.control.switch(backends[1].address, "2");
     assert!(reply["error"].as_str().unwrap().contains("gateway.json"), "{reply}");
     assert_eq!(get(gateway.address, "/").body, "blue");
