@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::database;
 use crate::layout::Place;
 use crate::ledger::Deployment;
-use crate::report::Problem;
+use crate::report::{Problem, quoted};
 
 /// Accepts the configured path when it is the one that `serving` uses, or when a person has put a
 /// database there. The path that is new is returned.
@@ -28,14 +28,14 @@ pub fn check(
             None => Ok(Some(path)),
             Some(why) => {
                 Err(refuse(environment, used, &format!("names {}", path.display()), &why).hint(format!(
-                    "sqlite3 '{}' \".backup '{}'\"   # or name the old path again",
-                    used.display(),
-                    path.display()
+                    "sqlite3 {} {}   # or name the old path again",
+                    quoted(used.display()),
+                    quoted(format!(".backup '{}'", path.display()))
                 )))
             }
         },
         None if used.exists() => Err(refuse(environment, used, "names none", "that file still exists")
-            .hint(format!("grep -n database {}", config.file.display()))),
+            .hint(format!("grep -n database {}", quoted(config.file.display())))),
         None => Ok(None),
     }
 }
