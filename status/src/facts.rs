@@ -13,7 +13,7 @@ use common::layout::{Place, Slot, environments_on_disk};
 use common::ledger::{ChoreRow, Deployment, Ledger};
 use common::lock;
 use common::migrations;
-use common::report::{Problem, now};
+use common::report::{Problem, now, quoted};
 use common::supervisor::{Condition, Supervisor};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -193,7 +193,10 @@ impl Unconfigured {
             "'{}' still serves at {}, and the configuration does not know it",
             self.environment, gateway.listen
         );
-        Some(Problem::new("unhealthy", title).hint(format!("grep -n environments {}", config.file.display())))
+        Some(
+            Problem::new("unhealthy", title)
+                .hint(format!("grep -n environments {}", quoted(config.file.display()))),
+        )
     }
 }
 
