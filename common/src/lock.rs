@@ -25,8 +25,8 @@ use crate::report::{OrProblem, Problem, now};
 pub const INHERITED: &str = "DEPLOY_LOCK_FD";
 
 const POLL: Duration = Duration::from_millis(20);
-/// A holder signs at once, and somebody who only looks is gone at once.
-const UNSIGNED: Duration = Duration::from_millis(500);
+/// A holder signs at once, and somebody who only looks is gone at once, if the machine lets them.
+const UNSIGNED: Duration = Duration::from_secs(2);
 const FIRST_BEYOND_STDERR: i32 = 3;
 
 /// What the lock file says about its holder.
@@ -94,8 +94,8 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            let _ = file.set_len(0);
             fault::point("lock.released");
+            let _ = file.set_len(0);
             let _ = file.unlock();
         }
     }
@@ -147,8 +147,8 @@ fn acquire(
         }
         crate::interrupt::check()?;
     }
-    fault::point("lock.taken");
     sign(&mut file, what).or_problem("state-unwritable", || unwritable(path))?;
+    fault::point("lock.taken");
     Ok(file)
 }
 
