@@ -145,17 +145,14 @@ fn push(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
     pushed
 }
 
-/// Brings a local branch that is not checked out up to the remote's, where that has the revision:
-/// also when the tags beside it were refused.
+/// Brings the local branch up to the remote's, where that has the revision: also when the tags
+/// beside it were refused.
 fn follow_remote(repository: &Repository, remote: &str, branch: &str, revision: &str) -> Result<(), Problem> {
     let there = repository.commit(&format!("refs/remotes/{remote}/{branch}"));
     let Some(local) = repository.commit(&format!("refs/heads/{branch}")) else { return Ok(()) };
-    if !there.is_some_and(|there| repository.contains(&there, revision)) {
-        return Ok(());
-    }
-    let behind = local != revision && repository.contains(revision, &local);
-    if behind && repository.branch().as_deref() != Some(branch) {
-        repository.move_branch(branch, revision, &local)?;
+    let has_it = there.is_some_and(|there| repository.contains(&there, revision));
+    if has_it && local != revision && repository.contains(revision, &local) {
+        repository.fast_forward(branch, revision, &local)?;
     }
     Ok(())
 }

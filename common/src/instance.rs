@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +20,9 @@ use crate::secrets::Secrets;
 /// Variables of the operator's shell that an instance may see.
 const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 const FIRST_PORT: u16 = 20_000;
+
+/// Ports that this run gave to instances.
+static RESERVED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 
 /// What a slot runs, as `slots/SLOT/instance.json` says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,11 +112,32 @@ fn free_port() -> Option<SocketAddr> {
         .filter_map(|step| u16::try_from((start + step) % count).ok()?.checked_add(FIRST_PORT))
         .chain([0])
         .find_map(|port| {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|taken| taken.local_addr()).ok()
+            let reserved = reserve(port)?;
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|taken| taken.local_addr());
+            free.inspect(|_| RESERVED.lock().unwrap_or_else(PoisonError::into_inner).push(reserved)).ok()
         })
+}
+
+/// Keeps the runs of other apps off a port until the instance listens: an abstract socket is seen
+/// wherever the port is, and goes with this process.
+fn reserve(port: u16) -> Option<UnixListener> {
+    let name = UnixAddr::from_abstract_name(format!("agent-deploy/port/{port}")).ok()?;
+    UnixListener::bind_addr(&name).ok()
 }
 
 /// The operator's environment, reduced to what programs of the app may see.
 pub fn base_environment() -> BTreeMap<OsString, OsString> {
     INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_was_given_is_not_given_again_before_the_instance_listens() {
+        let port = free_port().unwrap().port();
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+        assert!(reserve(port).is_none());
+    }
 }

@@ -190,6 +190,35 @@ fn promotion_takes_only_what_was_verified_and_tags_it() {
 }
 
 #[test]
+fn a_promotion_takes_the_checked_out_branch_along_but_never_what_is_being_edited() {
+    let world = World::new();
+    let promote = |version: &str| {
+        let revision = world.release(version);
+        world.run("deploy", &["dev"]).ok();
+        world.git(&["checkout", "--quiet", "main"]);
+        world.run("deploy", &["prod", "--promote"]).ok();
+        revision
+    };
+    for version in ["v1", "v2"] {
+        let revision = promote(version);
+        assert_eq!(world.git(&["rev-parse", "HEAD"]), revision);
+        assert_eq!(world.git(&["status", "--porcelain"]), "");
+        world.git(&["checkout", "--quiet", "dev"]);
+    }
+    let before = world.git(&["rev-parse", "main"]);
+    let hook = world.checkout().join(".git/hooks/pre-push");
+    fs::write(
+        &hook,
+        "#!/bin/sh\ngit rev-parse --abbrev-ref HEAD | grep -q main && echo mine >> app.py\nexit 0\n",
+    )
+    .unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    promote("v3");
+    assert_eq!(world.git(&["rev-parse", "HEAD"]), before);
+    assert_eq!(world.git(&["status", "--porcelain"]), "M app.py");
+}
+
+#[test]
 fn what_the_app_requires_is_asked_before_anything_starts() {
     let world = World::new();
     world.configure("[app]\n", "[app]\nrequires = [\"command:test -e ../ready\"]\n");

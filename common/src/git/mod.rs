@@ -230,12 +230,22 @@ impl Repository {
         Ok(text(&made).trim().to_owned())
     }
 
-    /// Moves a local branch from `old` to `new`, only if it still stands at `old`.
+    /// Moves a local branch forward from `old` to `new`, only if it still stands at `old`. A work
+    /// tree that has it checked out goes along, or keeps it back when it has changes.
     ///
     /// # Errors
     /// `command-failed`.
-    pub fn move_branch(&self, branch: &str, new: &str, old: &str) -> Result<(), Problem> {
-        self.succeed(&["update-ref", &format!("refs/heads/{branch}"), new, old], LOCAL).map(drop)
+    pub fn fast_forward(&self, branch: &str, new: &str, old: &str) -> Result<(), Problem> {
+        let checked_out = !self.is_bare && self.branch().as_deref() == Some(branch);
+        match checked_out {
+            true if self.changes()?.is_empty() => {
+                self.succeed(&["merge", "--quiet", "--ff-only", new], LOCAL).map(drop)
+            }
+            true => Ok(()),
+            false => {
+                self.succeed(&["update-ref", &format!("refs/heads/{branch}"), new, old], LOCAL).map(drop)
+            }
+        }
     }
 
     fn passes(&self, variable: &OsStr) -> bool {

@@ -61,7 +61,8 @@ impl Past {
             }
         }
         self.news.extend(self.rows.iter().map(|row| row.id.clone()));
-        self.rows.sort_by(|a, b| a.id.cmp(&b.id));
+        // An id counts whole seconds; of those that began in one, the newest is what serves.
+        self.rows.sort_by_cached_key(|row| (row.started_ms, self.witness.sends_to(row), row.id.clone()));
     }
 
     /// The deployment that traffic goes to; where no gateway ever ran, the last that the log knows.

@@ -66,6 +66,12 @@ impl Witness {
             && log.verifications.is_empty()
             && self.environments.values().all(Found::is_untouched)
     }
+
+    /// The gateway sends requests to this deployment.
+    pub(super) fn sends_to(&self, row: &Deployment) -> bool {
+        let traffic = self.environments.get(&row.environment).map(|found| &found.traffic);
+        matches!(traffic, Some(Traffic::To(target)) if target.deployment == row.id)
+    }
 }
 
 impl Found {

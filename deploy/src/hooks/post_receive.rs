@@ -92,7 +92,7 @@ fn deploy_pushed(config: &Config, environment: &str, branch: &str) -> Result<Rep
     }
     let output = command.spawn().and_then(std::process::Child::wait_with_output);
     let output = output.or_problem("not-started", failed)?;
-    report::read(&String::from_utf8_lossy(&output.stdout)).map(report::Received::report).map_err(|_| {
+    report::read_bytes(&output.stdout).map(report::Received::report).map_err(|_| {
         Problem::new("sibling-failed", format!("deploy ended with {} and no report", output.status))
             .hint(format!("status {environment}"))
     })
