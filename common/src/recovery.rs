@@ -98,7 +98,7 @@ pub fn recover_under(
 pub fn tend(ledger: &Ledger, gateway: &Gateway, environment: &str) -> Result<Vec<String>, Problem> {
     let mut notes: Vec<String> = ledger.take_note(environment)?.into_iter().collect();
     if gateway.is_orphaned() {
-        notes.push(match interrupt::shielded(|| gateway.take_over()) {
+        notes.push(match interrupt::shielded(|| gateway.renew()) {
             Ok(()) => "the gateway's keeper was gone: a new one has taken over".to_owned(),
             Err(problem) => format!("the gateway's keeper is gone, and no other can take over: {problem}"),
         });

@@ -2,6 +2,7 @@
 
 use common::handover;
 use common::instance::Instance;
+use common::interrupt;
 use common::journal::Undo;
 use common::ledger::State;
 use common::report::Problem;
@@ -34,6 +35,7 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<
 }
 
 fn cut_over(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Problem> {
+    upgrade_gateway(attempt);
     let (id, previous) = (attempt.id.clone(), attempt.previous.as_ref().map(|row| row.id.clone()));
     let undo = Undo::PointGateway { deployment: previous.clone() };
     attempt.change("cutover", &undo, |site| handover::cut_over(site, instance, &id))?;
@@ -43,4 +45,15 @@ fn cut_over(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Proble
         attempt.run.detail("drain", drained);
     }
     Ok(())
+}
+
+/// A gateway of another build hands its listener to one of ours; one that cannot serves on.
+fn upgrade_gateway(attempt: &mut Attempt<'_>) {
+    if !attempt.site.gateway.is_outdated() {
+        return;
+    }
+    let renewed = attempt.step("gateway.upgrade", |site, _| interrupt::shielded(|| site.gateway.renew()));
+    if let Err(problem) = renewed {
+        attempt.run.warn(&format!("the gateway was not upgraded: {problem}"));
+    }
 }

@@ -4,8 +4,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tests::fault::Act;
 use tests::load::{Load, Plan};
-use tests::world::World;
+use tests::world::{World, steps};
 
 const KILLS: u32 = 20;
 
@@ -98,6 +99,40 @@ fn a_gateway_whose_keeper_was_killed_gets_another_and_loses_no_request() {
     load.stop().assert_nothing_lost();
     kill_process(Pid::from_raw(gateway.unwrap()).unwrap(), Signal::KILL).unwrap();
     assert_eq!(world.get("dev", "/").1, "v1");
+}
+
+#[test]
+fn a_gateway_of_another_build_is_upgraded_without_a_lost_request_also_by_a_run_that_is_killed() {
+    let world = World::new();
+    world.release("v1");
+    world.deploy_by_other_installation("dev");
+    let load = Load::start(world.listen("dev"), Plan { write: 1, ..Plan::mixed() });
+    let first = world.status("dev")["gateway"]["pid"].clone();
+    world.release("v2");
+    let killed = Act::new("deploy", &["dev"]).run(&world, Some("deploy:gateway.keeper-ended#1=abort"));
+    assert_eq!(killed.0.status, -1, "{}", killed.0.stderr);
+    assert_eq!(world.status("dev")["gateway_orphaned"], true);
+    let ran = world.run("deploy", &["dev"]);
+    ran.ok();
+    assert!(ran.stderr.contains("a new one has taken over"), "{}", ran.stderr);
+    assert_ne!(world.status("dev")["gateway"]["pid"], first);
+
+    let other = World::new();
+    other.release("v1");
+    other.deploy_by_other_installation("dev");
+    let long = Load::start(other.listen("dev"), Plan { write: 1, ..Plan::mixed() });
+    let first = other.status("dev")["gateway"]["pid"].clone();
+    other.release("v2");
+    let report = other.run("deploy", &["dev"]).ok().report();
+    assert_eq!(steps(&report, "gateway.upgrade").len(), 1);
+    assert_ne!(other.status("dev")["gateway"]["pid"], first);
+    other.release("v3");
+    let report = other.run("deploy", &["dev"]).ok().report();
+    assert_eq!(steps(&report, "gateway.upgrade").len(), 0, "there is nothing to upgrade");
+    for load in [load, long] {
+        load.wait_for(2);
+        load.stop().assert_nothing_lost();
+    }
 }
 
 #[test]

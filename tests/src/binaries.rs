@@ -1,6 +1,6 @@
 //! The programs under test: found beside the test's own executable, and never stale ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 const PROGRAMS: [&str; 8] =
@@ -18,6 +18,19 @@ pub fn dir() -> PathBuf {
 /// One program.
 pub fn path(program: &str) -> PathBuf {
     dir().join(program)
+}
+
+/// Another installation of the same programs, below `parent`.
+///
+/// # Panics
+/// When they cannot be copied.
+pub fn install_below(parent: &Path) -> PathBuf {
+    let dir = parent.join("installed");
+    std::fs::create_dir(&dir).expect("a directory for the programs");
+    for program in PROGRAMS {
+        std::fs::copy(path(program), dir.join(program)).expect("a copy of a program");
+    }
+    dir
 }
 
 /// A test that runs yesterday's programs proves nothing.

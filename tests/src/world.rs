@@ -204,6 +204,21 @@ impl World {
         command
     }
 
+    /// Runs `deploy ENV` of another installation, as before an upgrade of the tools.
+    ///
+    /// # Panics
+    /// When it does not succeed.
+    pub fn deploy_by_other_installation(&self, environment: &str) {
+        let deploy = binaries::install_below(self.path()).join("deploy");
+        let mut command = Command::new(deploy);
+        command
+            .arg(environment)
+            .current_dir(self.checkout())
+            .env_remove("DEPLOY_CONFIG")
+            .stdin(Stdio::null());
+        Ran::of(command.output().expect("the tool")).ok();
+    }
+
     /// Runs a tool to its end.
     ///
     /// # Panics

@@ -1,23 +1,27 @@
 //! The client side of `deploy-gateway`: one JSON line each way over its control socket.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{Drained, GatewayStatus, Target, Traffic};
 use crate::config::Listen;
 use crate::exec::companion;
+use crate::fault;
 use crate::identity;
 use crate::instance::base_environment;
 use crate::layout::Place;
+use crate::process::{await_end, to_pid};
 use crate::report::{OrProblem, Problem, quoted};
 use crate::supervisor::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
 
@@ -68,18 +72,38 @@ impl Client {
         self.status().is_some() && !keeper_lives(&self.dir)
     }
 
-    /// Starts a keeper for a gateway whose own is gone, and with it a new gateway on the same
-    /// socket; the old one answers what it was asked and ends.
-    pub(super) fn take_over(&self) -> Result<(), Problem> {
-        let orphan = self.status().map(|status| status.pid);
+    /// Whether it, or its keeper, runs another file than the one that would be started now.
+    pub(super) fn is_outdated(&self) -> bool {
+        let differs = |pid: u32, program: &str| {
+            let runs = fs::metadata(format!("/proc/{pid}/exe")).ok();
+            let ours = companion(program).ok().and_then(|path| fs::metadata(path).ok());
+            runs.zip(ours).is_some_and(|(runs, ours)| (runs.dev(), runs.ino()) != (ours.dev(), ours.ino()))
+        };
+        self.status().is_some_and(|status| differs(status.pid, "deploy-gateway"))
+            || keeper_lives(&self.dir)
+                && KeeperRecord::read(&self.dir).is_some_and(|record| differs(record.pid, "deploy-keeper"))
+    }
+
+    /// Starts another keeper, and with it another gateway on the same socket; the old one answers
+    /// what it was asked and ends. A keeper that lives goes first: until the next one lives, a crash
+    /// of the gateway would end the service, and a kill here leaves an orphan that serves.
+    pub(super) fn renew(&self) -> Result<(), Problem> {
+        let old = self.status().map(|status| status.pid);
         let failed = |error: std::io::Error| self.failed(&format!("its listener is not to be had: {error}"));
         let listener = self.ask_for_listener().map_err(failed)?;
+        if let Some(keeper) = KeeperRecord::read(&self.dir).filter(|_| keeper_lives(&self.dir))
+            && let Some(pid) = to_pid(keeper.pid)
+        {
+            let _ = kill_process(pid, Signal::KILL);
+            await_end(pid, ANSWER);
+            fault::point("gateway.keeper-ended");
+        }
         let record = start_keeper(&self.dir, self.keeper(&["--take-over"])?, Stdio::from(listener))?;
         if record.state == "failed" {
             return Err(self.failed(record.error.as_deref().unwrap_or("the keeper could not start it")));
         }
         let begun = Instant::now();
-        while self.status().is_none_or(|status| Some(status.pid) == orphan) {
+        while self.status().is_none_or(|status| Some(status.pid) == old) {
             if begun.elapsed() > START {
                 return Err(self.failed("no new gateway came"));
             }
@@ -202,7 +226,7 @@ pub(super) fn recorded(place: &Place) -> Traffic {
     struct State {
         active: Option<Target>,
     }
-    let text = std::fs::read(place.gateway().join("gateway.json")).unwrap_or_default();
+    let text = fs::read(place.gateway().join("gateway.json")).unwrap_or_default();
     serde_json::from_slice::<State>(&text).map_or(Traffic::Untold, |state| state.active.into())
 }
 

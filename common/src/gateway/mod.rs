@@ -85,13 +85,21 @@ impl Gateway {
         }
     }
 
-    /// Gives an orphaned gateway a keeper again; no request is lost.
+    /// Whether it runs another build than the one that belongs to this tool.
+    pub fn is_outdated(&self) -> bool {
+        match self {
+            Self::Builtin(client) => client.is_outdated(),
+        }
+    }
+
+    /// Puts a new gateway with a new keeper in the place of one that is orphaned or outdated; no
+    /// request is lost.
     ///
     /// # Errors
-    /// `gateway-failed`: it goes on as it was.
-    pub fn take_over(&self) -> Result<(), Problem> {
+    /// `gateway-failed`: the old one goes on.
+    pub fn renew(&self) -> Result<(), Problem> {
         match self {
-            Self::Builtin(client) => client.take_over(),
+            Self::Builtin(client) => client.renew(),
         }
     }
 

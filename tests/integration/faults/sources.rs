@@ -72,6 +72,8 @@ fn every_point_in_the_sources_is_passed_by_a_run() {
     assert_eq!(made, BTreeSet::from(known));
 
     let world = World::new();
+    world.release("v0");
+    world.deploy_by_other_installation("dev");
     world.release("v1");
     let deploy = Act::new("deploy", &["dev"]);
     let mut passed = deploy.run(&world, None).1;

@@ -10,6 +10,7 @@ use common::config::{self, Config};
 use common::instance::Instance;
 use common::layout::{Place, Slot};
 use common::ledger::{Beginning, Kind, Ledger};
+use common::report::Report;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,6 +50,8 @@ impl World {
         let config = config::load(Some(&file)).unwrap();
         let place = Place::new(&config, "dev");
         place.create().unwrap();
+        // As a deployment does: a release without a ledger would mean that one was lost.
+        Ledger::open(&config).unwrap();
         fs::create_dir(place.release(RELEASE)).unwrap();
         fs::write(place.release(RELEASE).join("verify.toml"), verify_toml).unwrap();
         Self { root, place, config, server: None }
@@ -82,6 +85,7 @@ impl World {
         ledger.begin(&beginning).unwrap();
         ledger.place(DEPLOYMENT, RELEASE, Slot::Blue, None).unwrap();
         ledger.set_serving("dev", DEPLOYMENT).unwrap();
+        ledger.end(DEPLOYMENT, &Report::new("deploy")).unwrap();
     }
 
     pub(crate) fn release(&self) -> PathBuf {
