@@ -1,7 +1,7 @@
 //! `deploy ENV`: makes a revision serve, or leaves everything as it was.
 //!
 //! The story is below, one stage a module: `pre_deployment` gates, `deployment` builds, migrates
-//! and starts, `verification` proves and cuts over, `confirmation` waits for a person if asked to,
+//! and starts, `verification` proves and cuts over, `watch` looks on, `confirmation` waits for a person if asked to,
 //! `post_deployment` tags and tidies up. An
 //! `Attempt` carries what they share and undoes it all when one of them fails.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -23,6 +23,7 @@ mod siblings;
 mod source;
 mod test_gate;
 mod verification;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -42,6 +42,7 @@ pub(crate) fn tell(
             && (settings.promote_from.is_some() || !standing.pending.is_empty()),
         "first_deployment": serving.is_none(),
         "guarantee": guarantee(options),
+        "watch_ms": u64::try_from(settings.watch.0.as_millis()).unwrap_or(u64::MAX),
         "nothing_to_do": serving.as_ref().is_some_and(|row| row.revision == source.revision && row.verified_ms.is_some()),
     }));
     run.step("gate.branch", || gates::branch(source))?;

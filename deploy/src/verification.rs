@@ -9,8 +9,9 @@ use common::report::Problem;
 
 use crate::arguments::DeployOptions;
 use crate::attempt::Attempt;
+use crate::watch;
 
-/// What `--no-verify` still proves.
+/// What `--no-verify` still proves, and what is proved before a watch begins.
 const MINIMUM: [&str; 2] = ["--only", "service,identity"];
 
 pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
@@ -25,6 +26,11 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<
     }
     attempt.sibling("verify", &private)?;
     cut_over(attempt, &instance)?;
+    if !attempt.site.settings().watch.0.is_zero() {
+        // What records the release as verified, and as evidence, comes after the watch.
+        attempt.sibling("verify", &MINIMUM)?;
+        watch::run(attempt, &instance)?;
+    }
     let public: &[&str] = if options.no_verify { &MINIMUM } else { &[] };
     attempt.sibling("verify", public)?;
     if !options.no_verify && attempt.row()?.state != State::Verified {

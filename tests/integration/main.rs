@@ -24,3 +24,4 @@ mod security;
 mod stubborn;
 mod tags;
 mod traffic;
+mod watching;

@@ -88,7 +88,7 @@ pub struct Environment {
     /// Whether the previous instance keeps running after a deployment. Default true.
     #[serde(default = "default_keep_warm")]
     pub keep_warm: bool,
-    /// How long the new instance is watched after cutover. Default 0 s.
+    /// How long the new instance is watched after cutover, before it is verified. Default 0 s.
     #[serde(default)]
     pub watch: Span,
     #[serde(default)]

@@ -71,7 +71,6 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
             (environment.supervisor != SupervisorKind::Process, "supervisor other than process"),
             (environment.gateway != GatewayKind::Builtin, "gateway other than builtin"),
             (environment.strategy != Strategy::BlueGreen, "strategy other than blue_green"),
-            (!environment.watch.0.is_zero(), "watch"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
             (!environment.notify.is_empty(), "notify"),

@@ -1,0 +1,235 @@
+//! The watch: after cutover the new instance is looked at for a while, and what a check of one moment
+//! cannot see sends it back. Owns what counts as trouble; undoing is the attempt's business.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::gateway::GatewayStatus;
+use common::instance::Instance;
+use common::interrupt;
+use common::report::{Problem, quoted};
+use common::site::Site;
+use common::supervisor::Condition;
+use serde::Serialize;
+
+use crate::attempt::Attempt;
+
+const PAUSE: Duration = Duration::from_millis(100);
+/// Fewer errors may be one visitor's doing.
+const FEW_ERRORS: u64 = 5;
+/// Of all answers, the share of errors at which the release goes back: one in so many.
+const ONE_IN: u64 = 20;
+const WORDS: [&str; 5] = ["Traceback (most recent call last)", "ERROR", "CRITICAL", "FATAL", "panicked at"];
+/// Of the log, read in one look.
+const MOST_BYTES: u64 = 1024 * 1024;
+
+/// What was seen, as `details.deploy.watch` shows it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Seen {
+    watched_ms: u64,
+    restarts: u64,
+    requests: u64,
+    server_errors: u64,
+    error_lines: u64,
+}
+
+impl Seen {
+    /// Why the release goes back, as a fragment that follows "the new release ".
+    fn trouble(&self) -> Option<String> {
+        let Self { restarts, requests, server_errors, error_lines, .. } = *self;
+        if restarts > 0 {
+            return Some("crashed".into());
+        }
+        if server_errors >= FEW_ERRORS && server_errors * ONE_IN >= requests {
+            return Some(format!("answered {server_errors} of {requests} requests with an error of its own"));
+        }
+        (error_lines >= FEW_ERRORS).then(|| format!("wrote {error_lines} errors into its log"))
+    }
+}
+
+/// Watches the instance for as long as the environment says.
+///
+/// # Errors
+/// `watch-failed`, `interrupted`.
+pub(crate) fn run(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Problem> {
+    let time = attempt.site.settings().watch.0;
+    attempt.run.note(&format!("serving; watched for {} s", time.as_secs_f32()));
+    let mut seen = Seen::default();
+    let result = attempt.step("watch", |site, _| look_until(site, instance, time, &mut seen));
+    attempt.run.detail("watch", seen);
+    result
+}
+
+fn look_until(site: &Site, instance: &Instance, time: Duration, seen: &mut Seen) -> Result<(), Problem> {
+    let begun = Instant::now();
+    let mut answers = Answers::begin(site.gateway.status());
+    let mut log = Log::at_end(site.supervisor.log_file(&site.place, instance.slot));
+    loop {
+        interrupt::check()?;
+        let is_last = begun.elapsed() >= time;
+        answers.look(site.gateway.status());
+        seen.restarts = restarts(&site.supervisor.condition(&site.place, instance.slot));
+        (seen.requests, seen.server_errors) = (answers.requests, answers.errors);
+        seen.error_lines += log.look();
+        seen.watched_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(trouble) = seen.trouble() {
+            return Err(Problem::new(
+                "watch-failed",
+                format!("the new release {trouble} while it was watched"),
+            )
+            .detail(log.last_error.unwrap_or_default())
+            .hint(format!("tail -n 50 {}", quoted(log.path.display()))));
+        }
+        if is_last {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE.min(time.saturating_sub(begun.elapsed())));
+    }
+}
+
+/// One that outlived its keeper serves on: no fault of the release.
+fn restarts(condition: &Condition) -> u64 {
+    match condition {
+        Condition::Running { starts, .. } => starts.saturating_sub(1),
+        Condition::Orphaned { .. } => 0,
+        Condition::Exited { .. } | Condition::Stopped => 1,
+    }
+}
+
+/// What the gateway counted since the watch began, also when it was replaced meanwhile.
+#[derive(Debug, Default)]
+struct Answers {
+    requests: u64,
+    errors: u64,
+    last: Option<GatewayStatus>,
+}
+
+impl Answers {
+    fn begin(status: Option<GatewayStatus>) -> Self {
+        Self { last: status, ..Self::default() }
+    }
+
+    fn look(&mut self, status: Option<GatewayStatus>) {
+        let Some(now) = status else { return };
+        let of = |status: &GatewayStatus| (status.requests, status.failed + status.server_errors);
+        let same = self.last.as_ref().filter(|last| last.pid == now.pid);
+        let (requests, errors) = same.map(of).unwrap_or_default();
+        let (all, failed) = of(&now);
+        self.requests += all.saturating_sub(requests);
+        self.errors += failed.saturating_sub(errors);
+        self.last = Some(now);
+    }
+}
+
+/// The instance's log from where it stood when the watch began.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    read: u64,
+    last_error: Option<String>,
+}
+
+impl Log {
+    fn at_end(path: PathBuf) -> Self {
+        Self { read: length(&path), path, last_error: None }
+    }
+
+    /// How many lines have come that tell of an error.
+    fn look(&mut self) -> u64 {
+        // A shorter file is a new one.
+        if length(&self.path) < self.read {
+            self.read = 0;
+        }
+        let mut bytes = Vec::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.read))?;
+            file.take(MOST_BYTES).read_to_end(&mut bytes)
+        });
+        if read.is_err() {
+            return 0;
+        }
+        // A line that has no end yet is read in the next look, unless it fills the whole of this one.
+        if bytes.len() < usize::try_from(MOST_BYTES).unwrap_or(usize::MAX) {
+            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        }
+        self.read += u64::try_from(bytes.len()).unwrap_or(0);
+        let text = String::from_utf8_lossy(&bytes);
+        let errors: Vec<&str> = text.lines().filter(|line| tells_error(line)).collect();
+        if let Some(last) = errors.last() {
+            self.last_error = Some((*last).to_owned());
+        }
+        u64::try_from(errors.len()).unwrap_or(u64::MAX)
+    }
+}
+
+fn tells_error(line: &str) -> bool {
+    WORDS.iter().any(|word| line.contains(word))
+}
+
+fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |meta| meta.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble(requests: u64, server_errors: u64, error_lines: u64) -> bool {
+        Seen { requests, server_errors, error_lines, ..Seen::default() }.trouble().is_some()
+    }
+
+    fn status(pid: u32, requests: u64, failed: u64, server_errors: u64) -> GatewayStatus {
+        serde_json::from_value(serde_json::json!({
+            "pid": pid, "version": "0", "listen": "", "active": null, "in_flight": 0,
+            "requests": requests, "failed": failed, "server_errors": server_errors, "requests_cut": 0,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_few_errors_among_many_answers_are_no_trouble() {
+        assert!(!trouble(4, 4, 0));
+        assert!(trouble(5, 5, 0));
+        assert!(trouble(100, 5, 0));
+        assert!(!trouble(101, 5, 0));
+        assert!(!trouble(0, 0, 4));
+        assert!(trouble(0, 0, 5));
+    }
+
+    #[test]
+    fn any_restart_is_trouble_and_a_lost_keeper_is_none() {
+        let running = |starts| Condition::Running { pid: 1, starts, since_ms: 0 };
+        assert_eq!((restarts(&running(1)), restarts(&running(3))), (0, 2));
+        assert_eq!(restarts(&Condition::Orphaned { pid: 1 }), 0);
+        assert_eq!(restarts(&Condition::Stopped), 1);
+        assert!(Seen { restarts: 1, ..Seen::default() }.trouble().is_some());
+    }
+
+    #[test]
+    fn answers_are_counted_since_the_beginning_and_over_a_new_gateway() {
+        let mut answers = Answers::begin(Some(status(1, 100, 7, 8)));
+        answers.look(Some(status(1, 110, 8, 9)));
+        assert_eq!((answers.requests, answers.errors), (10, 2));
+        answers.look(None);
+        answers.look(Some(status(2, 3, 1, 0)));
+        assert_eq!((answers.requests, answers.errors), (13, 3));
+    }
+
+    #[test]
+    fn only_whole_lines_that_came_since_count_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.log");
+        std::fs::write(&path, "ERROR before\n").unwrap();
+        let mut log = Log::at_end(path.clone());
+        assert_eq!(log.look(), 0);
+        std::fs::write(&path, "ERROR before\nINFO fine\nERROR one\nCRIT").unwrap();
+        assert_eq!(log.look(), 1);
+        std::fs::write(&path, "ERROR before\nINFO fine\nERROR one\nCRITICAL two\n").unwrap();
+        assert_eq!((log.look(), log.look()), (1, 0));
+        assert_eq!(log.last_error.as_deref(), Some("CRITICAL two"));
+        std::fs::write(&path, "Traceback (most recent call last):\n").unwrap();
+        assert_eq!(log.look(), 1);
+    }
+}
