@@ -33,6 +33,13 @@ pub struct Retired {
     pub kept_port: Vec<String>,
 }
 
+impl Retired {
+    /// It ended by itself when it was asked to.
+    pub fn is_clean(&self) -> bool {
+        !self.killed && self.kept_port.is_empty()
+    }
+}
+
 /// The slot that traffic does not go to.
 pub fn idle_slot(site: &Site) -> Result<Slot, Problem> {
     let serving = site.ledger.serving(&site.environment)?;

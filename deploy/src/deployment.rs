@@ -135,7 +135,7 @@ fn check_compatible(site: &Site, rehearsal: &serde_json::Value) -> Result<(), Pr
 fn start(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
     let slot = handover::idle_slot(&attempt.site)?;
     let retired = attempt.step("slot.retire", |site, _| handover::retire(site, slot))?;
-    if retired.killed || !retired.kept_port.is_empty() {
+    if !retired.is_clean() {
         attempt.run.detail("retired", &retired);
     }
     let before = schema(&attempt.site)?;

@@ -16,7 +16,11 @@ pub(crate) fn run(attempt: &mut Attempt<'_>) {
     let previous = attempt.previous.as_ref().and_then(|row| row.slot);
     if let Some(slot) = previous.filter(|_| !attempt.site.settings().keep_warm) {
         let retired = attempt.step("previous.retire", |site, _| handover::retire(site, slot));
-        warnings.extend(retired.err().map(|problem| problem.to_string()));
+        match retired {
+            Ok(retired) if !retired.is_clean() => attempt.run.detail("retired", &retired),
+            Ok(_) => {}
+            Err(problem) => warnings.push(problem.to_string()),
+        }
     }
     attempt.run.warn_all(&warnings);
 }

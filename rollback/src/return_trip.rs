@@ -6,7 +6,7 @@ use std::time::Instant;
 use common::chores;
 use common::cli::Run;
 use common::exec::Sibling;
-use common::handover;
+use common::handover::{self, Retired};
 use common::instance::Instance;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
@@ -117,7 +117,8 @@ impl Trip<'_> {
         };
         let slot = handover::idle_slot(&self.site)?;
         let (site, id) = (&self.site, &self.id);
-        self.run.step("slot.retire", || handover::retire(site, slot))?;
+        let retired = self.run.step("slot.retire", || handover::retire(site, slot))?;
+        tell_retired(self.run, &retired);
         let instance = Instance::new(slot, id, &release, &target.revision)?;
         self.run.step("instance.start", || {
             journal::record(site, id, &Undo::StopInstance { slot }, || handover::start(site, &instance))
@@ -198,7 +199,15 @@ fn retire_failed(run: &mut Run, site: &Site, failed: Option<&Deployment>) {
         failed.and_then(|row| row.slot).filter(|slot| serving.is_some_and(|other| other != *slot))
     {
         // The way back is done; an instance that does not end is said, not fatal.
-        drop(run.step("failed.retire", || handover::retire(site, slot)));
+        if let Ok(retired) = run.step("failed.retire", || handover::retire(site, slot)) {
+            tell_retired(run, &retired);
+        }
+    }
+}
+
+fn tell_retired(run: &mut Run, retired: &Retired) {
+    if !retired.is_clean() {
+        run.detail("retired", retired);
     }
 }
 

@@ -6,6 +6,7 @@ mod clocks;
 mod confirming;
 mod crashes;
 mod deploying;
+mod draining;
 mod evidence;
 mod faults;
 mod gates;

@@ -30,12 +30,14 @@ pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result
             Ok(retired.killed.then(|| format!("the instance in {slot} refused to end and was killed")))
         }
         Undo::PointGateway { deployment: earlier } => {
-            point_gateway(site, deployment, earlier.as_deref()).map(|()| None)
+            let cut = point_gateway(site, deployment, earlier.as_deref())?;
+            Ok((cut > 0).then(|| format!("{cut} requests were cut at the drain limit")))
         }
     }
 }
 
-fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Result<(), Problem> {
+/// Gives how many requests of the failed deployment were cut.
+fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Result<u64, Problem> {
     match earlier {
         Some(id) => {
             let row = site.ledger.deployment(id)?.ok_or_else(|| {
@@ -51,10 +53,10 @@ fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Res
     }
     fault::point("undo.after-switch");
     site.ledger.restore_serving(&site.environment, &failed.id, earlier)?;
-    if site.gateway.status().is_some() {
-        handover::drain(site, &failed.id)?;
+    if site.gateway.status().is_none() {
+        return Ok(0);
     }
-    Ok(())
+    handover::drain(site, &failed.id).map(|drained| drained.requests_cut)
 }
 
 /// After cutover users may have written to what grew, so it stays: the schema is ahead. What goes
