@@ -124,7 +124,7 @@ fn tag_version(site: &Site, deployment: &Deployment) -> Result<Option<String>, P
 /// Pushes the deployed branch, unless the remote has the revision there, and the tags; never forced.
 fn push(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
     let repository = site.repository()?;
-    let Some(remote) = repository.remote() else { return Ok(()) };
+    let Some(remote) = repository.remote() else { return advance(&repository, deployment) };
     let mut pairs = Vec::new();
     if let Some(branch) = &deployment.branch {
         let known = repository.commit(&format!("refs/remotes/{remote}/{branch}"));
@@ -139,22 +139,25 @@ fn push(site: &Site, deployment: &Deployment) -> Result<(), Problem> {
         pairs.push(format!("refs/tags/{name}:refs/tags/{name}"));
     }
     let pushed = if pairs.is_empty() { Ok(()) } else { repository.push(&remote, &pairs) };
-    if let Some(branch) = &deployment.branch {
-        follow_remote(&repository, &remote, branch, &deployment.revision)?;
+    let there = deployment
+        .branch
+        .as_ref()
+        .and_then(|branch| repository.commit(&format!("refs/remotes/{remote}/{branch}")));
+    // Also when the tags beside the branch were refused.
+    if there.is_some_and(|there| repository.contains(&there, &deployment.revision)) {
+        advance(&repository, deployment)?;
     }
     pushed
 }
 
-/// Brings the local branch up to the remote's, where that has the revision: also when the tags
-/// beside it were refused.
-fn follow_remote(repository: &Repository, remote: &str, branch: &str, revision: &str) -> Result<(), Problem> {
-    let there = repository.commit(&format!("refs/remotes/{remote}/{branch}"));
+/// Brings the local branch up to a revision that was promoted to it.
+fn advance(repository: &Repository, deployment: &Deployment) -> Result<(), Problem> {
+    let (Some(branch), revision) = (&deployment.branch, &deployment.revision) else { return Ok(()) };
     let Some(local) = repository.commit(&format!("refs/heads/{branch}")) else { return Ok(()) };
-    let has_it = there.is_some_and(|there| repository.contains(&there, revision));
-    if has_it && local != revision && repository.contains(revision, &local) {
-        repository.fast_forward(branch, revision, &local)?;
+    if local == *revision || !repository.contains(revision, &local) {
+        return Ok(());
     }
-    Ok(())
+    repository.fast_forward(branch, revision, &local)
 }
 
 /// Removes old releases; never one that serves, is warm, or is a recent rollback target.

@@ -219,6 +219,26 @@ fn a_promotion_takes_the_checked_out_branch_along_but_never_what_is_being_edited
 }
 
 #[test]
+fn a_promotion_without_a_remote_moves_the_branch_unless_another_work_tree_has_it() {
+    let world = World::new();
+    world.git(&["remote", "remove", "origin"]);
+    let promote = |version: &str| {
+        world.write("VERSION", version);
+        let revision = world.commit(version);
+        world.run("deploy", &["dev"]).ok();
+        world.run("deploy", &["prod", "--promote"]).ok();
+        revision
+    };
+    let first = promote("1");
+    assert_eq!(world.git(&["rev-parse", "main"]), first);
+    let other = world.path().join("other");
+    world.git(&["worktree", "add", "--quiet", other.to_str().unwrap(), "main"]);
+    promote("2");
+    assert_eq!(world.git(&["rev-parse", "main"]), first);
+    assert_eq!(world.git(&["-C", other.to_str().unwrap(), "status", "--porcelain"]), "");
+}
+
+#[test]
 fn what_the_app_requires_is_asked_before_anything_starts() {
     let world = World::new();
     world.configure("[app]\n", "[app]\nrequires = [\"command:test -e ../ready\"]\n");

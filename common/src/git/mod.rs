@@ -230,21 +230,20 @@ impl Repository {
         Ok(text(&made).trim().to_owned())
     }
 
-    /// Moves a local branch forward from `old` to `new`, only if it still stands at `old`. A work
-    /// tree that has it checked out goes along, or keeps it back when it has changes.
+    /// Moves a local branch forward from `old` to `new`, only if it still stands at `old`. Our work
+    /// tree goes along where it has it checked out; one with changes, and any other, keeps it back.
     ///
     /// # Errors
     /// `command-failed`.
     pub fn fast_forward(&self, branch: &str, new: &str, old: &str) -> Result<(), Problem> {
-        let checked_out = !self.is_bare && self.branch().as_deref() == Some(branch);
-        match checked_out {
-            true if self.changes()?.is_empty() => {
+        let name = format!("refs/heads/{branch}");
+        let work_tree = self.line(&["for-each-ref", "--format=%(worktreepath)", &name]);
+        match work_tree {
+            None => self.succeed(&["update-ref", &name, new, old], LOCAL).map(drop),
+            Some(_) if self.branch().as_deref() == Some(branch) && self.changes()?.is_empty() => {
                 self.succeed(&["merge", "--quiet", "--ff-only", new], LOCAL).map(drop)
             }
-            true => Ok(()),
-            false => {
-                self.succeed(&["update-ref", &format!("refs/heads/{branch}"), new, old], LOCAL).map(drop)
-            }
+            Some(_) => Ok(()),
         }
     }
 
