@@ -85,12 +85,18 @@ pub(super) fn sort(disguises: &mut Vec<Disguise>) {
     disguises.dedup();
 }
 
-fn spellings(value: &str) -> [String; 10] {
+fn spellings(value: &str) -> [String; 13] {
     let json = Value::from(value).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    // Inside a script of a page.
+    let script = json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
     let html = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     [
         value.to_owned(),
-        json[1..json.len() - 1].to_owned(),
+        ascii(&json),
+        ascii(&script.replace('\'', "\\u0027")),
+        script,
+        json,
         html.clone(),
         html.replace('"', "&quot;").replace('\'', "&#39;"),
         html.replace('"', "&#34;").replace('\'', "&#x27;"),
@@ -100,6 +106,17 @@ fn spellings(value: &str) -> [String; 10] {
         value.replace('\'', "'\\''"),
         value.split_whitespace().collect::<Vec<_>>().join(" "),
     ]
+}
+
+/// As JSON writers do that keep to ASCII.
+fn ascii(json: &str) -> String {
+    json.encode_utf16().fold(String::new(), |mut text, unit| {
+        match u8::try_from(unit).ok().filter(u8::is_ascii) {
+            Some(byte) => text.push(char::from(byte)),
+            None => drop(write!(text, "\\u{unit:04x}")),
+        }
+        text
+    })
 }
 
 /// As a URL or a form writes it.
@@ -206,6 +223,19 @@ mod tests {
             "p\"w'\\'' <&=1",
         ] {
             assert_eq!(secrets.hide(&format!("<{written}>")), "<$A>", "{written}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_known_in_every_common_json() {
+        let secrets = Secrets::parse("A=pä&s'<w>😀\"1\n").unwrap();
+        for written in [
+            "pä&s'<w>😀\\\"1",
+            "p\\u00e4&s'<w>\\ud83d\\ude00\\\"1",
+            "pä\\u0026s'\\u003cw\\u003e😀\\\"1",
+            "p\\u00e4\\u0026s\\u0027\\u003cw\\u003e\\ud83d\\ude00\\\"1",
+        ] {
+            assert_eq!(secrets.hide(&format!("({written})")), "($A)");
         }
     }
 

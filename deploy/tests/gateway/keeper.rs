@@ -232,6 +232,24 @@ fn a_new_keeper_ends_the_child_of_a_killed_one() {
 }
 
 #[test]
+fn an_adopted_child_is_missed_when_the_one_that_should_follow_it_failed() {
+    let mut keeper = Keeper::start(&[], STAY);
+    let orphan = keeper.wait_until_running()["child"].as_i64().unwrap();
+    keeper.child.kill().unwrap();
+    keeper.child.wait().unwrap();
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let command = shell("test -e second || { echo > second; exit 9; }; exec sleep 1000");
+    let mut successor = Keeper::command(keeper.dir.path(), &["--take-over"], &command);
+    keeper.child = successor.stdin(std::os::fd::OwnedFd::from(listener)).spawn().unwrap();
+    let record = keeper.wait_for_record("the failed child", |record| record["error"].is_string());
+    assert_eq!(record["child"].as_i64(), Some(orphan));
+    signal(orphan, Signal::KILL);
+    let record = keeper.wait_for_record("another child", |record| record["starts"] == 2);
+    assert_ne!(record["child"].as_i64(), Some(orphan));
+}
+
+#[test]
 fn sigint_is_ignored() {
     let mut keeper = Keeper::start(&[], STAY);
     let before = keeper.wait_until_running();

@@ -27,6 +27,8 @@ const HAND_OVER: &str =
 pub(crate) struct Child {
     pub(crate) pid: Pid,
     pub(crate) started: Instant,
+    /// Start ticks of one that a killed keeper left: nobody tells us when it ends.
+    adopted: Option<u64>,
 }
 
 impl Child {
@@ -37,7 +39,22 @@ impl Child {
             None => direct(options),
         };
         let child = command.stdout(log.try_clone()?).stderr(log).process_group(0).spawn()?;
-        Ok(Self { pid: Pid::from_child(&child), started: Instant::now() })
+        Ok(Self { pid: Pid::from_child(&child), started: Instant::now(), adopted: None })
+    }
+
+    /// The child of a predecessor.
+    pub(crate) fn adopt(pid: Pid) -> Self {
+        let adopted = Some(start_ticks(pid.as_raw_nonzero().get()).unwrap_or_default());
+        Self { pid, started: Instant::now(), adopted }
+    }
+
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted.is_some()
+    }
+
+    /// An adopted child that has ended.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_adopted() && start_ticks(self.pid.as_raw_nonzero().get()) != self.adopted
     }
 }
 

@@ -60,7 +60,7 @@ impl<'a> Keeper<'a> {
     /// upgrade.
     pub(crate) fn succeed(&mut self, orphan: Option<Pid>) {
         let Some(pid) = orphan else { return };
-        self.current = Some(Child { pid, started: Instant::now() });
+        self.current = Some(Child::adopt(pid));
         self.restart_at = None;
         self.upgrade();
         self.record.state = State::Running;
@@ -116,6 +116,9 @@ impl<'a> Keeper<'a> {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             self.note_exit(pid, status);
         }
+        if let Some(lost) = self.current.take_if(|child| child.is_lost()) {
+            self.note_loss(&lost);
+        }
         let now = Instant::now();
         self.see_off(now);
         let settled = |child: &Child| now >= child.started + SETTLED;
@@ -130,13 +133,10 @@ impl<'a> Keeper<'a> {
     fn note_exit(&mut self, pid: Pid, status: WaitStatus) {
         if let Some(child) = self.current.take_if(|child| child.pid == pid) {
             self.record.set_exit(status);
-            self.leftover = Some(Departing::kill(pid));
-            if self.candidate.is_some() {
-                self.promote();
-                return;
-            }
-            self.schedule_restart(child.started.elapsed());
-        } else if self.candidate.take_if(|child| child.pid == pid).is_some() {
+            self.note_loss(&child);
+            return;
+        }
+        if self.candidate.take_if(|child| child.pid == pid).is_some() {
             self.record.set_exit(status);
             self.record.error = Some("the upgraded child ended at once; the old one stays".into());
             self.record.error_kind = Some("other");
@@ -144,6 +144,16 @@ impl<'a> Keeper<'a> {
         } else if self.retiring.iter().any(|departing| departing.pid == pid) {
             self.record.set_exit(status);
         }
+        self.save();
+    }
+
+    fn note_loss(&mut self, child: &Child) {
+        self.leftover = Some(Departing::kill(child.pid));
+        if self.candidate.is_some() {
+            self.promote();
+            return;
+        }
+        self.schedule_restart(child.started.elapsed());
         self.save();
     }
 
@@ -215,7 +225,8 @@ impl<'a> Keeper<'a> {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        if self.leftover.is_some() || !self.retiring.is_empty() {
+        let unseen = self.current.as_ref().is_some_and(Child::is_adopted);
+        if unseen || self.leftover.is_some() || !self.retiring.is_empty() {
             return Some(LOOK_AGAIN);
         }
         let settling = self.candidate.as_ref().map(|child| child.started + SETTLED);
