@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::{Shared, human};
 use crate::fault;
 use crate::interrupt;
-use crate::report::{Outcome, Problem, Received, Report, Status, Step, Writer};
+use crate::report::{Outcome, Problem, Received, Report, Status, Step, Writer, quoted};
 use crate::secrets::Secrets;
 use crate::space;
 
@@ -188,9 +188,23 @@ impl Run {
             }
         }
         if self.report.problem != self.inherited {
-            self.report.problem = self.report.problem.take().map(space::explain);
+            self.report.problem =
+                self.report.problem.take().map(space::explain).map(|problem| self.with_hint(problem));
         }
         self.report.duration_ms = self.elapsed_ms();
+    }
+
+    /// A problem that knows no cure of its own is told where more stands.
+    fn with_hint(&self, problem: Problem) -> Problem {
+        if problem.hint.is_some() {
+            return problem;
+        }
+        let report = &self.report;
+        problem.hint(match (&report.log_file, &report.environment) {
+            (Some(log), _) => format!("less {}", quoted(log)),
+            (None, Some(environment)) => format!("status {}", quoted(environment)),
+            (None, None) => format!("{} --help", self.tool),
+        })
     }
 
     fn interrupted_by(&self) -> Option<u8> {
