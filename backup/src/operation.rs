@@ -3,7 +3,7 @@
 use common::cli::Run;
 use common::git;
 use common::ledger::{Beginning, Kind, Ledger, State};
-use common::report::{Outcome, Problem, Report, now};
+use common::report::{Problem, now};
 
 use crate::site::Site;
 
@@ -19,7 +19,6 @@ impl Operation {
     /// `state-unwritable`, `ledger-unreadable`.
     pub(crate) fn begin(site: &Site<'_>) -> Result<Self, Problem> {
         let ledger = Ledger::open(site.config)?;
-        end_killed(&ledger, site)?;
         let serving = ledger.serving(site.name())?;
         let revision = serving.as_ref().map_or("", |deployment| deployment.revision.as_str());
         let name = if revision.is_empty() { "restore" } else { git::short(revision) };
@@ -59,18 +58,4 @@ impl Operation {
             run.warn(&problem.to_string());
         }
     }
-}
-
-/// A restore is one transaction: a killed one has either happened or not, and nothing is to undo.
-fn end_killed(ledger: &Ledger, site: &Site<'_>) -> Result<(), Problem> {
-    for row in ledger.unfinished(site.name())?.iter().filter(|row| row.kind == Kind::Restore) {
-        let mut report = Report::new("backup");
-        report.environment = Some(site.name().to_owned());
-        report.deployment = Some(row.id.clone());
-        report.conclude(Outcome::Failed);
-        report.problem = Some(Problem::new("cut-off", "the restore was cut off before it could finish"));
-        ledger.set_state(&row.id, State::Failed)?;
-        ledger.end(&row.id, &report)?;
-    }
-    Ok(())
 }

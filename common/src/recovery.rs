@@ -1,9 +1,10 @@
 //! Finishing what a crash left. The next command that takes the lock calls this first: back to
 //! what served before, or forward when only post-deployment was left; then it makes sure that what
-//! should serve does.
+//! should serve does. An operation on the database alone is looked up there, and not undone.
 
 use crate::chores;
 use crate::config::Config;
+use crate::database;
 use crate::gateway::{Gateway, Target};
 use crate::handover;
 use crate::interrupt;
@@ -11,6 +12,7 @@ use crate::journal;
 use crate::layout::Place;
 use crate::ledger::{Deployment, Kind, Ledger, State};
 use crate::lock::Lock;
+use crate::migrations;
 use crate::report::{Outcome, Problem, Report};
 use crate::secrets::Secrets;
 use crate::site::Site;
@@ -35,8 +37,11 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
         if deployment.is_confirmable() {
             continue;
         }
-        let settled = interrupt::shielded(|| {
-            if deployment.is_settled() { finish(site, &deployment) } else { undo(site, &deployment) }
+        let settled = interrupt::shielded(|| match deployment.kind {
+            _ if deployment.is_settled() => finish(site, &deployment),
+            Kind::Migrate => end_migration(site, &deployment),
+            Kind::Restore => end_restore(site, &deployment),
+            Kind::Deploy | Kind::Rollback => undo(site, &deployment),
         });
         match settled {
             Ok(note) => recovered.notes.push(site.secrets.hide(&note)),
@@ -114,7 +119,64 @@ fn finish(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
     report.serving = Some(deployment.revision.clone());
     report.details.insert("recovery".into(), serde_json::json!({ "warnings": warnings }));
     warnings.extend(site.ledger.end(&deployment.id, &site.secrets.hide_in_report(&report))?);
-    Ok(format!("finished deployment {}, which was good when its run ended", deployment.id))
+    let noun = if deployment.kind == Kind::Restore { "operation" } else { "deployment" };
+    Ok(format!("finished {noun} {}, which was good when its run ended", deployment.id))
+}
+
+/// Its migrations are one transaction: they all stand, or none does. Nothing is undone here; those
+/// that stand can be taken back like any others.
+fn end_migration(site: &Site, operation: &Deployment) -> Result<String, Problem> {
+    // Its own run has said that it was done; one that took migrations back leaves no rows.
+    let stands = if operation.state == State::Serving { Ok(true) } else { has_migrations(site, operation) };
+    let status = format!("migrate {} status", site.environment);
+    let told = match &stands {
+        Ok(true) => return end_operation(site, operation, None, "its migrations stand"),
+        Ok(false) => "it had applied no migration",
+        Err(_) => "whether its migrations stand cannot be told",
+    };
+    let detail = match stands {
+        Err(problem) => problem.to_string(),
+        Ok(_) => "if it was to take some back, that has happened as a whole or not at all".to_owned(),
+    };
+    let problem = Problem::new("cut-off", format!("the run was cut off; {told}"));
+    end_operation(site, operation, Some(problem.detail(detail).hint(status)), told)
+}
+
+/// A restore is one transaction too, but the database does not say which one it was.
+fn end_restore(site: &Site, operation: &Deployment) -> Result<String, Problem> {
+    let told = "the restore has happened as a whole or not at all, and nothing was undone";
+    let problem = Problem::new("cut-off", format!("the run was cut off; {told}"))
+        .hint(format!("backup {} list", site.environment));
+    end_operation(site, operation, Some(problem), told)
+}
+
+fn end_operation(
+    site: &Site,
+    operation: &Deployment,
+    problem: Option<Problem>,
+    told: &str,
+) -> Result<String, Problem> {
+    let mut report = report_of(operation);
+    report.serving = site.serving_revision()?;
+    report.changed = problem.is_none();
+    let (state, outcome) = match &problem {
+        None => (State::Serving, Outcome::Succeeded),
+        Some(_) => (State::Failed, Outcome::Failed),
+    };
+    report.problem = problem;
+    report.conclude(outcome);
+    site.ledger.set_state(&operation.id, state)?;
+    site.ledger.end(&operation.id, &site.secrets.hide_in_report(&report))?;
+    Ok(format!("operation {} was cut off; {told}", operation.id))
+}
+
+/// For writing: only so SQLite may take back what a kill left half written.
+fn has_migrations(site: &Site, operation: &Deployment) -> Result<bool, Problem> {
+    let Some(path) = site.place.database(site.settings()).filter(|path| path.exists()) else {
+        return Ok(false);
+    };
+    let applied = migrations::read_applied(&database::open_existing(&path)?)?;
+    Ok(applied.iter().any(|row| row.deployment.as_deref() == Some(operation.id.as_str())))
 }
 
 fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {

@@ -106,6 +106,11 @@ fn decide(row: Option<&Deployment>, newest: Option<&Deployment>, verified_since:
         });
     };
     match row.state {
+        State::Failed if matches!(row.kind, Kind::Migrate | Kind::Restore) => {
+            return Some(Decision::Pass {
+                reason: "of this operation there is nothing that could be undone here",
+            });
+        }
         State::RolledBack => return Some(Decision::AlreadyUndone { outcome: Outcome::RolledBack }),
         State::Failed => return Some(Decision::AlreadyUndone { outcome: Outcome::Failed }),
         State::Broken => return Some(Decision::AlreadyUndone { outcome: Outcome::Broken }),

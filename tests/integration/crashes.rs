@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use common::report::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 use tests::fault::Act;
 use tests::load::{Load, Plan};
@@ -212,4 +213,82 @@ fn ctrl_c_undoes_the_deployment_and_exits_by_the_signal() {
         (after.serving, after.answer, after.releases),
         (before.serving, before.answer, before.releases)
     );
+}
+
+/// One release with a migration that is applied, and another one that waits in the next release.
+fn migrating(world: &World) -> rusqlite::Connection {
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    world.run("migrate", &["dev", "down", "--steps", "1"]).ok();
+    rusqlite::Connection::open(world.database("dev")).unwrap()
+}
+
+fn applied(database: &rusqlite::Connection) -> i64 {
+    database.query_row("SELECT count(*) FROM migrations", [], |row| row.get(0)).unwrap()
+}
+
+fn newest(world: &World) -> serde_json::Value {
+    let history = world.run("status", &["dev", "history"]).ok().report();
+    history.details["status"]["dev"][0].clone()
+}
+
+#[test]
+fn migrations_of_a_run_that_was_killed_after_their_commit_stand_and_can_be_undone() {
+    let world = World::new();
+    let database = migrating(&world);
+    let before = applied(&database);
+    let ran = world.sh("DEPLOY_FAULT='migrate:migration.after-commit#1=abort' migrate dev up | cat");
+    assert_eq!(applied(&database), before + 1);
+    world.run("backup", &["dev", "create"]).ok();
+    let row = newest(&world);
+    assert_eq!((&row["kind"], &row["state"]), (&"migrate".into(), &"serving".into()), "{row}");
+    std::fs::write(world.path().join("report"), &ran.stdout).unwrap();
+    let undone = world.sh(&format!("rollback < {}", world.path().join("report").display()));
+    assert_eq!(undone.report().outcome, Outcome::RolledBack, "{}\n{}", undone.stdout, undone.stderr);
+    assert_eq!(applied(&database), before);
+    assert_eq!(newest(&world)["state"], "rolled_back");
+}
+
+#[test]
+fn a_chain_undoes_the_migrations_of_a_run_that_was_killed_after_their_commit() {
+    let world = World::new();
+    let database = migrating(&world);
+    let before = applied(&database);
+    let chain = "DEPLOY_FAULT='migrate:migration.after-commit#1=abort' migrate dev up | verify | rollback";
+    let ran = world.sh(chain);
+    assert_eq!(ran.report().outcome, Outcome::RolledBack, "{}\n{}", ran.stdout, ran.stderr);
+    assert_eq!(applied(&database), before);
+}
+
+#[test]
+fn of_migrations_that_were_killed_before_their_commit_nothing_is_said_to_be_undone() {
+    let world = World::new();
+    let database = migrating(&world);
+    let before = applied(&database);
+    let chain = "DEPLOY_FAULT='migrate:migration.before-commit#1=abort' migrate dev up | rollback";
+    let ran = world.sh(chain);
+    assert_eq!(ran.report().outcome, Outcome::Failed, "{}", ran.stdout);
+    assert!(ran.stderr.contains("was cut off; it had applied no migration"), "{}", ran.stderr);
+    assert!(!ran.stdout.contains("undone already"), "{}", ran.stdout);
+    assert_eq!((applied(&database), &newest(&world)["state"]), (before, &"failed".into()));
+}
+
+#[test]
+fn of_a_killed_restore_nothing_is_said_to_be_undone() {
+    let world = World::new();
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    let backup = world.run("backup", &["dev", "create"]).ok().report();
+    let id = backup.details["backup"]["id"].as_str().unwrap_or_default().to_owned();
+    let database = rusqlite::Connection::open(world.database("dev")).unwrap();
+    database.execute_batch("CREATE TABLE later(a)").unwrap();
+    let mut restore = world.command("backup", &["dev", "restore", &id, "--discard-writes"]);
+    restore.env("DEPLOY_FAULT", "backup:restore.after-commit#1=abort");
+    let cut = restore.output().unwrap();
+    assert!(cut.status.code().is_none(), "{cut:?}");
+    let next = world.run("backup", &["dev", "create"]);
+    let told = "the restore has happened as a whole or not at all, and nothing was undone";
+    assert!(next.ok().stderr.contains(told), "{}", next.stderr);
+    let history = world.run("status", &["dev", "history"]).ok().report();
+    assert!(!history.details["status"].to_string().contains("has been undone"));
 }
