@@ -125,6 +125,11 @@ impl Place {
     }
 }
 
+/// Whether joining this name to a directory leads to something right below it.
+pub fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])
+}
+
 /// Names of the environments that have directories here, whether or not they are still configured.
 pub fn environments_on_disk(config: &Config) -> Vec<String> {
     let entries = fs::read_dir(config.state_dir()).into_iter().flatten().flatten();

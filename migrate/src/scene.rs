@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::cli;
 use common::config::Config;
 use common::database::open_read_only;
-use common::layout::Place;
+use common::layout::{Place, is_plain_name};
 use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
 use common::migrations::{self, Applied, Migration};
@@ -110,9 +110,8 @@ impl Scene {
     }
 
     fn release_dir(&self, id: &str) -> Result<PathBuf, Problem> {
-        let is_plain = !id.is_empty() && !id.contains('/') && !id.starts_with('.');
         let dir = self.place.release(id);
-        if is_plain && dir.is_dir() {
+        if is_plain_name(id) && dir.is_dir() {
             return Ok(dir.join("migrations"));
         }
         Err(Problem::new("release-unknown", format!("there is no release '{id}' in {}", self.environment()))

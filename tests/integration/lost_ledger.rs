@@ -115,6 +115,33 @@ fn a_log_that_others_may_write_is_history_and_proves_nothing() {
 }
 
 #[test]
+fn a_log_that_others_may_write_decides_nothing_that_runs() {
+    let (world, ids) = serving();
+    let evil = tempfile::tempdir().unwrap();
+    let last = events(&world).into_iter().rev().find(|event| event["state"] == "verified").unwrap();
+    for mode in [0o666, 0o600] {
+        let mut line = last.clone();
+        line["event"] = "verified".into();
+        line["release"] = evil.path().to_str().unwrap().into();
+        let text = fs::read_to_string(log(&world)).unwrap();
+        fs::write(log(&world), format!("{text}{line}\n")).unwrap();
+        fs::set_permissions(log(&world), fs::Permissions::from_mode(mode)).unwrap();
+        lose_ledger(&world);
+        world.run("backup", &["dev", "create"]).ok();
+        let rows = rusqlite::Connection::open(ledger(&world)).unwrap();
+        let outside: i64 = rows
+            .query_row("SELECT count(*) FROM deployments WHERE release LIKE '%/%'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(outside, 0, "{mode:o}");
+        let release: Option<String> = rows
+            .query_row("SELECT release FROM deployments WHERE id = ?1", [&ids[0]], |row| row.get(0))
+            .unwrap();
+        assert_eq!(release.is_none(), mode == 0o666);
+        assert_eq!(world.status("dev")["deployment"], ids[1].as_str(), "{mode:o}");
+    }
+}
+
+#[test]
 fn a_damaged_ledger_is_set_aside_whole() {
     let (world, ids) = serving();
     let whole = fs::read(ledger(&world)).unwrap();

@@ -76,6 +76,7 @@ impl Past {
         let target = match &found.traffic {
             Traffic::To(target) => target.clone(),
             Traffic::Nowhere => return None,
+            Traffic::Untold if self.witness.log.is_foreign => return None,
             Traffic::Untold => return self.last_serving(name),
         };
         let id = &target.deployment;
@@ -92,8 +93,10 @@ impl Past {
             self.news.insert(id.clone());
         }
         let row = self.rows.iter_mut().find(|row| row.id == *id && row.environment == name)?;
-        if let Some(instance) = instance.filter(|_| self.news.contains(id)) {
-            row.revision.clone_from(&instance.revision);
+        let is_proved = !self.witness.log.is_foreign && !self.news.contains(id);
+        if !is_proved {
+            row.revision =
+                instance.map_or_else(|| revision_of(id, repository), |instance| instance.revision.clone());
         }
         row.slot = Some(target.slot);
         row.release = release.or(row.release.take());

@@ -18,7 +18,7 @@ use crate::backups;
 use crate::config::Config;
 use crate::gateway::{self, Target, Traffic};
 use crate::instance::Instance;
-use crate::layout::{Place, Slot, environments_on_disk};
+use crate::layout::{Place, Slot, environments_on_disk, is_plain_name};
 
 /// Everything that was found.
 #[derive(Debug, Default)]
@@ -126,7 +126,7 @@ impl Account {
         account.lines -= account.senseless;
         if account.is_foreign {
             account.verifications.clear();
-            account.rows.iter_mut().for_each(|row| row.verified_ms = None);
+            account.rows.iter_mut().for_each(keep_history);
         }
         account
     }
@@ -141,6 +141,30 @@ impl Account {
     }
 }
 
+/// Leaves what people read; nothing that decides what runs, what is undone or what is evidence.
+fn keep_history(row: &mut Deployment) {
+    *row = Deployment {
+        state: match row.state {
+            State::Running => State::Failed,
+            State::Serving | State::Verified => State::Superseded,
+            state => state,
+        },
+        revision: std::mem::take(&mut row.revision),
+        branch: row.branch.take(),
+        who: std::mem::take(&mut row.who),
+        started_ms: row.started_ms,
+        ended_ms: row.ended_ms.or(Some(row.started_ms)),
+        outcome: row.outcome.take(),
+        forced_reason: row.forced_reason.take(),
+        ..unknown(&row.id, &row.environment, row.kind)
+    };
+}
+
+/// Its names become paths.
+fn is_plain(row: &Deployment) -> bool {
+    is_plain_name(&row.id) && row.release.as_deref().is_none_or(is_plain_name)
+}
+
 enum Told {
     Deployment(Box<Deployment>),
     Verification(Verification),
@@ -152,7 +176,8 @@ impl Told {
             return serde_json::from_value(line).ok().map(Self::Verification);
         }
         let earlier = of_earlier_version(&line);
-        serde_json::from_value(line).ok().or(earlier).map(|row| Self::Deployment(Box::new(row)))
+        let row = serde_json::from_value(line).ok().or(earlier).filter(is_plain)?;
+        Some(Self::Deployment(Box::new(row)))
     }
 }
 
@@ -232,6 +257,56 @@ mod tests {
         assert_eq!((row.state, row.release.as_deref()), (State::Verified, Some("20261123T093012Z-3f2a9c1")));
         assert_eq!(row.verified_ms, Some(row.started_ms + 5));
         assert_eq!(began_ms(&row.id), Some(row.started_ms));
+    }
+
+    fn told(line: &Value) -> Option<Deployment> {
+        match Told::of(line.clone()) {
+            Some(Told::Deployment(row)) => Some(*row),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_line_whose_names_are_paths_makes_no_sense() {
+        let mut line = serde_json::to_value(unknown("a", "dev", Kind::Deploy)).unwrap();
+        line["release"] = "a".into();
+        assert!(told(&line).is_some());
+        for member in ["id", "release"] {
+            for name in ["/tmp/evil", "../evil", "a/b", ".", "..", "", "a\0"] {
+                let mut line = line.clone();
+                line[member] = name.into();
+                assert!(told(&line).is_none(), "{member} {name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_foreign_row_only_history_is_kept() {
+        for state in [State::Running, State::Serving, State::Verified] {
+            let mut row = Deployment {
+                state,
+                revision: "r".into(),
+                tree: Some("t".into()),
+                release: Some("x".into()),
+                slot: Some(Slot::Blue),
+                replaced: Some("b".into()),
+                restores: Some("b".into()),
+                verified_ms: Some(1),
+                ended_ms: None,
+                confirm_by_ms: Some(i64::MAX),
+                confirmed_ms: Some(1),
+                database: Some("/x".into()),
+                log_file: Some("/x".into()),
+                ..unknown("a", "dev", Kind::Deploy)
+            };
+            keep_history(&mut row);
+            assert!(matches!(row.state, State::Failed | State::Superseded));
+            assert!(row.ended_ms.is_some() && row.revision == "r");
+            let cleared = [row.tree, row.release, row.replaced, row.restores, row.log_file];
+            assert!(cleared.iter().all(Option::is_none), "{cleared:?}");
+            assert!(row.slot.is_none() && row.database.is_none() && row.verified_ms.is_none());
+            assert!(row.confirm_by_ms.is_none() && row.confirmed_ms.is_none());
+        }
     }
 
     #[test]
