@@ -431,3 +431,16 @@ fn start_and_await(world: &World, args: &[&str], said: &str) -> std::process::Ch
     assert!(told.any(|line| line.contains(said)), "it never said {said}");
     deploy
 }
+
+#[test]
+fn a_confirmation_makes_a_lost_ledger_again_first() {
+    let (world, _) = serving();
+    world.release("v3");
+    let mut deploy = start_and_await(&world, &["dev", "--confirm", "60s"], "deploy dev confirm");
+    deploy.kill().unwrap();
+    deploy.wait().unwrap();
+    lose_ledger(&world);
+    world.run("deploy", &["dev", "confirm"]).ok();
+    assert_eq!(world.get("dev", "/").1, "v3");
+    assert_eq!(world.status("dev")["ledger_lost"], Value::Null);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::cli::Run;
 use common::config::Config;
 use common::layout::Place;
-use common::ledger::{Deployment, Ledger};
+use common::ledger::{self, Deployment, Ledger};
 use common::recovery;
 use common::report::Problem;
 use common::site::enter;
@@ -15,10 +15,9 @@ use crate::attempt::release_of;
 /// Confirms what waits in `environment`, or the only thing that waits anywhere.
 ///
 /// # Errors
-/// `nothing-to-confirm`; usage when several wait and none is named.
+/// `nothing-to-confirm`; `locked` when the ledger is lost and a run still works; usage when several wait and none is named.
 pub(crate) fn run(run: &mut Run, config: &Config, environment: Option<&str>) -> Result<(), Problem> {
-    let ledger = Ledger::open_read_only(config)?;
-    let row = waiting(config, ledger.as_ref(), environment)?;
+    let row = waiting(config, environment)?;
     run.begin(&row.environment, Some(&row.id));
     run.report.release = Some(release_of(&row));
     let confirmed = run.step("confirm", || {
@@ -36,16 +35,15 @@ pub(crate) fn run(run: &mut Run, config: &Config, environment: Option<&str>) -> 
     Ok(())
 }
 
-fn waiting(
-    config: &Config,
-    ledger: Option<&Ledger>,
-    environment: Option<&str>,
-) -> Result<Deployment, Problem> {
+fn waiting(config: &Config, environment: Option<&str>) -> Result<Deployment, Problem> {
     let names: Vec<&str> = match environment {
         Some(name) => config.environment(name).map(|_| vec![name])?,
         None => config.environments.keys().map(String::as_str).collect(),
     };
-    let Some(ledger) = ledger else { return Err(nothing(environment.unwrap_or("all"))) };
+    ledger::ensure(config, Duration::ZERO)?;
+    let Some(ledger) = Ledger::open_read_only(config)? else {
+        return Err(nothing(environment.unwrap_or("all")));
+    };
     let mut rows = Vec::new();
     for name in &names {
         rows.extend(ledger.awaiting(name)?);
