@@ -444,3 +444,26 @@ fn a_confirmation_makes_a_lost_ledger_again_first() {
     assert_eq!(world.get("dev", "/").1, "v3");
     assert_eq!(world.status("dev")["ledger_lost"], Value::Null);
 }
+
+#[test]
+fn a_locked_or_linked_event_log_holds_nobody_up() {
+    let (world, _) = serving();
+    let before = events(&world).len();
+    let locked = fs::File::open(log(&world)).unwrap();
+    locked.lock_shared().unwrap();
+    world.release("v3");
+    let ran = world.run("deploy", &["dev"]);
+    assert!(ran.ok().stderr.contains("warning: "), "{}", ran.stderr);
+    assert_eq!(events(&world).len(), before);
+    drop(locked);
+    world.run("rollback", &["dev"]).ok();
+    let told = events(&world);
+    assert!(told[before..].iter().any(|event| event["id"] == ran.report().deployment.unwrap().as_str()));
+    let precious = world.path().join("precious");
+    fs::write(&precious, "as it was").unwrap();
+    fs::remove_file(log(&world)).unwrap();
+    std::os::unix::fs::symlink(&precious, log(&world)).unwrap();
+    world.release("v4");
+    assert!(world.run("deploy", &["dev"]).ok().stderr.contains("warning: "));
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "as it was");
+}

@@ -5,9 +5,10 @@
 //! leaves it when it is on disk in the file: a full disk or a kill delays lines and loses none. A
 //! file that is gone begins anew with all that the ledger knows.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
@@ -20,12 +21,17 @@ use super::{Ledger, unreadable};
 use crate::durable;
 use crate::fault;
 use crate::layout::create_private_dir;
+use crate::ownership::open_unlinked;
 use crate::report::{OrProblem, Problem, Report, now};
 
 pub(super) const ENDED: &str = "ended";
 pub(super) const VERIFICATION: &str = "verification";
 /// A line of a file that begins anew.
 const KNOWN: &str = "known";
+/// Whoever may read the file may lock it: traffic that is being moved does not wait for them.
+const IN_PASSING: Duration = Duration::from_millis(100);
+const AT_THE_END: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);
 /// Stands in the outbox for everything that the ledger knows.
 const EVERYTHING: &str = "";
 
@@ -48,11 +54,15 @@ impl Ledger {
 
     /// Tells what waits, now or with a later event; the end of each run says when it could not.
     pub(super) fn tell_later(&self) {
-        drop(self.tell());
+        drop(self.tell_within(IN_PASSING));
     }
 
     /// Appends what waits in the outbox; on disk when this returns.
     pub(super) fn tell(&self) -> Result<(), Problem> {
+        self.tell_within(AT_THE_END)
+    }
+
+    fn tell_within(&self, limit: Duration) -> Result<(), Problem> {
         if self.waiting()?.is_empty() {
             return Ok(());
         }
@@ -60,15 +70,10 @@ impl Ledger {
         if let Some(dir) = self.event_log.parent() {
             create_private_dir(dir)?;
         }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.event_log)
+        let mut file = open_unlinked(OpenOptions::new().read(true).append(true), &self.event_log)
             .or_problem("state-unwritable", title)?;
         // Commands of other environments write here too.
-        file.lock().or_problem("state-unwritable", title)?;
+        lock_within(&file, limit).or_problem("state-unwritable", title)?;
         let waiting = self.complete(&file)?;
         let Some((last, _)) = waiting.last() else { return Ok(()) };
         fault::point("event-log.before-append");
@@ -104,6 +109,16 @@ impl Ledger {
         };
         gather().map_err(|error| unreadable(&error))?;
         self.waiting()
+    }
+}
+
+fn lock_within(file: &File, limit: Duration) -> std::io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < limit => sleep(POLL),
+            locked => return locked.map_err(Into::into),
+        }
     }
 }
 
