@@ -185,7 +185,7 @@ fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
     report.steps = undone.steps;
     report.changed = undone.touched_service;
     report.serving = site.serving_revision()?;
-    report.problem = Some(if deployment.awaits_confirmation() {
+    report.problem = Some(if deployment.was_proved_unconfirmed() {
         not_confirmed(&deployment.environment)
     } else {
         Problem::new("cut-off", "the run was cut off and has been undone")
@@ -200,7 +200,7 @@ fn undo(site: &Site, deployment: &Deployment) -> Result<String, Problem> {
     site.ledger.end(&deployment.id, &site.secrets.hide_in_report(&report))?;
     match undone.problem {
         Some(problem) => Err(problem),
-        None if deployment.awaits_confirmation() => {
+        None if deployment.was_proved_unconfirmed() => {
             Ok(format!("undid deployment {}, which nobody confirmed in time", deployment.id))
         }
         None => Ok(format!("undid deployment {}, which was cut off", deployment.id)),

@@ -133,7 +133,8 @@ impl<'a> Attempt<'a> {
         if let Err(problem) = result {
             let reached = self.row()?.serving_ms.is_some();
             self.run.report.problem = Some(problem.clone());
-            if problem.kind == "unverified" && reached {
+            // What has to be confirmed has to be proved first.
+            if problem.kind == "unverified" && reached && self.guard.is_none() {
                 self.run.report.worsen(Outcome::Unverified);
             } else {
                 self.undo(reached)?;

@@ -47,8 +47,10 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
         site.ledger.give_up_waiting(&declined.id)?;
     }
     recover(run, &site)?;
-    if let (Some(declined), Wish::Last) = (declined, &wish) {
-        return tell_declined(run, &site, &declined.id);
+    if let (Some(declined), Wish::Last) = (declined, &wish)
+        && let Some(told) = tell_declined(run, &site, &declined.id)?
+    {
+        return told;
     }
     let target = run.step("target", || target::find(&site, &wish))?;
     if let Some(serving) = target::serving(&site, &target)? {
@@ -60,16 +62,20 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
     return_trip::go(run, site, &target, Reason::Asked)
 }
 
-/// What waited to be confirmed has gone back: that was the wish.
-fn tell_declined(run: &mut Run, site: &Site, declined: &str) -> Result<(), Problem> {
-    let row = site.ledger.deployment(declined)?;
+/// What waited to be confirmed has gone back: that was the wish. `None` when it could not.
+fn tell_declined(run: &mut Run, site: &Site, declined: &str) -> Result<Option<Result<(), Problem>>, Problem> {
+    let Some(row) = site.ledger.deployment(declined)? else { return Ok(None) };
+    let told = match row.state {
+        _ if row.confirmed_ms.is_some() => {
+            Err(Problem::new("confirmed", "the deployment was confirmed just now")
+                .hint(format!("rollback {}", site.environment)))
+        }
+        State::RolledBack | State::Failed => Ok(()),
+        _ => return Ok(None),
+    };
     run.begin(&site.environment, Some(declined));
     run.report.serving = site.serving_revision()?;
-    if row.is_some_and(|row| row.state == State::RolledBack || row.state == State::Failed) {
-        return Ok(());
-    }
-    Err(Problem::new("confirmed", "the deployment was confirmed just now")
-        .hint(format!("rollback {}", site.environment)))
+    Ok(Some(told))
 }
 
 /// A chain's last word: acts only on a failed deployment that is still the newest.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::report::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
+use tests::fault::Act;
 use tests::load::{Load, Plan};
 use tests::ran::Ran;
 use tests::world::World;
@@ -85,6 +86,24 @@ fn it_goes_back_by_itself_though_its_run_was_killed() {
     assert_eq!(world.get("dev", "/").1, "v1");
     assert_eq!(world.status("dev")["last"][0]["outcome"], "rolled_back");
     assert_eq!(world.status("dev")["identity"], "new");
+}
+
+/// What is proved and not yet asked about is unconfirmed too.
+#[test]
+fn it_goes_back_though_its_run_was_killed_before_anybody_was_asked() {
+    let world = world();
+    let act = Act::new("deploy", &["dev", "--confirm", "60s"]);
+    let (_, passed) = act.run(&world, Some("deploy:confirm#1=abort"));
+    let before = passed.iter().rfind(|point| point.starts_with("deploy:ledger.before-commit")).unwrap();
+    world.run("rollback", &["dev"]).ok();
+    assert_eq!(world.get("dev", "/").1, "v1");
+    world.release("v3");
+    let (killed, _) = act.run(&world, Some(&format!("{before}=abort")));
+    assert_eq!(killed.status, -1, "{}", killed.stderr);
+    await_settled(&world);
+    assert_eq!(world.get("dev", "/").1, "v1");
+    assert_eq!(world.status("dev")["last"][0]["outcome"], "rolled_back");
+    world.run("deploy", &["dev", "confirm"]).refused("nothing-to-confirm");
 }
 
 /// Nothing is left that could wait for the time: the next command does it.

@@ -6,7 +6,36 @@ use rusqlite::params;
 use super::{Deployment, Ledger};
 use crate::report::{Problem, now};
 
+/// In the place of a time: asked for, and not yet proved.
+const DEMANDED: i64 = -1;
+
+impl Deployment {
+    /// Somebody has to confirm it, and nobody has.
+    pub fn awaits_confirmation(&self) -> bool {
+        self.confirm_by_ms.is_some() && self.confirmed_ms.is_none()
+    }
+
+    /// It was proved, and its time to be confirmed began.
+    pub fn was_proved_unconfirmed(&self) -> bool {
+        self.awaits_confirmation() && self.confirm_by_ms != Some(DEMANDED)
+    }
+
+    /// It still can be confirmed in time.
+    pub fn is_confirmable(&self) -> bool {
+        self.awaits_confirmation() && self.confirm_by_ms > Some(now().as_millisecond())
+    }
+}
+
 impl Ledger {
+    /// Records, before traffic moves, that a deployment has to be confirmed once it is proved: a run
+    /// that dies in between must not pass for one that nobody had to confirm.
+    pub fn demand_confirmation(&self, id: &str) -> Result<(), Problem> {
+        self.durably(|db| {
+            db.execute("UPDATE deployments SET confirm_by_ms = ?2 WHERE id = ?1", params![id, DEMANDED])
+                .map(drop)
+        })
+    }
+
     /// Records that a deployment has to be confirmed before `by_ms` (milliseconds since 1970).
     pub fn await_confirmation(&self, id: &str, by_ms: i64) -> Result<(), Problem> {
         self.durably_told("awaits", id, |db| {
@@ -39,7 +68,10 @@ impl Ledger {
 
     /// The deployment of an environment that waits to be confirmed.
     pub fn awaiting(&self, environment: &str) -> Result<Option<Deployment>, Problem> {
-        Ok(self.unfinished(environment)?.into_iter().find(Deployment::awaits_confirmation))
+        Ok(self
+            .unfinished(environment)?
+            .into_iter()
+            .find(|row| row.was_proved_unconfirmed() && row.ended_ms.is_none()))
     }
 }
 
@@ -74,6 +106,10 @@ mod tests {
         let ledger = ledger(dir.path());
         assert!(!ledger.confirm("a").unwrap(), "nothing waits yet");
         assert!(!ledger.give_up_waiting("a").unwrap(), "nothing waits yet");
+        ledger.demand_confirmation("a").unwrap();
+        assert!(!ledger.confirm("a").unwrap(), "not yet proved");
+        assert!(ledger.awaiting("dev").unwrap().is_none());
+        assert!(!ledger.deployment("a").unwrap().unwrap().is_settled());
         ledger.await_confirmation("a", now().as_millisecond() + 60_000).unwrap();
         assert_eq!(ledger.awaiting("dev").unwrap().unwrap().id, "a");
         assert!(ledger.confirm("a").unwrap());

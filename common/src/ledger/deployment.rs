@@ -99,16 +99,6 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Somebody has to confirm it, and nobody has.
-    pub fn awaits_confirmation(&self) -> bool {
-        self.confirm_by_ms.is_some() && self.confirmed_ms.is_none()
-    }
-
-    /// It still can be confirmed in time.
-    pub fn is_confirmable(&self) -> bool {
-        self.awaits_confirmation() && self.confirm_by_ms > Some(now().as_millisecond())
-    }
-
     /// It is proved, and confirmed if it had to be: only chores are left.
     pub fn is_settled(&self) -> bool {
         let proved = matches!(self.state, State::Verified | State::Superseded);

@@ -2,7 +2,7 @@
 //! connection or kill of the deployment takes along. It sleeps until the deployment's run ends,
 //! and undoes what that run left unconfirmed.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,10 +57,11 @@ impl Guard {
             .stderr(Stdio::null())
             .spawn()
             .or_problem("not-started", title)?;
-        let mut ready = [0];
-        let answered = child.stdout.take().map(|mut pipe| pipe.read_exact(&mut ready));
+        let mut ready = String::new();
+        let answered = child.stdout.take().map(|pipe| BufReader::new(pipe).read_line(&mut ready));
+        // A guard that cannot watch prints a report too; only one that watches names the deployment.
         match (answered, child.stdin.take()) {
-            (Some(Ok(())), Some(pipe)) => Ok(Self { _pipe: pipe }),
+            (Some(Ok(_)), Some(pipe)) if ready.contains(&attempt.id) => Ok(Self { _pipe: pipe }),
             _ => Err(Problem::new("not-started", title())
                 .hint(format!("deploy {} --confirm 5m", attempt.site.environment))),
         }

@@ -22,9 +22,10 @@ const POLL: Duration = Duration::from_millis(100);
 /// Before traffic moves: from now on a guard watches over this run.
 ///
 /// # Errors
-/// `not-started`.
+/// `not-started`, `state-unwritable`.
 pub(crate) fn prepare(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
     if options.confirm.is_some() {
+        attempt.site.ledger.demand_confirmation(&attempt.id)?;
         attempt.guard = Some(Guard::start(attempt)?);
     }
     Ok(())
