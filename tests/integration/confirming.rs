@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tests::fault::Act;
 use tests::load::{Load, Plan};
 use tests::ran::Ran;
+use tests::ssh;
 use tests::world::World;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,6 +62,18 @@ fn a_confirmed_deployment_stays() {
     assert_eq!(world.status("dev")["state"], "verified");
     assert!(world.status("dev")["confirm_by"].is_null());
     world.run("deploy", &["dev", "confirm"]).refused("nothing-to-confirm");
+}
+
+#[test]
+fn what_waits_to_be_confirmed_is_signed_for_nobody() {
+    let world = world();
+    let deploy = waiting(&world, "60s");
+    let key = ssh::make_key(world.path(), "key");
+    let sign = ["dev", "--sign", key.to_str().unwrap()];
+    world.run("verify", &sign).refused("not-signed");
+    world.run("deploy", &["dev", "confirm"]).ok();
+    Ran::of(deploy.wait_with_output().unwrap()).ok();
+    world.run("verify", &sign).ok();
 }
 
 #[test]

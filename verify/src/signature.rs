@@ -6,6 +6,7 @@ use std::path::Path;
 use common::cli::Run;
 use common::config::Config;
 use common::evidence::Statement;
+use common::ledger::{Deployment, Ledger};
 use common::lock;
 use common::report::{Outcome, Problem, VERSION, now, quoted};
 
@@ -38,8 +39,17 @@ pub(crate) fn add(
 
 fn statement(config: &Config, subject: &Subject) -> Result<Statement, Problem> {
     let environment = subject.place.environment();
-    let row = subject.deployment.as_ref();
-    let Some((row, tree)) = row.and_then(|row| Some((row, row.tree.clone()?))) else {
+    let known = subject.deployment.as_ref().map(|row| row.id.as_str());
+    // Read again: meanwhile it may have to be confirmed, or have been withdrawn.
+    let row = match (Ledger::open_read_only(config)?, known) {
+        (Some(ledger), Some(id)) => ledger.deployment(id)?,
+        _ => None,
+    };
+    if row.as_ref().is_some_and(Deployment::awaits_confirmation) {
+        return Err(Problem::new("not-signed", "the release that serves waits to be confirmed")
+            .hint(format!("deploy {environment} confirm")));
+    }
+    let Some((row, tree)) = row.and_then(|row| row.tree.clone().map(|tree| (row, tree))) else {
         return Err(Problem::new("not-signed", "the ledger does not know the tree that serves")
             .hint(format!("deploy {environment} --again")));
     };
@@ -48,8 +58,8 @@ fn statement(config: &Config, subject: &Subject) -> Result<Statement, Problem> {
         product: env!("CARGO_PKG_VERSION").into(),
         app: config.app.name.clone(),
         environment: environment.into(),
-        deployment: row.id.clone(),
-        revision: row.revision.clone(),
+        deployment: row.id,
+        revision: row.revision,
         tree,
         host: lock::host(),
         verified_at: now(),
