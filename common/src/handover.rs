@@ -64,6 +64,8 @@ pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
             slot: instance.slot,
             run: &site.config.app.run,
             dir: site.place.release(&instance.release),
+            shared: &site.config.app.shared,
+            database: site.place.database(site.settings()),
             environment: instance.environment(&site.config, &site.place, &site.secrets),
             grace: GRACE,
         },
@@ -79,7 +81,14 @@ pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<()
     fault::point("cutover.before-switch");
     site.gateway.switch(Some(&Target::from(&instance)))?;
     fault::point("cutover.after-switch");
-    site.ledger.set_serving(&site.environment, deployment)
+    site.ledger.set_serving(&site.environment, deployment)?;
+    enable_serving(site)
+}
+
+/// Lets a reboot bring back what serves, where the supervisor can do that.
+pub fn enable_serving(site: &Site) -> Result<(), Problem> {
+    let serving = site.ledger.serving(&site.environment)?;
+    site.supervisor.enable_only(&site.place, serving.and_then(|deployment| deployment.slot))
 }
 
 /// Waits until the instance of `deployment` has answered all it was asked.

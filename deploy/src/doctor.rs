@@ -6,6 +6,7 @@ use common::exec::{Program, companion};
 use common::gateway::{self, Gateway};
 use common::layout::Place;
 use common::report::{OrProblem, Problem};
+use common::supervisor::Supervisor;
 
 use crate::arguments::Arguments;
 use crate::gates;
@@ -44,7 +45,9 @@ fn environment_checks(config: &Config, name: &str) -> Vec<(&'static str, Result<
     let address = config
         .environment(name)
         .and_then(|settings| gateway::check_address(&Gateway::of(&place, settings), settings.listen));
-    vec![("state", place.create()), ("disk-space", gates::disk(config, &place)), ("public-address", address)]
+    let supervisor =
+        config.environment(name).and_then(|settings| Supervisor::of(settings).check(&place));
+    vec![("state", place.create()), ("supervisor", supervisor), ("disk-space", gates::disk(config, &place)), ("public-address", address)]
 }
 
 fn notes(config: &Config) -> Vec<String> {

@@ -23,6 +23,7 @@ mod returning;
 mod secrets;
 mod security;
 mod stubborn;
+mod systemd;
 mod tags;
 mod traffic;
 mod watching;

@@ -7,6 +7,7 @@ pub mod binaries;
 pub mod desk;
 pub mod disk;
 pub mod fault;
+pub mod host;
 pub mod http;
 pub mod keepers;
 pub mod load;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::systemd::SystemdOptions;
 use super::value::{Listen, Span};
 
 /// How a new release takes over.
@@ -61,6 +62,9 @@ pub struct Environment {
     pub database: Option<String>,
     #[serde(default)]
     pub supervisor: SupervisorKind,
+    /// As whom instances run under systemd, and what they may not do.
+    #[serde(default)]
+    pub systemd: Option<SystemdOptions>,
     #[serde(default)]
     pub gateway: GatewayKind,
     /// Secrets, `NAME=value` a line; relative to deploy.toml.

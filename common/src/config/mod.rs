@@ -6,6 +6,7 @@
 mod environment;
 mod load;
 mod nearest;
+mod systemd;
 mod validate;
 mod value;
 
@@ -19,6 +20,8 @@ pub use environment::{
 };
 pub use load::load;
 pub use nearest::{nearest, nearest_first};
+pub(crate) use systemd::can_name;
+pub use systemd::{ServiceType, SystemdOptions};
 pub use value::{Listen, Span};
 
 use crate::report::Problem;

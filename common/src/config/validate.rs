@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, nearest};
+use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, can_name, nearest};
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
@@ -65,16 +65,32 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
         check(config, database.starts_with("sqlite:") && database.len() > 7, "database must be sqlite:PATH")?;
     }
     validate_promotion(config, name, environment)?;
+    validate_systemd(config, environment)?;
     refuse_unavailable(
         config,
         &[
-            (environment.supervisor != SupervisorKind::Process, "supervisor other than process"),
             (environment.gateway != GatewayKind::Builtin, "gateway other than builtin"),
             (environment.strategy != Strategy::BlueGreen, "strategy other than blue_green"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
             (!environment.notify.is_empty(), "notify"),
         ],
+    )
+}
+
+fn validate_systemd(config: &Config, environment: &Environment) -> Result<(), Problem> {
+    let Some(options) = &environment.systemd else { return Ok(()) };
+    let supervisor = environment.supervisor;
+    check(config, supervisor != SupervisorKind::Process, "systemd needs supervisor = \"systemd\" or \"systemd-user\"")?;
+    if let Some(user) = &options.user {
+        check(config, supervisor == SupervisorKind::Systemd, "systemd.user needs supervisor = \"systemd\"")?;
+        check(config, is_plain_name(user), "systemd.user needs the name of an account")?;
+    }
+    let mut paths = options.writable_paths.iter().chain(&options.readable_paths);
+    check(
+        config,
+        paths.all(|path| path.is_absolute() && can_name(path)),
+        "systemd.writable_paths and readable_paths may only name absolute paths without ':', '\"' and '\\'",
     )
 }
 

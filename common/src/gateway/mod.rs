@@ -1,6 +1,7 @@
 //! What takes traffic: a driver per kind of gateway, chosen by the configuration.
 
 mod builtin;
+mod units;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -64,7 +65,7 @@ pub enum Gateway {
 impl Gateway {
     /// The one that an environment's configuration names.
     pub fn of(place: &Place, settings: &Environment) -> Self {
-        Self::Builtin(builtin::Client::new(place, settings.listen))
+        Self::Builtin(builtin::Client::new(place, settings.listen, units::Units::of(place, settings)))
     }
 
     /// Starts the gateway when it does not run.
@@ -163,7 +164,7 @@ impl Gateway {
 /// What the gateway says that runs for an environment, configured or not.
 pub fn running(place: &Place) -> Option<GatewayStatus> {
     let nowhere = Listen(SocketAddr::from(([0, 0, 0, 0], 0)));
-    builtin::Client::new(place, nowhere).status()
+    builtin::Client::new(place, nowhere, None).status()
 }
 
 /// Where the requests of an environment go.
@@ -194,8 +195,11 @@ pub fn traffic(place: &Place) -> Traffic {
 /// Checks that the public address is free or our gateway's.
 ///
 /// # Errors
-/// `port-taken`, naming who has it.
+/// `port-taken`, naming who has it; for units of systemd also as the supervisor's check.
 pub fn check_address(gateway: &Gateway, listen: Listen) -> Result<(), Problem> {
+    match gateway {
+        Gateway::Builtin(client) => client.check()?,
+    }
     let ours = gateway.status().is_some_and(|status| status.listen == listen.0.to_string());
     if ours || identity::stranger(&listen.0.into()).is_none() {
         Ok(())

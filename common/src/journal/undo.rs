@@ -53,6 +53,7 @@ fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Res
     }
     fault::point("undo.after-switch");
     site.ledger.restore_serving(&site.environment, &failed.id, earlier)?;
+    handover::enable_serving(site)?;
     if site.gateway.status().is_none() {
         return Ok(0);
     }
