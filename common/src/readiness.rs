@@ -26,8 +26,7 @@ pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
         interrupt::check()?;
         let is_due = looked.is_none_or(|at| at.elapsed() >= site.supervisor.pause());
         looked = looked.filter(|_| !is_due).or_else(|| Some(Instant::now()));
-        if is_due
-            && let Condition::Exited { ending } = site.supervisor.condition(&site.place, instance.slot)
+        if is_due && let Condition::Exited { ending } = site.supervisor.condition(&site.place, instance.slot)
         {
             let title = format!("the new instance ended at once with {ending}");
             return Err(explain(site, instance, Problem::new("instance-exited", title)));

@@ -46,7 +46,8 @@ impl Host {
             return None;
         }
         // Not below /tmp, which is another one there.
-        let dir = tempfile::Builder::new().prefix("deploy-host-").tempdir_in("/var/tmp").expect("a directory");
+        let dir =
+            tempfile::Builder::new().prefix("deploy-host-").tempdir_in("/var/tmp").expect("a directory");
         let name = format!("dh{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh"]);
@@ -110,23 +111,29 @@ impl Host {
         let begun = Instant::now();
         self.leader = loop {
             let found = self.find_leader();
-            if let Some(leader) = found.filter(|pid| Path::new(&format!("/proc/{pid}/root/run/systemd/private")).exists()) {
+            if let Some(leader) =
+                found.filter(|pid| Path::new(&format!("/proc/{pid}/root/run/systemd/private")).exists())
+            {
                 break leader;
             }
             let ended = self.nspawn.try_wait().expect("nspawn");
-            assert!(ended.is_none() && begun.elapsed() < BOOT, "{} did not boot: {}", self.name, self.console());
+            assert!(
+                ended.is_none() && begun.elapsed() < BOOT,
+                "{} did not boot: {}",
+                self.name,
+                self.console()
+            );
             std::thread::sleep(PAUSE);
         };
         self.sh("systemctl is-system-running --wait");
     }
 
-    /// The only child of nspawn in another namespace of processes is that one's first.
+    /// The only child of nspawn, itself one of the script, in another namespace of processes is
+    /// that one's first.
     fn find_leader(&self) -> Option<u32> {
-        let nspawn = self.nspawn.id();
-        let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
         let own = fs::read_link("/proc/self/ns/pid").ok()?;
         let other = |pid: &u32| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|space| space != own);
-        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(other)
+        children(self.nspawn.id()).into_iter().flat_map(children).find(other)
     }
 
     fn console(&self) -> String {
@@ -162,6 +169,11 @@ impl Drop for Host {
             }
         }
     }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn is_there(program: &str) -> bool {

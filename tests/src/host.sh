@@ -17,6 +17,10 @@ for tree in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
         echo $$ >"$tree/$name/cgroup.procs"
     fi
 done
-exec systemd-nspawn --quiet --register=no --keep-unit --link-journal=no --console=pipe \
-    --machine="$name" --hostname="$name" --directory="$base/root" --bind="$dir" \
-    --boot systemd.unit=multi-user.target
+status=133 # how nspawn says that its host reboots
+while [ "$status" -eq 133 ]; do
+    status=0
+    systemd-nspawn --quiet --register=no --keep-unit --link-journal=no --console=pipe \
+        --machine="$name" --hostname="$name" --directory="$base/root" --bind="$dir" \
+        --boot systemd.unit=multi-user.target || status=$?
+done

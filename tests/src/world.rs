@@ -78,6 +78,27 @@ impl World {
         self.entrance = host.entrance(&self.checkout());
     }
 
+    /// The same, for a user of that host who is not root.
+    pub fn reenter_as(&mut self, host: &Host, user: &str) {
+        self.reenter(host);
+        let home = format!("HOME=/home/{user}");
+        let name = format!("USER={user}");
+        let words = [
+            "runuser",
+            "-u",
+            user,
+            "--",
+            "env",
+            "-u",
+            "XDG_RUNTIME_DIR",
+            "-u",
+            "XDG_CONFIG_HOME",
+            &home,
+            &name,
+        ];
+        self.entrance.extend(words.map(str::to_owned));
+    }
+
     /// Another host with the same app: its own checkout of the same remote, on `main`, and its own
     /// state. Both have the same addresses, so each environment may serve on one of them only.
     ///
@@ -348,7 +369,12 @@ pub fn steps<'a>(report: &'a Report, prefix: &str) -> Vec<&'a Step> {
 }
 
 fn git_in(dir: &Path, args: &[&str]) -> String {
-    let output = Command::new("git").args(args).current_dir(dir).output().expect("git");
+    let output = Command::new("git")
+        .args(["-c", "safe.directory=*"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .expect("git");
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -12,7 +12,7 @@ pub enum ServiceType {
     /// As soon as the program runs; readiness is asked for by HTTP all the same.
     #[default]
     Exec,
-    /// When the app says `READY=1` through sd_notify.
+    /// When the app says `READY=1` through `sd_notify`.
     Notify,
 }
 

@@ -81,7 +81,11 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
 fn validate_systemd(config: &Config, environment: &Environment) -> Result<(), Problem> {
     let Some(options) = &environment.systemd else { return Ok(()) };
     let supervisor = environment.supervisor;
-    check(config, supervisor != SupervisorKind::Process, "systemd needs supervisor = \"systemd\" or \"systemd-user\"")?;
+    check(
+        config,
+        supervisor != SupervisorKind::Process,
+        "systemd needs supervisor = \"systemd\" or \"systemd-user\"",
+    )?;
     if let Some(user) = &options.user {
         check(config, supervisor == SupervisorKind::Systemd, "systemd.user needs supervisor = \"systemd\"")?;
         check(config, is_plain_name(user), "systemd.user needs the name of an account")?;

@@ -9,6 +9,7 @@ use crate::exec::companion;
 use crate::fault;
 use crate::layout::Place;
 use crate::report::{Problem, quoted};
+use crate::systemd::manager::journal;
 use crate::systemd::sandbox::{self, Views};
 use crate::systemd::syntax::{command_word, word};
 use crate::systemd::unit::order;
@@ -121,7 +122,12 @@ impl Units {
         let socket = format!("{}.socket", self.stem());
         self.file("socket", String::new()).enable(self.manager, "sockets.target", &socket, false)?;
         for service in &services {
-            self.service_file(String::new()).enable(self.manager, self.manager.boot_target(), &service.name, false)?;
+            self.service_file(String::new()).enable(
+                self.manager,
+                self.manager.boot_target(),
+                &service.name,
+                false,
+            )?;
         }
         let names = services.iter().map(|service| service.name.as_str());
         let words: Vec<&str> = ["stop", socket.as_str()].into_iter().chain(names).collect();
@@ -135,7 +141,7 @@ impl Units {
 
     fn explain(&self, problem: Problem) -> Problem {
         let pattern = format!("{}*", self.stem());
-        let log = self.manager.journal(&["-o", "cat", "-n", "10", self.manager.journal_option(), &pattern]);
+        let log = journal(&["-o", "cat", "-n", "10", self.manager.journal_option(), &pattern]);
         problem.detail(log.trim_end()).hint(self.hint())
     }
 
@@ -212,7 +218,9 @@ impl Units {
         let (app, environment) = (self.place.app(), self.place.environment());
         let (program, dir): (PathBuf, PathBuf) = (companion("deploy-gateway")?, self.place.gateway());
         let mut lines = vec![
-            format!("[Unit]\nDescription=Gateway of {app} in {environment}\nStartLimitIntervalSec=0\n\n[Service]\nType=exec"),
+            format!(
+                "[Unit]\nDescription=Gateway of {app} in {environment}\nStartLimitIntervalSec=0\n\n[Service]\nType=exec"
+            ),
             format!("ExecStart={} --dir {}", command_word(&program), command_word(&dir)),
             format!("Sockets={}.socket\nRestart=always\nRestartSec=100ms\nTimeoutStopSec=35s", self.stem()),
             format!("SyslogIdentifier={}", self.stem()),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::report::quoted;
 use crate::systemd::Manager;
+use crate::systemd::manager::journal;
 
 const LINES: &str = "20";
 const BYTES: usize = 4096;
@@ -26,11 +27,11 @@ impl Journal {
     /// The last lines, systemd's own about the unit among them.
     pub(super) fn tail(&self) -> String {
         if self.manager == Manager::System {
-            self.manager.journal(&["--sync"]);
+            journal(&["--sync"]);
         }
         let since = format!("--since={}", self.since());
         let args = ["-o", "cat", "-n", LINES, &since, self.manager.journal_option(), &self.unit];
-        let text = self.manager.journal(&args);
+        let text = journal(&args);
         let text = text.trim_end();
         let mut from = text.len().saturating_sub(BYTES);
         while !text.is_char_boundary(from) {
@@ -51,7 +52,7 @@ impl Journal {
     }
 
     pub(super) fn follow(&self) -> JournalFollower {
-        let text = self.manager.journal(&["-n", "0", "--show-cursor"]);
+        let text = journal(&["-n", "0", "--show-cursor"]);
         let cursor = text.lines().find_map(|line| line.strip_prefix(CURSOR)).map(str::to_owned);
         JournalFollower { journal: self.clone(), cursor, looked: None }
     }
@@ -79,8 +80,9 @@ impl JournalFollower {
             None => format!("--since={}", self.journal.since()),
         };
         let field = format!("{}={unit}", manager.journal_field());
-        let text = manager.journal(&["-o", "cat", "--show-cursor", &from, &field]);
-        let (cursors, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with(CURSOR));
+        let text = journal(&["-o", "cat", "--show-cursor", &from, &field]);
+        let (cursors, lines): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with(CURSOR));
         if let Some(cursor) = cursors.last().and_then(|line| line.strip_prefix(CURSOR)) {
             self.cursor = Some(cursor.to_owned());
         }

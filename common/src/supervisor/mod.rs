@@ -29,6 +29,11 @@ pub enum Supervisor {
     Systemd(Systemd),
 }
 
+/// Whether the host was started with systemd.
+pub fn has_systemd() -> bool {
+    crate::systemd::manager::is_booted()
+}
+
 /// How a slot's instance is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
@@ -81,6 +86,17 @@ impl Supervisor {
         match self {
             Self::Process => Ok(()),
             Self::Systemd(units) => units.check(place),
+        }
+    }
+
+    /// Whether a reboot brings back what serves.
+    ///
+    /// # Errors
+    /// `not-lingering`. Keepers promise nothing, so that nothing is missing there.
+    pub fn check_boot(&self) -> Result<(), Problem> {
+        match self {
+            Self::Process => Ok(()),
+            Self::Systemd(units) => units.check_boot(),
         }
     }
 

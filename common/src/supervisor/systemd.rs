@@ -41,10 +41,14 @@ impl Systemd {
 
     /// The one whose unit an environment has, whatever its configuration says now.
     pub(super) fn left_behind(place: &Place) -> Option<Self> {
-        let found = [Manager::System, Manager::User].into_iter().map(|manager| Self { manager, options: SystemdOptions::default() });
+        let found = [Manager::System, Manager::User]
+            .into_iter()
+            .map(|manager| Self { manager, options: SystemdOptions::default() });
         found.into_iter().find(|driver| {
             let unit = driver.unit(place, String::new());
-            unit.path(driver.manager).exists() && unit.check(driver.manager).is_ok() && driver.manager.check().is_ok()
+            unit.path(driver.manager).exists()
+                && unit.check(driver.manager).is_ok()
+                && driver.manager.check().is_ok()
         })
     }
 
@@ -52,12 +56,19 @@ impl Systemd {
     pub(super) fn check(&self, place: &Place) -> Result<(), Problem> {
         self.manager.check()?;
         if !can_name(place.state()) {
-            return Err(Problem::new("unit-foreign", "the path of the state directory cannot stand in a unit")
-                .detail("it may hold no ':', '\"', '\\' or control character")
-                .hint(format!("ls -ld {}", quoted(place.state().display()))));
+            return Err(Problem::new(
+                "unit-foreign",
+                "the path of the state directory cannot stand in a unit",
+            )
+            .detail("it may hold no ':', '\"', '\\' or control character")
+            .hint(format!("ls -ld {}", quoted(place.state().display()))));
         }
         self.unit(place, String::new()).check(self.manager)?;
         self.choice(place).check()
+    }
+
+    pub(super) fn check_boot(&self) -> Result<(), Problem> {
+        self.manager.check_boot()
     }
 
     pub(super) fn start(&self, place: &Place, start: Start<'_>) -> Result<(), Problem> {
@@ -156,7 +167,10 @@ impl Systemd {
             format!("StartLimitIntervalSec=0\n\n[Service]\n{kind}"),
             format!("ExecStart=/bin/sh {}", in_slot(command_word(&run))),
             format!("EnvironmentFile={}", in_slot(plain(&slots.join("%i/environment")))),
-            format!("Restart=always\nRestartSec=200ms\nTimeoutStartSec=infinity\nTimeoutStopSec={}ms", start.grace.as_millis()),
+            format!(
+                "Restart=always\nRestartSec=200ms\nTimeoutStartSec=infinity\nTimeoutStopSec={}ms",
+                start.grace.as_millis()
+            ),
             format!("KillMode=control-group\nSyslogIdentifier={app}-{environment}"),
         ];
         if let Some(account) = account {
@@ -205,7 +219,9 @@ fn condition_of(found: &Properties) -> Condition {
             }
             Condition::Running { pid, starts, since_ms }
         }
-        ("activating", "auto-restart") | ("failed" | "deactivating", _) => Condition::Exited { ending: ending(found) },
+        ("activating", "auto-restart") | ("failed" | "deactivating", _) => {
+            Condition::Exited { ending: ending(found) }
+        }
         _ => Condition::Stopped,
     }
 }

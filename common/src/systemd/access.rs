@@ -75,7 +75,8 @@ pub(crate) fn give_shared(
         for path in shared {
             give_path(dir.as_fd(), path, account)?;
         }
-        let inside = database.and_then(|path| path.strip_prefix(&root).ok()).filter(|path| path.parent().is_some());
+        let inside =
+            database.and_then(|path| path.strip_prefix(&root).ok()).filter(|path| path.parent().is_some());
         for suffix in inside.map(|_| SIDECARS).into_iter().flatten() {
             let mut name = inside.unwrap_or(&root).as_os_str().to_owned();
             name.push(suffix);
@@ -95,17 +96,17 @@ fn give_path(root: BorrowedFd<'_>, path: &Path, account: &Account) -> io::Result
     parts.reverse();
     for part in parts {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let found = match openat2(root, part, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            Ok(found) => found,
-            // Not made yet, or led elsewhere by the app.
-            Err(_) => return Ok(()),
+        // Not made yet, or led elsewhere by the app.
+        let Ok(found) = openat2(root, part, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) else {
+            return Ok(());
         };
         let meta = rustix::fs::fstat(&found)?;
         if meta.st_uid != 0 {
             continue;
         }
         if FileType::from_raw_mode(meta.st_mode) == FileType::Directory {
-            let opened = openat(root, part, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let opened =
+                openat(root, part, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
             give_tree(opened.as_fd(), account)?;
         }
         own(found.as_fd(), c"", account)?;
@@ -121,8 +122,11 @@ fn give_tree(dir: BorrowedFd<'_>, account: &Account) -> io::Result<()> {
             continue;
         }
         own(dir, name, account)?;
-        if FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) == FileType::Directory {
-            let below = openat(dir, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        if FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
+            == FileType::Directory
+        {
+            let below =
+                openat(dir, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
             give_tree(below.as_fd(), account)?;
         }
     }

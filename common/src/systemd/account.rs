@@ -85,7 +85,10 @@ impl Choice {
         let found = self.find()?;
         let Some(name) = self.name().filter(|_| found.is_none()) else { return Ok(found) };
         let line = format!("u {name} - \"{MARK} runs one environment of an app\"");
-        Program::new("systemd-sysusers").args(["--inline", &line]).succeed().or_problem_kind("account-missing")?;
+        Program::new("systemd-sysusers")
+            .args(["--inline", &line])
+            .succeed()
+            .or_problem_kind("account-missing")?;
         self.find()?.map(Some).ok_or_else(|| {
             Problem::new("account-missing", format!("the user '{name}' could not be made"))
                 .hint(format!("systemd-sysusers --inline {}", quoted(&line)))

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::exec::{Finished, Program};
-use crate::lock::INHERITED;
+use crate::lock::{INHERITED, account_name};
 use crate::report::Problem;
 
 /// There while systemd is what the host was started with.
 const BOOTED: &str = "/run/systemd/system";
+
+/// Holds a file for each user whose manager starts at boot.
+const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +44,7 @@ impl Manager {
     /// `systemd-unavailable`.
     pub(crate) fn check(self) -> Result<(), Problem> {
         let unavailable = |title: &str| Problem::new("systemd-unavailable", title);
-        if !Path::new(BOOTED).is_dir() {
+        if !is_booted() {
             return Err(unavailable("systemd does not run here")
                 .detail("this host was started with something else")
                 .hint("ps -p 1 -o comm="));
@@ -59,6 +62,20 @@ impl Manager {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a boot starts what is enabled here: a user's manager comes with a login otherwise.
+    ///
+    /// # Errors
+    /// `not-lingering`.
+    pub(crate) fn check_boot(self) -> Result<(), Problem> {
+        let user = account_name(rustix::process::geteuid().as_raw());
+        if self == Self::System || Path::new(LINGERING).join(&user).exists() {
+            return Ok(());
+        }
+        Err(Problem::new("not-lingering", format!("a reboot does not start the units of '{user}'"))
+            .detail("the manager of a user who does not linger starts with a login and ends with it")
+            .hint("loginctl enable-linger"))
     }
 
     /// Where the administrator's units lie.
@@ -123,13 +140,6 @@ impl Manager {
         self.control(&["daemon-reload"]).map(drop).or_problem_kind("not-started")
     }
 
-    /// Runs `journalctl ARGS…`; nothing where the journal may not be read.
-    pub(crate) fn journal(self, args: &[&str]) -> String {
-        let mut command = Command::new("journalctl");
-        command.args(["--quiet", "--no-pager"]).args(args);
-        output_of(command).unwrap_or_default()
-    }
-
     /// The option by which `journalctl` finds all that concerns a unit.
     pub(crate) fn journal_option(self) -> &'static str {
         match self {
@@ -145,6 +155,17 @@ impl Manager {
             Self::User => "_SYSTEMD_USER_UNIT",
         }
     }
+}
+
+/// Runs `journalctl ARGS…`; nothing where the journal may not be read.
+pub(crate) fn journal(args: &[&str]) -> String {
+    let mut command = Command::new("journalctl");
+    command.args(["--quiet", "--no-pager"]).args(args);
+    output_of(command).unwrap_or_default()
+}
+
+pub(crate) fn is_booted() -> bool {
+    Path::new(BOOTED).is_dir()
 }
 
 /// Where the user's manager listens; not every way to become a user says so.

@@ -68,9 +68,8 @@ pub(crate) fn lines(manager: Manager, options: &SystemdOptions, state: &Path, vi
 fn veil(state: &Path) -> Vec<String> {
     let mut above: Vec<&Path> = state.ancestors().skip(1).collect();
     above.reverse();
-    let closed = above
-        .into_iter()
-        .find(|dir| fs::metadata(dir).is_ok_and(|meta| meta.mode() & FOR_OTHERS == 0));
+    let closed =
+        above.into_iter().find(|dir| fs::metadata(dir).is_ok_and(|meta| meta.mode() & FOR_OTHERS == 0));
     let hidden = closed.into_iter().chain([state]);
     // The options belong to the same word as the path.
     hidden

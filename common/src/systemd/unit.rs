@@ -37,7 +37,10 @@ impl UnitFile {
     }
 
     fn text(&self) -> String {
-        let rest = format!("{}\n# Changes belong into a drop-in: systemctl edit {}\n{}", self.owner, self.name, self.body);
+        let rest = format!(
+            "{}\n# Changes belong into a drop-in: systemctl edit {}\n{}",
+            self.owner, self.name, self.body
+        );
         format!("{SEAL}{}\n{rest}", hash(&rest))
     }
 
@@ -70,8 +73,15 @@ impl UnitFile {
         }
         if seal != hash(rest) {
             return Err(Problem::new("unit-edited", format!("somebody edited {}", path.display()))
-                .detail(format!("changes belong into a drop-in (systemctl edit {}); without the file it is written anew", self.name))
-                .hint(format!("mv {} {}", quoted(path.display()), quoted(format!("{}.edited", path.display())))));
+                .detail(format!(
+                    "changes belong into a drop-in (systemctl edit {}); without the file it is written anew",
+                    self.name
+                ))
+                .hint(format!(
+                    "mv {} {}",
+                    quoted(path.display()),
+                    quoted(format!("{}.edited", path.display()))
+                )));
         }
         Ok(Some(text))
     }
@@ -103,7 +113,13 @@ impl UnitFile {
     ///
     /// # Errors
     /// `state-unwritable`.
-    pub(crate) fn enable(&self, manager: Manager, target: &str, name: &str, wanted: bool) -> Result<(), Problem> {
+    pub(crate) fn enable(
+        &self,
+        manager: Manager,
+        target: &str,
+        name: &str,
+        wanted: bool,
+    ) -> Result<(), Problem> {
         let link = self.link(manager, target, name);
         let enabled = fs::read_link(&link).ok();
         let made = match enabled {
