@@ -141,16 +141,18 @@ fn a_user_without_root_deploys_into_units_of_its_own() {
     host.says("useradd --create-home dep && touch /var/lib/systemd/linger/dep");
     let mut world = World::on(&host, "systemd-user");
     host.says(&format!("chmod 755 {} {}", host.dir().display(), world.path().display()));
-    let hand_over = format!("chown -R dep: {}", world.path().display());
+    let publish = |world: &World, version: &str| {
+        host.says(&format!("chown -R root: {}", world.path().display()));
+        world.release(version);
+        host.says(&format!("chown -R dep: {}", world.path().display()));
+    };
     world.reenter_as(&host, "dep");
-    world.release("v1");
-    host.says(&hand_over);
+    publish(&world, "v1");
     let refused = world.run("deploy", &["dev"]).refused("systemd-unavailable");
     assert_eq!(refused.problem.unwrap().hint.unwrap(), "loginctl enable-linger");
     host.says("systemctl start user@$(id -u dep)");
     world.run("deploy", &["dev"]).ok();
-    world.release("v2");
-    host.says(&hand_over);
+    publish(&world, "v2");
     world.run("deploy", &["dev"]).ok();
     assert_eq!(world.get("dev", "/").1, "v2");
     let user = host.says("ps -o user= -p $(pgrep -f -o 'python3 -S -E app.py')");

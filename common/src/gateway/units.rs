@@ -222,7 +222,8 @@ impl Units {
                 "[Unit]\nDescription=Gateway of {app} in {environment}\nStartLimitIntervalSec=0\n\n[Service]\nType=exec"
             ),
             format!("ExecStart={} --dir {}", command_word(&program), command_word(&dir)),
-            format!("Sockets={}.socket\nRestart=always\nRestartSec=100ms\nTimeoutStopSec=35s", self.stem()),
+            // The socket is one for both services: one that starts must not make the other one block.
+            format!("Sockets={}.socket\nNonBlocking=yes\nRestart=always\nRestartSec=100ms\nTimeoutStopSec=35s", self.stem()),
             format!("SyslogIdentifier={}", self.stem()),
         ];
         let views = Views { readable: vec![word(&program)], writable: vec![word(&dir)] };
