@@ -97,7 +97,7 @@ impl Disk {
     /// everything by which it could be known, so the kernel is asked until it agrees.
     fn detach(&self) {
         let begun = Instant::now();
-        while let Err(problem) = unmount(&self.mount(), UnmountFlags::empty()) {
+        while let Err(problem) = unmount(self.mount(), UnmountFlags::empty()) {
             let waits = problem == Errno::BUSY && begun.elapsed() < RELEASED;
             assert!(waits, "{}: {problem}; used by {:?}", self.mount().display(), self.users());
             std::thread::sleep(Duration::from_millis(5));
