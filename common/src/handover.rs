@@ -92,7 +92,7 @@ pub fn retire(site: &Site, slot: Slot) -> Result<Retired, Problem> {
     let stopped = site.supervisor.stop(&site.place, slot)?;
     let mut retired = Retired { killed: stopped.killed, kept_port: Vec::new() };
     let Some(instance) = Instance::read(&site.place, slot) else { return Ok(retired) };
-    for owner in identity::owners(instance.address)?.visible {
+    for owner in identity::owners(&instance.address)?.visible {
         if owner.belongs_to(&instance.release, &site.place.release(&instance.release)) {
             retired.kept_port.push(format!("pid {} ({})", owner.pid, owner.command));
             if let Some(pid) = to_pid(owner.pid) {
@@ -136,7 +136,7 @@ fn is_alive(site: &Site, instance: &Instance) -> bool {
     let is_its = |owner: &identity::Owner| owner.belongs_to(&instance.release, &release);
     site.supervisor.condition(&site.place, instance.slot) != Condition::Stopped
         && readiness::answers(site, instance)
-        && identity::owners(instance.address).is_ok_and(|owners| owners.visible.iter().any(is_its))
+        && identity::owners(&instance.address).is_ok_and(|owners| owners.visible.iter().any(is_its))
 }
 
 fn release_missing(deployment: &Deployment) -> Problem {

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::config::Config;
 use crate::durable;
 use crate::layout::{Place, Slot};
@@ -33,7 +34,7 @@ pub struct Instance {
     pub release: String,
     pub revision: String,
     /// Private address behind the gateway.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 impl Instance {
@@ -46,7 +47,7 @@ impl Instance {
             free_port().ok_or_else(|| Problem::new("no-port", "no private port is free").hint("ss -ltn"))?;
         let (deployment, release, revision) =
             (deployment.to_owned(), release.to_owned(), revision.to_owned());
-        Ok(Self { slot, deployment, release, revision, address })
+        Ok(Self { slot, deployment, release, revision, address: address.into() })
     }
 
     /// The record of a slot, when it has ever been used.
@@ -86,7 +87,9 @@ impl Instance {
             set(name, value.to_owned());
         }
         set("BIND", self.address.to_string());
-        set("PORT", self.address.port().to_string());
+        if let Some(port) = self.address.port() {
+            set("PORT", port.to_string());
+        }
         set("ENVIRONMENT", place.environment().to_owned());
         set("RELEASE", self.release.clone());
         set("REVISION", self.revision.clone());

@@ -1,6 +1,6 @@
 //! What two or more tools need. A map of the modules, from the ones that know nothing upward:
 //!
-//! - `clock` what time it is, as far as that can be known
+//! - `clock` what time it is, as far as that can be known; `address` where something listens
 //! - `report` the document that every tool prints; `secrets` what it may never show
 //! - `config` deploy.toml; `layout` the directories of an environment; `ownership` whose they are
 //! - `fault` where tests break in; `durable` what outlives a power cut; `space` room on the disks
@@ -12,6 +12,7 @@
 //! - `cli` the command line; nothing below knows it
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod address;
 pub mod backups;
 pub mod chores;
 pub mod cli;

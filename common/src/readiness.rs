@@ -1,13 +1,11 @@
 //! When a started instance is ready, and why it is not.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::exec::tail;
 use crate::http::{self, Answer};
 use crate::instance::Instance;
 use crate::interrupt;
-use crate::report::{Problem, quoted};
+use crate::report::Problem;
 use crate::site::Site;
 use crate::supervisor::Condition;
 
@@ -22,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(3);
 /// answer in time), each with the last lines of its log.
 pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
     let (begun, limit) = (Instant::now(), site.settings().ready_timeout.0);
-    let url = format!("http://{}{}", instance.address, site.config.app.health);
+    let health = &site.config.app.health;
     let mut last = None;
     while begun.elapsed() < limit {
         interrupt::check()?;
@@ -30,21 +28,20 @@ pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
             let title = format!("the new instance ended at once with {ending}");
             return Err(explain(site, instance, Problem::new("instance-exited", title)));
         }
-        match probe(instance, &url, limit) {
+        match probe(instance, health, limit) {
             Ok(answer) if answer.status < 400 => return Ok(()),
             answer => last = Some(answer),
         }
         std::thread::sleep(PAUSE);
     }
-    Err(explain(site, instance, not_ready(&url, limit, last)))
+    Err(explain(site, instance, not_ready(&instance.address.curl_hint(health), limit, last)))
 }
 
 /// Whether a started instance answers its health path soon.
 pub fn answers(site: &Site, instance: &Instance) -> bool {
     let (begun, limit) = (Instant::now(), site.settings().ready_timeout.0.min(PROBE_LIMIT));
-    let url = format!("http://{}{}", instance.address, site.config.app.health);
     while begun.elapsed() < limit {
-        if probe(instance, &url, limit).is_ok_and(|answer| answer.status < 400) {
+        if probe(instance, &site.config.app.health, limit).is_ok_and(|answer| answer.status < 400) {
             return true;
         }
         std::thread::sleep(PAUSE);
@@ -53,33 +50,33 @@ pub fn answers(site: &Site, instance: &Instance) -> bool {
 }
 
 /// Connecting first is cheap as long as nobody listens.
-fn probe(instance: &Instance, url: &str, limit: Duration) -> Result<Answer, String> {
-    TcpStream::connect_timeout(&instance.address, PROBE_LIMIT).map_err(|error| error.to_string())?;
-    http::get(url, PROBE_LIMIT.min(limit))
+fn probe(instance: &Instance, health: &str, limit: Duration) -> Result<Answer, String> {
+    instance.address.connect(PROBE_LIMIT).map_err(|error| error.to_string())?;
+    http::get(&instance.address, health, PROBE_LIMIT.min(limit))
 }
 
 /// Adds the end of the instance's log, and where to read more.
 fn explain(site: &Site, instance: &Instance, problem: Problem) -> Problem {
-    let log = site.supervisor.log_file(&site.place, instance.slot);
-    let lines = [problem.detail.clone().unwrap_or_default(), tail(&log, 0)];
+    let log = site.supervisor.log(&site.place, instance.slot);
+    let lines = [problem.detail.clone().unwrap_or_default(), log.tail()];
     let detail = lines.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join("\n");
-    let problem = problem.hint(format!("tail -n 50 {}", quoted(log.display())));
+    let problem = problem.hint(log.hint());
     if detail.is_empty() { problem } else { problem.detail(detail) }
 }
 
-fn not_ready(url: &str, limit: Duration, last: Option<Result<Answer, String>>) -> Problem {
+fn not_ready(asked: &str, limit: Duration, last: Option<Result<Answer, String>>) -> Problem {
     let seconds = limit.as_secs_f32();
     match last {
         Some(Ok(answer)) => Problem::new(
             "instance-unhealthy",
             format!("the new instance still answers {} after {seconds:.0} s", answer.status),
         )
-        .detail(format!("GET {url}")),
+        .detail(asked),
         Some(Err(error)) => Problem::new(
             "instance-not-ready",
             format!("the new instance did not answer within {seconds:.0} s"),
         )
-        .detail(format!("GET {url}: {error}")),
+        .detail(format!("{asked}: {error}")),
         None => Problem::new("instance-not-ready", "the new instance had no time to answer"),
     }
 }

@@ -81,7 +81,7 @@ pub fn recover_under(
     }
     let ledger = Ledger::open(config)?;
     let settings = config.environment(environment)?;
-    let gateway = Gateway::new(&Place::new(config, environment), settings.listen);
+    let gateway = Gateway::of(&Place::new(config, environment), settings);
     let is_down = ledger.serving(environment)?.is_some() && gateway.status().is_none();
     // Without its secrets it cannot be started; a backup is still wanted then.
     let is_needed =

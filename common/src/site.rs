@@ -47,11 +47,10 @@ impl Site {
         let settings = config.environment(environment)?;
         let secrets = Secrets::of(&config, settings)?;
         let place = Place::new(&config, environment);
-        let gateway = Gateway::new(&place, settings.listen);
+        let (gateway, supervisor) = (Gateway::of(&place, settings), Supervisor::of(settings));
         let ledger = Ledger::open(&config)?;
         let log = RunLog::create(&config.log_directory(), tool, environment)?;
         let environment = environment.to_owned();
-        let supervisor = Supervisor::Process;
         Ok(Self { config, environment, place, lock, ledger, log, secrets, supervisor, gateway })
     }
 

@@ -43,7 +43,7 @@ fn environment_checks(config: &Config, name: &str) -> Vec<(&'static str, Result<
     let place = Place::new(config, name);
     let address = config
         .environment(name)
-        .and_then(|settings| gateway::check_address(&Gateway::new(&place, settings.listen), settings.listen));
+        .and_then(|settings| gateway::check_address(&Gateway::of(&place, settings), settings.listen));
     vec![("state", place.create()), ("disk-space", gates::disk(config, &place)), ("public-address", address)]
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn tell(
     run.step("gate.disk-space", || gates::disk(config, &place))?;
     run.step("gate.requirements", || gates::requirements(config))?;
     run.step("gate.database", || gates::database(config, &place, serving.as_ref()))?;
-    let public = Gateway::new(&place, settings.listen);
+    let public = Gateway::of(&place, settings);
     run.step("gate.public-address", || gateway::check_address(&public, settings.listen))?;
     run.step("gate.migrations", || standing.check(environment))
 }

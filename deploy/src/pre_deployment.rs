@@ -33,8 +33,9 @@ fn record_health(attempt: &mut Attempt<'_>) {
         return;
     }
     let settings = attempt.site.settings();
-    let url = format!("http://{}{}", settings.listen.reachable(), attempt.site.config.app.health);
-    let health = http::get(&url, std::time::Duration::from_secs(5)).map(|answer| answer.status);
+    let address = settings.listen.reachable().into();
+    let health = http::get(&address, &attempt.site.config.app.health, std::time::Duration::from_secs(5))
+        .map(|answer| answer.status);
     let health = health.map_or_else(serde_json::Value::from, serde_json::Value::from);
     attempt.run.detail("health_before", health);
 }

@@ -1,17 +1,14 @@
 //! The watch: after cutover the new instance is looked at for a while, and what a check of one moment
 //! cannot see sends it back. Owns what counts as trouble; undoing is the attempt's business.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::gateway::GatewayStatus;
 use common::instance::Instance;
 use common::interrupt;
-use common::report::{Problem, quoted};
+use common::report::Problem;
 use common::site::Site;
-use common::supervisor::Condition;
+use common::supervisor::{Condition, Follower};
 use serde::Serialize;
 
 use crate::attempt::Attempt;
@@ -22,8 +19,6 @@ const FEW_ERRORS: u64 = 5;
 /// Of all answers, the share of errors at which the release goes back: one in so many.
 const ONE_IN: u64 = 20;
 const WORDS: [&str; 5] = ["Traceback (most recent call last)", "ERROR", "CRITICAL", "FATAL", "panicked at"];
-/// Of the log, read in one look.
-const MOST_BYTES: u64 = 1024 * 1024;
 
 /// What was seen, as `details.deploy.watch` shows it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,22 +60,23 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), 
 fn look_until(site: &Site, instance: &Instance, time: Duration, seen: &mut Seen) -> Result<(), Problem> {
     let begun = Instant::now();
     let mut answers = Answers::begin(site.gateway.status());
-    let mut log = Log::at_end(site.supervisor.log_file(&site.place, instance.slot));
+    let log = site.supervisor.log(&site.place, instance.slot);
+    let mut errors = ErrorLines { log: log.follow(), last: None };
     loop {
         interrupt::check()?;
         let is_last = begun.elapsed() >= time;
         answers.look(site.gateway.status());
         seen.restarts = restarts(&site.supervisor.condition(&site.place, instance.slot));
         (seen.requests, seen.server_errors) = (answers.requests, answers.errors);
-        seen.error_lines += log.look();
+        seen.error_lines += errors.look();
         seen.watched_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(trouble) = seen.trouble() {
             return Err(Problem::new(
                 "watch-failed",
                 format!("the new release {trouble} while it was watched"),
             )
-            .detail(log.last_error.unwrap_or_default())
-            .hint(format!("tail -n 50 {}", quoted(log.path.display()))));
+            .detail(errors.last.unwrap_or_default())
+            .hint(log.hint()));
         }
         if is_last {
             return Ok(());
@@ -123,42 +119,20 @@ impl Answers {
     }
 }
 
-/// The instance's log from where it stood when the watch began.
+/// The errors in the instance's log since the watch began.
 #[derive(Debug)]
-struct Log {
-    path: PathBuf,
-    read: u64,
-    last_error: Option<String>,
+struct ErrorLines {
+    log: Follower,
+    last: Option<String>,
 }
 
-impl Log {
-    fn at_end(path: PathBuf) -> Self {
-        Self { read: length(&path), path, last_error: None }
-    }
-
-    /// How many lines have come that tell of an error.
+impl ErrorLines {
+    /// How many more lines tell of an error.
     fn look(&mut self) -> u64 {
-        // A shorter file is a new one.
-        if length(&self.path) < self.read {
-            self.read = 0;
-        }
-        let mut bytes = Vec::new();
-        let read = File::open(&self.path).and_then(|mut file| {
-            file.seek(SeekFrom::Start(self.read))?;
-            file.take(MOST_BYTES).read_to_end(&mut bytes)
-        });
-        if read.is_err() {
-            return 0;
-        }
-        // A line that has no end yet is read in the next look, unless it fills the whole of this one.
-        if bytes.len() < usize::try_from(MOST_BYTES).unwrap_or(usize::MAX) {
-            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
-        }
-        self.read += u64::try_from(bytes.len()).unwrap_or(0);
-        let text = String::from_utf8_lossy(&bytes);
+        let text = self.log.look();
         let errors: Vec<&str> = text.lines().filter(|line| tells_error(line)).collect();
         if let Some(last) = errors.last() {
-            self.last_error = Some((*last).to_owned());
+            self.last = Some((*last).to_owned());
         }
         u64::try_from(errors.len()).unwrap_or(u64::MAX)
     }
@@ -168,13 +142,10 @@ fn tells_error(line: &str) -> bool {
     WORDS.iter().any(|word| line.contains(word))
 }
 
-fn length(path: &Path) -> u64 {
-    path.metadata().map_or(0, |meta| meta.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::supervisor::Log;
 
     fn trouble(requests: u64, server_errors: u64, error_lines: u64) -> bool {
         Seen { requests, server_errors, error_lines, ..Seen::default() }.trouble().is_some()
@@ -218,18 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_lines_that_came_since_count_once() {
+    fn lines_that_tell_of_an_error_count_and_the_last_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.log");
-        std::fs::write(&path, "ERROR before\n").unwrap();
-        let mut log = Log::at_end(path.clone());
-        assert_eq!(log.look(), 0);
-        std::fs::write(&path, "ERROR before\nINFO fine\nERROR one\nCRIT").unwrap();
-        assert_eq!(log.look(), 1);
-        std::fs::write(&path, "ERROR before\nINFO fine\nERROR one\nCRITICAL two\n").unwrap();
-        assert_eq!((log.look(), log.look()), (1, 0));
-        assert_eq!(log.last_error.as_deref(), Some("CRITICAL two"));
-        std::fs::write(&path, "Traceback (most recent call last):\n").unwrap();
-        assert_eq!(log.look(), 1);
+        std::fs::write(&path, "").unwrap();
+        let mut lines = ErrorLines { log: Log::File(path.clone()).follow(), last: None };
+        std::fs::write(&path, "INFO fine\nERROR one\nCRITICAL two\nINFO fine\n").unwrap();
+        assert_eq!((lines.look(), lines.look()), (2, 0));
+        assert_eq!(lines.last.as_deref(), Some("CRITICAL two"));
     }
 }

@@ -66,12 +66,13 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
     let Some(ledger) = ledger else { return Ok(Facts { environment, lock, ..Facts::default() }) };
     let serving = ledger.serving(name)?;
     let repository = Repository::open(config.root()).ok();
-    let gateway = Gateway::new(&place, settings.listen);
+    let (gateway, supervisor) = (Gateway::of(&place, settings), Supervisor::of(settings));
     let instance = serving.as_ref().and_then(|row| Instance::read(&place, row.slot?));
-    let url = format!("http://{}{}", settings.listen.reachable(), config.app.health);
-    let health = serving.as_ref().map(|_| match http::get(&url, PROBE) {
-        Ok(answer) => json!(answer.status),
-        Err(error) => json!(error),
+    let health = serving.as_ref().map(|_| {
+        match http::get(&settings.listen.reachable().into(), &config.app.health, PROBE) {
+            Ok(answer) => json!(answer.status),
+            Err(error) => json!(error),
+        }
     });
     let identity = instance.as_ref().map(|instance| verdict(&place, instance));
     Ok(Facts {
@@ -88,8 +89,8 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
         git: serving.as_ref().and_then(|row| distance(repository.as_ref()?, row)),
         health,
         identity,
-        instance: instance.as_ref().map(|instance| condition(&place, instance)),
-        warm: serving.as_ref().and_then(|row| warm(&place, row.slot?.other())),
+        instance: instance.as_ref().map(|instance| condition(&supervisor, &place, instance)),
+        warm: serving.as_ref().and_then(|row| warm(&supervisor, &place, row.slot?.other())),
         gateway: gateway.status(),
         gateway_orphaned: gateway.is_orphaned(),
         ledger_lost: ledger.lost().map(str::to_owned),
@@ -248,15 +249,15 @@ fn distance(repository: &Repository, row: &Deployment) -> Option<String> {
 
 fn verdict(place: &Place, instance: &Instance) -> String {
     let release = place.release(&instance.release);
-    match identity::owners(instance.address) {
+    match identity::owners(&instance.address) {
         Ok(owners) => identity::judge(&owners, &instance.release, &release).verdict.word().to_owned(),
         Err(_) => String::from("unknown"),
     }
 }
 
-fn condition(place: &Place, instance: &Instance) -> Value {
+fn condition(supervisor: &Supervisor, place: &Place, instance: &Instance) -> Value {
     let (slot, address) = (instance.slot.name(), instance.address.to_string());
-    match Supervisor::Process.condition(place, instance.slot) {
+    match supervisor.condition(place, instance.slot) {
         Condition::Running { pid, starts, since_ms } => json!({
             "slot": slot, "address": address, "condition": "running", "pid": pid, "restarts": starts.saturating_sub(1),
             "uptime_ms": now().as_millisecond().saturating_sub(since_ms).max(0),
@@ -272,8 +273,8 @@ fn condition(place: &Place, instance: &Instance) -> Value {
 }
 
 /// The release that a rollback could cut over to at once.
-fn warm(place: &Place, slot: Slot) -> Option<String> {
-    let running = matches!(Supervisor::Process.condition(place, slot), Condition::Running { .. });
+fn warm(supervisor: &Supervisor, place: &Place, slot: Slot) -> Option<String> {
+    let running = matches!(supervisor.condition(place, slot), Condition::Running { .. });
     Instance::read(place, slot).filter(|_| running).map(|instance| instance.release)
 }
 

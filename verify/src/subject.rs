@@ -1,10 +1,10 @@
 //! What is verified: an environment's serving instance, or the instance of one slot before its
 //! cutover. Read from the ledger and the slot's record; nothing is asked here.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use common::address::Address;
 use common::config::Config;
 use common::gateway::Gateway;
 use common::instance::Instance;
@@ -12,6 +12,7 @@ use common::layout::{Place, Slot};
 use common::ledger::{Deployment, Ledger};
 use common::report::{Problem, Release};
 use common::secrets::Secrets;
+use common::supervisor::Supervisor;
 
 use crate::checks::Checks;
 
@@ -33,8 +34,9 @@ pub(crate) struct Subject {
     pub(crate) release: PathBuf,
     pub(crate) database: Option<PathBuf>,
     pub(crate) gateway: Gateway,
+    pub(crate) supervisor: Supervisor,
     /// The address that checks ask: the public one, or the slot's own.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     pub(crate) health: String,
     pub(crate) secrets: Secrets,
     pub(crate) checks: Checks,
@@ -67,8 +69,12 @@ impl Subject {
         let release = place.release(&instance.release);
         Ok(Self {
             database: place.database(settings),
-            gateway: Gateway::new(&place, settings.listen),
-            address: if slot.is_some() { instance.address } else { settings.listen.reachable() },
+            gateway: Gateway::of(&place, settings),
+            supervisor: Supervisor::of(settings),
+            address: match slot {
+                Some(_) => instance.address.clone(),
+                None => settings.listen.reachable().into(),
+            },
             health: config.app.health.clone(),
             checks: Checks::load(&release, &config.app.health, &secrets)?,
             until: Instant::now() + settings.deadlines.verify.0.mul_f32(OWN_SHARE),

@@ -232,7 +232,8 @@ pub(super) fn recorded(place: &Place) -> Traffic {
 
 /// The problem of a public address that somebody else has.
 pub(crate) fn port_taken(listen: Listen) -> Problem {
-    let who = identity::stranger(listen.0).unwrap_or_else(|| "a process that this user may not see".into());
+    let who =
+        identity::stranger(&listen.0.into()).unwrap_or_else(|| "a process that this user may not see".into());
     Problem::new("port-taken", format!("{} is taken by {who}", listen.0))
         .hint(format!("ss -ltnp 'sport = :{}'", listen.0.port()))
 }

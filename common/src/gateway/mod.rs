@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Listen;
+use crate::address::Address;
+use crate::config::{Environment, Listen};
 use crate::identity;
 use crate::instance::Instance;
 use crate::layout::{Place, Slot};
@@ -17,13 +18,17 @@ use crate::report::Problem;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub slot: Slot,
-    pub address: SocketAddr,
+    pub address: Address,
     pub deployment: String,
 }
 
 impl From<&Instance> for Target {
     fn from(instance: &Instance) -> Self {
-        Self { slot: instance.slot, address: instance.address, deployment: instance.deployment.clone() }
+        Self {
+            slot: instance.slot,
+            address: instance.address.clone(),
+            deployment: instance.deployment.clone(),
+        }
     }
 }
 
@@ -57,8 +62,9 @@ pub enum Gateway {
 }
 
 impl Gateway {
-    pub fn new(place: &Place, listen: Listen) -> Self {
-        Self::Builtin(builtin::Client::new(place, listen))
+    /// The one that an environment's configuration names.
+    pub fn of(place: &Place, settings: &Environment) -> Self {
+        Self::Builtin(builtin::Client::new(place, settings.listen))
     }
 
     /// Starts the gateway when it does not run.
@@ -157,7 +163,7 @@ impl Gateway {
 /// What the gateway says that runs for an environment, configured or not.
 pub fn running(place: &Place) -> Option<GatewayStatus> {
     let nowhere = Listen(SocketAddr::from(([0, 0, 0, 0], 0)));
-    Gateway::new(place, nowhere).status()
+    builtin::Client::new(place, nowhere).status()
 }
 
 /// Where the requests of an environment go.
@@ -191,5 +197,9 @@ pub fn traffic(place: &Place) -> Traffic {
 /// `port-taken`, naming who has it.
 pub fn check_address(gateway: &Gateway, listen: Listen) -> Result<(), Problem> {
     let ours = gateway.status().is_some_and(|status| status.listen == listen.0.to_string());
-    if ours || identity::stranger(listen.0).is_none() { Ok(()) } else { Err(builtin::port_taken(listen)) }
+    if ours || identity::stranger(&listen.0.into()).is_none() {
+        Ok(())
+    } else {
+        Err(builtin::port_taken(listen))
+    }
 }

@@ -11,13 +11,13 @@ mod verdict;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use owner::{Owner, Release};
 pub use verdict::{Judgement, Verdict, judge};
 
+use crate::address::Address;
 use crate::report::{OrProblem, Problem};
 
 /// The processes behind one listening address.
@@ -43,7 +43,7 @@ impl Owners {
 ///
 /// # Errors
 /// `unverified` when `/proc` cannot be read.
-pub fn owners(address: SocketAddr) -> Result<Owners, Problem> {
+pub fn owners(address: &Address) -> Result<Owners, Problem> {
     let sockets = socket::listening(address).or_problem("unverified", || "cannot read /proc/net".into())?;
     if sockets.is_empty() {
         return Ok(Owners::default());
@@ -67,7 +67,7 @@ pub fn owners(address: SocketAddr) -> Result<Owners, Problem> {
 }
 
 /// Who listens on `address`, for the end of a sentence; `None` when nobody does.
-pub fn stranger(address: SocketAddr) -> Option<String> {
+pub fn stranger(address: &Address) -> Option<String> {
     let owners = owners(address).ok().filter(|owners| !owners.is_empty())?;
     let user = owners.uid.unwrap_or_default();
     Some(match owners.visible.first() {

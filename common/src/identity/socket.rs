@@ -1,46 +1,86 @@
-//! The kernel's tables of listening TCP sockets.
+//! The kernel's tables of listening sockets, TCP and unix.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::address::Address;
 
 const LISTEN: &str = "0A";
 const ROW: usize = 128;
+/// The flag of a unix socket that accepts connections.
+const ACCEPTS: &str = "00010000";
 
 /// One listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Socket {
-    pub(super) address: SocketAddr,
     pub(super) uid: u32,
     pub(super) inode: u64,
 }
 
+/// A row of a TCP table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    address: SocketAddr,
+    socket: Socket,
+}
+
 /// The sockets that compete for connections to `address`.
-pub(super) fn listening(address: SocketAddr) -> io::Result<Vec<Socket>> {
-    let mut sockets = read_table("/proc/net/tcp")?;
+pub(super) fn listening(address: &Address) -> io::Result<Vec<Socket>> {
+    match address {
+        Address::Tcp(address) => tcp(*address),
+        Address::Unix(path) => unix(path),
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<Vec<Socket>> {
+    let mut rows = read_table("/proc/net/tcp")?;
     match read_table("/proc/net/tcp6") {
-        Ok(six) => sockets.extend(six),
+        Ok(six) => rows.extend(six),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    sockets.retain(|socket| socket.serves(address));
-    Ok(sockets)
+    Ok(rows.into_iter().filter(|row| row.serves(address)).map(|row| row.socket).collect())
+}
+
+/// The socket file says whose it is; the table names it by the path that it was bound to.
+fn unix(path: &Path) -> io::Result<Vec<Socket>> {
+    let uid = match fs::metadata(path) {
+        Ok(file) => file.uid(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let path = path.canonicalize()?;
+    let table = fs::read("/proc/net/unix")?;
+    let rows = String::from_utf8_lossy(&table);
+    let inodes = rows.lines().filter_map(parse_unix).filter(|(_, bound)| Path::new(bound) == path);
+    Ok(inodes.map(|(inode, _)| Socket { uid, inode }).collect())
+}
+
+/// Columns: address, references, protocol, flags, type, state, inode (padded), path.
+fn parse_unix(line: &str) -> Option<(u64, &str)> {
+    let mut columns = line.split_ascii_whitespace();
+    let (flags, inode) = (columns.nth(3)?, columns.nth(2)?);
+    let path = &line[line.find('/')?..];
+    Some((inode.parse().ok()?, path)).filter(|_| flags == ACCEPTS)
 }
 
 /// The rows of listening sockets, which the kernel lists first. Read a row at a time: a larger
 /// buffer would make the kernel walk all connections of the host to fill it.
-fn read_table(path: &str) -> io::Result<Vec<Socket>> {
-    let mut sockets = Vec::new();
+fn read_table(path: &str) -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
     for line in BufReader::with_capacity(ROW, File::open(path)?).lines().skip(1) {
         match parse(&line?) {
-            Some(socket) => sockets.push(socket),
+            Some(row) => rows.push(row),
             None => break,
         }
     }
-    Ok(sockets)
+    Ok(rows)
 }
 
-impl Socket {
+impl Row {
     fn serves(&self, address: SocketAddr) -> bool {
         let own = self.address.ip().to_canonical();
         let asked = address.ip().to_canonical();
@@ -51,7 +91,7 @@ impl Socket {
 
 /// Columns: number, local address, remote address, state, queues, timer, retransmits, uid,
 /// timeout, inode, …
-fn parse(line: &str) -> Option<Socket> {
+fn parse(line: &str) -> Option<Row> {
     let columns: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
     if columns.get(3) != Some(&LISTEN) {
         return None;
@@ -59,7 +99,7 @@ fn parse(line: &str) -> Option<Socket> {
     let (ip, port) = columns[1].split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let (uid, inode) = (columns.get(7)?.parse().ok()?, columns.get(9)?.parse().ok()?);
-    Some(Socket { address: SocketAddr::new(parse_ip(ip)?, port), uid, inode })
+    Some(Row { address: SocketAddr::new(parse_ip(ip)?, port), socket: Socket { uid, inode } })
 }
 
 /// The kernel prints an address as words in its own byte order.
@@ -84,7 +124,8 @@ mod tests {
         let mapped = "   1: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 46 1";
         let busy = four.replace(" 0A ", " 01 ");
         let parsed = parse(four).unwrap();
-        assert_eq!((parsed.address, parsed.uid, parsed.inode), ("127.0.0.1:8080".parse().unwrap(), 1000, 45));
+        let socket = Socket { uid: 1000, inode: 45 };
+        assert_eq!(parsed, Row { address: "127.0.0.1:8080".parse().unwrap(), socket });
         assert!(parse(mapped).unwrap().serves("127.0.0.1:8080".parse().unwrap()));
         assert_eq!(parse(&busy), None);
         assert_eq!(parse("  sl  local_address rem_address   st"), None);
@@ -92,7 +133,8 @@ mod tests {
 
     #[test]
     fn wildcards_compete_and_other_addresses_do_not() {
-        let row = |address: &str| Socket { address: address.parse().unwrap(), uid: 0, inode: 1 };
+        let row =
+            |address: &str| Row { address: address.parse().unwrap(), socket: Socket { uid: 0, inode: 1 } };
         let asked = "127.0.0.1:80".parse().unwrap();
         for competitor in ["127.0.0.1:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {
             assert!(row(competitor).serves(asked), "{competitor}");
@@ -101,5 +143,15 @@ mod tests {
             assert!(!row(other).serves(asked), "{other}");
         }
         assert!(row("127.0.0.1:80").serves("0.0.0.0:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn only_unix_sockets_that_accept_connections_count() {
+        let row = "0000000000000000: 00000002 00000000 00010000 0001 01   123 /run/a b.sock";
+        assert_eq!(parse_unix(row), Some((123, "/run/a b.sock")));
+        let connected = "0000000000000000: 00000003 00000000 00000000 0001 03 33186 /run/a b.sock";
+        assert_eq!(parse_unix(connected), None);
+        assert_eq!(parse_unix("Num       RefCount Protocol Flags    Type St Inode Path"), None);
+        assert_eq!(parse_unix("0000000000000000: 00000002 00000000 00010000 0001 01 123 @abstract"), None);
     }
 }

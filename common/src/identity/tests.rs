@@ -73,7 +73,7 @@ fn two_releases() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 fn verdict(address: SocketAddr, release: &str, dir: &Path) -> Judgement {
-    judge(&owners(address).unwrap(), release, dir)
+    judge(&owners(&address.into()).unwrap(), release, dir)
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn the_expected_release_alone_is_new_and_any_other_is_old() {
     let (_root, old, new) = two_releases();
     let before = crate::report::now() - SLACK;
     let listener = Listener::start(&new, Some("new"), 0, 0);
-    let seen = owners(listener.address()).unwrap();
+    let seen = owners(&listener.address().into()).unwrap();
     assert_eq!((seen.visible.len(), seen.hidden), (1, 0));
     let owner = &seen.visible[0];
     assert_eq!((owner.pid, owner.parent), (listener.process.id(), std::process::id()));
@@ -113,7 +113,7 @@ fn two_releases_on_one_port_are_mixed() {
 fn workers_that_share_the_socket_are_all_owners() {
     let (_root, _, new) = two_releases();
     let listener = Listener::start(&new, Some("new"), 0, 3);
-    let seen = owners(listener.address()).unwrap();
+    let seen = owners(&listener.address().into()).unwrap();
     assert_eq!(seen.visible.len(), 4);
     let master = listener.process.id();
     assert_eq!(seen.visible.iter().filter(|owner| owner.parent == master).count(), 3);
@@ -147,7 +147,7 @@ fn a_process_without_a_release_is_a_stranger() {
     let judged = verdict(listener.address(), "new", &new);
     assert_eq!(judged.verdict, Verdict::Old);
     assert!(judged.reasons[0].contains("without a RELEASE"), "{judged:?}");
-    let sentence = stranger(listener.address()).unwrap();
+    let sentence = stranger(&listener.address().into()).unwrap();
     assert!(sentence.contains(&format!("pid {} (python3", listener.process.id())), "{sentence}");
 }
 
@@ -167,8 +167,8 @@ fn nobody_there_is_unknown_and_no_stranger() {
     let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let free = SocketAddr::try_from(rustix::net::getsockname(&bound).unwrap()).unwrap();
-    assert!(owners(free).unwrap().is_empty());
-    assert_eq!(stranger(free), None);
+    assert!(owners(&free.into()).unwrap().is_empty());
+    assert_eq!(stranger(&free.into()), None);
     assert_eq!(verdict(free, "new", Path::new("/")).verdict, Verdict::Unknown);
 }
 
@@ -177,9 +177,25 @@ fn wildcard_and_six_listeners_are_found() {
     for bound in ["0.0.0.0:0", "[::]:0"] {
         let listener = TcpListener::bind(bound).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
-        let seen = owners(address).unwrap();
+        let seen = owners(&address.into()).unwrap();
         assert!(seen.visible.iter().any(|owner| owner.pid == std::process::id()), "{bound} {seen:?}");
     }
+}
+
+#[test]
+fn the_owner_of_a_unix_socket_is_found_through_a_link_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, link) = (dir.path().join("blue.sock"), dir.path().join("current.sock"));
+    assert!(owners(&Address::Unix(path.clone())).unwrap().is_empty());
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::os::unix::fs::symlink("blue.sock", &link).unwrap();
+    for address in [path, link].map(Address::Unix) {
+        let seen = owners(&address).unwrap();
+        let pids: Vec<u32> = seen.visible.iter().map(|owner| owner.pid).collect();
+        assert_eq!((pids, seen.hidden), (vec![std::process::id()], 0), "{address}");
+    }
+    drop(listener);
+    assert!(owners(&Address::Unix(dir.path().join("blue.sock"))).unwrap().is_empty());
 }
 
 #[test]
@@ -233,13 +249,13 @@ fn sockets_of_another_account_are_hidden_not_missing() {
 #[test]
 #[ignore = "run by sockets_of_another_account_are_hidden_not_missing under another account"]
 fn look_from_another_account() {
-    let address = std::env::var(TARGET).unwrap().parse().unwrap();
-    let seen = owners(address).unwrap();
+    let address: Address = std::env::var(TARGET).unwrap().parse().unwrap();
+    let seen = owners(&address).unwrap();
     assert_eq!((seen.visible.len(), seen.hidden, seen.uid), (0, 1, Some(0)));
     let judged = judge(&seen, "new", Path::new("/"));
     assert_eq!(judged.verdict, Verdict::Unknown);
     assert!(judged.reasons[0].contains("user 0"), "{judged:?}");
-    assert!(stranger(address).unwrap().contains("user 0"));
+    assert!(stranger(&address).unwrap().contains("user 0"));
 }
 
 fn world_readable() -> fs::Permissions {

@@ -1,5 +1,6 @@
 //! What keeps an instance alive: a driver per kind of supervisor, chosen by the configuration.
 
+mod log;
 mod process;
 
 use std::collections::BTreeMap;
@@ -7,13 +8,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use log::{Follower, Log};
+
 pub(crate) use process::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
 
+use crate::config::{Environment, SupervisorKind};
 use crate::layout::{Place, Slot};
 use crate::report::Problem;
 
 /// The drivers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Supervisor {
     /// A small parent per instance.
     Process,
@@ -51,30 +55,37 @@ pub struct Stopped {
 }
 
 impl Supervisor {
+    /// The one that an environment's configuration names.
+    pub fn of(settings: &Environment) -> Self {
+        match settings.supervisor {
+            SupervisorKind::Process | SupervisorKind::Systemd | SupervisorKind::SystemdUser => Self::Process,
+        }
+    }
+
     /// Starts an instance; it may not be ready yet when this returns.
-    pub fn start(self, place: &Place, start: Start<'_>) -> Result<(), Problem> {
+    pub fn start(&self, place: &Place, start: Start<'_>) -> Result<(), Problem> {
         match self {
             Self::Process => process::start(place, start),
         }
     }
 
     /// Stops whatever runs in a slot; nothing running is fine.
-    pub fn stop(self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {
+    pub fn stop(&self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {
         match self {
             Self::Process => process::stop(place, slot),
         }
     }
 
-    pub fn condition(self, place: &Place, slot: Slot) -> Condition {
+    pub fn condition(&self, place: &Place, slot: Slot) -> Condition {
         match self {
             Self::Process => process::condition(place, slot),
         }
     }
 
     /// The instance's own output.
-    pub fn log_file(self, place: &Place, slot: Slot) -> PathBuf {
+    pub fn log(&self, place: &Place, slot: Slot) -> Log {
         match self {
-            Self::Process => place.slot(slot).join("app.log"),
+            Self::Process => Log::File(place.slot(slot).join("app.log")),
         }
     }
 }

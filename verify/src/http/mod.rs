@@ -10,13 +10,12 @@ mod form;
 mod reply;
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use common::address::Address;
 use common::report::{OrProblem, Problem};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE};
-use reqwest::redirect::Policy;
 use reqwest::{Method, Url};
 
 pub(crate) use cookies::Jar;
@@ -35,6 +34,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Asks one server, on a fresh connection each time unless it keeps them.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
+    address: Address,
     fresh: Client,
     kept: Option<Client>,
     base: Url,
@@ -57,14 +57,13 @@ impl<'a> Request<'a> {
 }
 
 impl Asker {
-    /// An asker of `http://ADDRESS`.
+    /// An asker of what listens at `address`.
     ///
     /// # Errors
     /// `unverified` when the client cannot be made.
-    pub(crate) fn new(address: SocketAddr) -> Result<Self, Problem> {
-        let base = Url::parse(&format!("http://{address}"))
-            .or_problem("unverified", || format!("cannot ask {address}"))?;
-        Ok(Self { fresh: client(0)?, kept: None, base })
+    pub(crate) fn new(address: &Address) -> Result<Self, Problem> {
+        let base = Url::parse(&address.url()).or_problem("unverified", || format!("cannot ask {address}"))?;
+        Ok(Self { address: address.clone(), fresh: client(address, 0)?, kept: None, base })
     }
 
     /// The same, for many requests.
@@ -72,7 +71,7 @@ impl Asker {
     /// # Errors
     /// `unverified` when the client cannot be made.
     pub(crate) fn keeping(self, connections: usize) -> Result<Self, Problem> {
-        Ok(Self { kept: Some(client(connections)?), ..self })
+        Ok(Self { kept: Some(client(&self.address, connections)?), ..self })
     }
 
     /// The full address of a path.
@@ -116,10 +115,8 @@ impl Asker {
     }
 }
 
-fn client(kept: usize) -> Result<Client, Problem> {
-    Client::builder()
-        .redirect(Policy::none())
-        .no_proxy()
+fn client(address: &Address, kept: usize) -> Result<Client, Problem> {
+    common::http::client(address)
         .pool_max_idle_per_host(kept)
         .user_agent("verify")
         .build()

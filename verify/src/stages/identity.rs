@@ -24,7 +24,7 @@ const SLACK: SignedDuration = SignedDuration::from_millis(50);
 const PACKAGES: [&str; 2] = ["node_modules", "site-packages"];
 
 pub(super) fn check(subject: &Subject, verdict: &mut Option<Verdict>) -> Result<(), Problem> {
-    let owners = identity::owners(subject.instance.address)?;
+    let owners = identity::owners(&subject.instance.address)?;
     let judged = identity::judge(&owners, &subject.instance.release, &subject.release);
     *verdict = Some(judged.verdict);
     let reasons = judged.reasons.join("\n");
@@ -40,7 +40,7 @@ pub(super) fn check(subject: &Subject, verdict: &mut Option<Verdict>) -> Result<
     };
     let hint = match judged.verdict {
         Verdict::Unknown => format!("sudo verify {environment} --only identity"),
-        _ => format!("ss -ltnp 'sport = :{}'", subject.instance.address.port()),
+        _ => subject.instance.address.listeners_hint(),
     };
     Err(problem.detail(reasons).hint(hint))
 }
@@ -71,7 +71,7 @@ fn describe(target: &Target) -> String {
 
 /// At once, so that they take no longer than one.
 fn check_connections(subject: &Subject) -> Result<(), Problem> {
-    let asker = Asker::new(subject.address)?;
+    let asker = Asker::new(&subject.address)?;
     let ask = || connection_fault(&asker, subject);
     let faults: Vec<Option<String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(ask)).collect();

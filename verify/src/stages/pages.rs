@@ -48,7 +48,7 @@ struct Visitor<'a> {
 /// # Errors
 /// `unverified` when no request can be made at all.
 pub(super) fn ask(subject: &Subject) -> Result<Vec<Page<'_>>, Problem> {
-    let asker = Asker::new(subject.address)?.keeping(AT_ONCE)?;
+    let asker = Asker::new(&subject.address)?.keeping(AT_ONCE)?;
     let mut visitor = Visitor { subject, asker, sessions: Sessions::new() };
     let routes = &subject.checks.routes;
     let (logins, others): (Vec<_>, Vec<_>) =

@@ -1,8 +1,8 @@
 //! Whether the instance and the gateway run and answer at all.
 
-use common::layout::Slot;
-use common::report::{Problem, quoted};
-use common::supervisor::{Condition, Supervisor};
+use common::address::Address;
+use common::report::Problem;
+use common::supervisor::Condition;
 
 use super::LIMIT;
 use crate::http::{Asker, Request};
@@ -10,16 +10,16 @@ use crate::subject::Subject;
 
 pub(super) fn check(subject: &Subject) -> Result<(), Problem> {
     check_instance(subject)?;
-    answers(subject, subject.instance.address, "instance-unhealthy")?;
+    answers(subject, &subject.instance.address, "instance-unhealthy")?;
     if subject.slot.is_none() {
         check_gateway(subject)?;
-        answers(subject, subject.address, "gateway-unhealthy")?;
+        answers(subject, &subject.address, "gateway-unhealthy")?;
     }
     Ok(())
 }
 
 fn check_instance(subject: &Subject) -> Result<(), Problem> {
-    let (slot, supervisor) = (subject.instance.slot, Supervisor::Process);
+    let (slot, supervisor) = (subject.instance.slot, &subject.supervisor);
     let problem = match supervisor.condition(&subject.place, slot) {
         Condition::Running { .. } => return Ok(()),
         Condition::Exited { ending } => {
@@ -31,11 +31,7 @@ fn check_instance(subject: &Subject) -> Result<(), Problem> {
         }
         Condition::Stopped => Problem::new("instance-stopped", format!("nothing runs in slot {slot}")),
     };
-    Err(problem.hint(log_hint(subject, supervisor, slot)))
-}
-
-fn log_hint(subject: &Subject, supervisor: Supervisor, slot: Slot) -> String {
-    format!("tail -n 50 {}", quoted(supervisor.log_file(&subject.place, slot).display()))
+    Err(problem.hint(supervisor.log(&subject.place, slot).hint()))
 }
 
 fn check_gateway(subject: &Subject) -> Result<(), Problem> {
@@ -47,10 +43,10 @@ fn check_gateway(subject: &Subject) -> Result<(), Problem> {
 }
 
 /// Any answer below 500 is one: what it says is for the routes.
-fn answers(subject: &Subject, address: std::net::SocketAddr, kind: &str) -> Result<(), Problem> {
+fn answers(subject: &Subject, address: &Address, kind: &str) -> Result<(), Problem> {
     let asker = Asker::new(address)?;
     let url = asker.url(&subject.health);
-    let hint = format!("curl -si {}", quoted(&url));
+    let hint = address.curl_hint(&subject.health);
     match asker.ask(&Request::get(&subject.health, subject.remaining(LIMIT))) {
         Ok(reply) if reply.status < 500 => Ok(()),
         Ok(reply) => Err(Problem::new(kind, format!("{url} answers {}", reply.status))

@@ -68,7 +68,7 @@ impl World {
     /// Puts an instance at `address` on record without starting anything.
     pub(crate) fn record(&self, address: SocketAddr) {
         let (deployment, release, revision) = (DEPLOYMENT.into(), RELEASE.into(), REVISION.into());
-        let instance = Instance { slot: Slot::Blue, deployment, release, revision, address };
+        let instance = Instance { slot: Slot::Blue, deployment, release, revision, address: address.into() };
         instance.write(&self.place).unwrap();
         let ledger = Ledger::open(&self.config).unwrap();
         let beginning = Beginning {
