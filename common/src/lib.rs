@@ -8,6 +8,7 @@
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `evidence` a verification that another host may believe
 //! - `ledger` what happened; `relocation` a database under another path
+//! - `handover` traffic from one instance to the next, `standstill` when they may not overlap
 //! - `journal` how to undo it; `recovery` doing so after a crash
 //! - `cli` the command line; nothing below knows it
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -45,6 +46,7 @@ pub mod report;
 pub mod secrets;
 pub mod site;
 pub mod space;
+pub mod standstill;
 pub mod supervisor;
 pub mod version;
 
