@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use common::cli::Run;
+use common::guard::Guard;
 use common::interrupt;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
@@ -11,7 +12,6 @@ use common::recovery;
 use common::report::{Outcome, Problem, Release, Report, Step};
 use common::site::Site;
 
-use crate::confirmation::Guard;
 use crate::siblings::Siblings;
 use crate::source::Source;
 use crate::standstill::Standstill;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use common::config::{Environment, Strategy};
+use common::guard::Guard;
 use common::journal::Undo;
 use common::report::Problem;
 use common::site::Site;
@@ -14,10 +15,12 @@ use crate::attempt::Attempt;
 use crate::schema::Rehearsed;
 
 /// One under way.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Standstill {
     begun: Instant,
     reason: String,
+    /// Ends it at once when this run is killed.
+    _guard: Guard,
 }
 
 /// Why the new instance cannot run beside the one that serves; `None` when it can.
@@ -44,9 +47,10 @@ pub(crate) fn begin(attempt: &mut Attempt<'_>, reason: &str) -> Result<(), Probl
     let Some(previous) = attempt.previous.clone() else { return Ok(()) };
     attempt.run.note(&format!("requests wait while the serving release ends: {reason}"));
     let begun = Instant::now();
+    let guard = Guard::start(&attempt.site, &attempt.id)?;
     let undo = Undo::Resume { deployment: previous.id.clone() };
     let halted = attempt.change("standstill", &undo, |site| standstill::begin(site, &previous))?;
-    attempt.standstill = Some(Standstill { begun, reason: reason.to_owned() });
+    attempt.standstill = Some(Standstill { begun, reason: reason.to_owned(), _guard: guard });
     attempt.run.detail("drain", halted.drained);
     if !halted.retired.is_clean() {
         attempt.run.detail("retired", &halted.retired);
@@ -56,9 +60,13 @@ pub(crate) fn begin(attempt: &mut Attempt<'_>, reason: &str) -> Result<(), Probl
 
 /// Lets waiting requests go on, to the new instance, and says how long they waited at most.
 pub(crate) fn end(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
-    let Some(Standstill { begun, reason }) = attempt.standstill.clone() else { return Ok(()) };
+    if attempt.standstill.is_none() {
+        return Ok(());
+    }
     attempt.step("gateway.release", |site, _| site.gateway.release())?;
-    let held_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    attempt.run.detail("standstill", json!({"reason": reason, "held_ms": held_ms}));
+    if let Some(Standstill { begun, reason, .. }) = &attempt.standstill {
+        let held_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        attempt.run.detail("standstill", json!({"reason": reason, "held_ms": held_ms}));
+    }
     Ok(())
 }

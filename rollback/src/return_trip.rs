@@ -7,6 +7,7 @@ use common::chores;
 use common::cli::Run;
 use common::config::Strategy;
 use common::exec::Sibling;
+use common::guard::Guard;
 use common::handover::{self, Retired};
 use common::instance::Instance;
 use common::journal::{self, Undo};
@@ -33,6 +34,8 @@ struct Trip<'a> {
     id: String,
     previous: Option<Deployment>,
     begun: Instant,
+    /// Ends a standstill at once when this run is killed.
+    guard: Option<Guard>,
 }
 
 /// Makes `target`'s release serve again.
@@ -63,7 +66,7 @@ pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason)
         restores: Some(&target.id),
         log_file: run.report.log_file.as_deref(),
     })?;
-    let mut trip = Trip { run, site, id, previous, begun };
+    let mut trip = Trip { run, site, id, previous, begun, guard: None };
     let result = trip.travel(target);
     trip.end(result, &reason)
 }
@@ -94,6 +97,7 @@ impl Trip<'_> {
     /// Ends what serves while requests wait, and takes back what the target cannot live with.
     fn halt(&mut self, previous: &Deployment, need: Need) -> Result<(), Problem> {
         self.run.report.changed = true;
+        self.guard = Some(Guard::start(&self.site, &self.id)?);
         let (site, id) = (&self.site, &self.id);
         let undo = Undo::Resume { deployment: previous.id.clone() };
         let begin = || standstill::begin(site, previous);
@@ -210,7 +214,7 @@ impl Trip<'_> {
 
     fn end(self, result: Result<(), Problem>, reason: &Reason) -> Result<(), Problem> {
         common::interrupt::shield();
-        let Self { run, site, id, previous, .. } = self;
+        let Self { run, site, id, previous, guard: _guard, .. } = self;
         let outcome = match (&result, reason) {
             (Ok(()), Reason::Asked) => Outcome::Succeeded,
             (Ok(()), Reason::Failed(failed)) => {

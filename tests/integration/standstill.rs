@@ -89,7 +89,7 @@ fn the_way_forward_again_needs_a_deployment() {
 #[test]
 fn a_release_that_fails_in_a_standstill_gives_way_to_the_one_before() {
     for (fault, kind) in
-        [("{\"exit_at_start\": 1}", "instance-exited"), ("{\"status\": {\"/\": 500}}", "check-failed")]
+        [("{\"exit_at_start\": 1}", "instance-exited"), ("{\"status\": {\"/\": 500}}", "route-status")]
     {
         let world = serving();
         world.write("verify.toml", "[routes]\n\"/\" = \"200\"\n");
@@ -98,6 +98,7 @@ fn a_release_that_fails_in_a_standstill_gives_way_to_the_one_before() {
         let ran = under_load(&world, || world.run("deploy", &["dev"]));
         let report = ran.report();
         assert_eq!((ran.status, report.outcome), (1, Outcome::RolledBack), "{kind}: {}", ran.stdout);
+        assert_eq!(report.problem.unwrap().kind, kind);
         assert_eq!((world.get("dev", "/").1.as_str(), columns(&world).as_str()), ("v2", "a,b"));
         assert_eq!(world.status("dev")["identity"], "new");
     }
@@ -139,7 +140,7 @@ fn an_app_that_owns_one_port_is_restarted_without_a_lost_request() {
 }
 
 #[test]
-fn a_standstill_that_is_killed_is_ended_by_the_next_command() {
+fn a_standstill_that_is_killed_ends_at_once_and_no_request_is_lost() {
     for point in [
         "deploy:standstill.after-hold#1",
         "deploy:standstill.after-switch#1",
@@ -152,9 +153,11 @@ fn a_standstill_that_is_killed_is_ended_by_the_next_command() {
         let world = serving();
         incompatible(&world);
         world.release("v3");
-        let (_, passed) = Act::new("deploy", &["dev"]).run(&world, Some(&format!("{point}=abort")));
-        assert!(passed.iter().any(|passed| passed == point), "{point} is not in {passed:?}");
-        world.run("backup", &["dev", "create"]).ok();
+        under_load(&world, || {
+            let (_, passed) = Act::new("deploy", &["dev"]).run(&world, Some(&format!("{point}=abort")));
+            assert!(passed.iter().any(|passed| passed == point), "{point} is not in {passed:?}");
+            world.run("backup", &["dev", "create", "--wait", "60"]).ok();
+        });
         assert_eq!((world.get("dev", "/").1.as_str(), columns(&world).as_str()), ("v2", "a,b"), "{point}");
         world.run("deploy", &["dev"]).ok();
         assert_eq!((world.get("dev", "/").1.as_str(), columns(&world).as_str()), ("v3", "a"), "{point}");
