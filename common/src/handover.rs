@@ -34,6 +34,12 @@ pub struct Retired {
 }
 
 impl Retired {
+    /// What another one needed besides.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.killed |= other.killed;
+        self.kept_port.extend(other.kept_port);
+    }
+
     /// It ended by itself when it was asked to.
     pub fn is_clean(&self) -> bool {
         !self.killed && self.kept_port.is_empty()
@@ -132,7 +138,7 @@ pub fn revive(site: &Site, deployment: &Deployment) -> Result<Instance, Problem>
         return Err(release_missing(deployment));
     }
     retire(site, slot)?;
-    let instance = Instance::new(slot, &deployment.id, release, &deployment.revision)?;
+    let instance = site.instance(slot, &deployment.id, release, &deployment.revision)?;
     start(site, &instance)?;
     readiness::await_ready(site, &instance)?;
     Ok(instance)

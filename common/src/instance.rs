@@ -38,16 +38,11 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// An instance on a free private port.
-    ///
-    /// # Errors
-    /// `no-port`.
-    pub fn new(slot: Slot, deployment: &str, release: &str, revision: &str) -> Result<Self, Problem> {
-        let address =
-            free_port().ok_or_else(|| Problem::new("no-port", "no private port is free").hint("ss -ltn"))?;
+    /// An instance at a known address.
+    pub fn at(address: Address, slot: Slot, deployment: &str, release: &str, revision: &str) -> Self {
         let (deployment, release, revision) =
             (deployment.to_owned(), release.to_owned(), revision.to_owned());
-        Ok(Self { slot, deployment, release, revision, address: address.into() })
+        Self { slot, deployment, release, revision, address }
     }
 
     /// The record of a slot, when it has ever been used.
@@ -102,6 +97,16 @@ impl Instance {
         }
         variables
     }
+}
+
+/// A private address that nobody uses.
+///
+/// # Errors
+/// `no-port`.
+pub fn free_address() -> Result<Address, Problem> {
+    free_port()
+        .map(Address::from)
+        .ok_or_else(|| Problem::new("no-port", "no private port is free").hint("ss -ltn"))
 }
 
 /// A loopback port below the range that the kernel gives to outgoing connections: one of those

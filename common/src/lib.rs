@@ -9,7 +9,9 @@
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `evidence` a verification that another host may believe
 //! - `ledger` what happened; `relocation` a database under another path
+//! - `handover` traffic from one instance to the next, `standstill` when they may not overlap
 //! - `journal` how to undo it; `recovery` doing so after a crash
+//! - `guard` finishing what a run left that died at a bad moment
 //! - `cli` the command line; nothing below knows it
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -26,6 +28,7 @@ pub mod exec;
 pub mod fault;
 pub mod gateway;
 pub mod git;
+pub mod guard;
 pub mod handover;
 pub mod http;
 pub mod identity;
@@ -46,6 +49,7 @@ pub mod report;
 pub mod secrets;
 pub mod site;
 pub mod space;
+pub mod standstill;
 pub mod supervisor;
 mod systemd;
 pub mod version;

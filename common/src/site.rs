@@ -7,7 +7,8 @@ use crate::config::{Config, Environment};
 use crate::exec::{RunLog, Sibling};
 use crate::gateway::Gateway;
 use crate::git::Repository;
-use crate::layout::Place;
+use crate::instance::{self, Instance};
+use crate::layout::{Place, Slot};
 use crate::ledger::{self, Ledger};
 use crate::lock::{self, Lock};
 use crate::report::{Problem, Report};
@@ -60,6 +61,24 @@ impl Site {
     /// Never: `open` found the environment.
     pub fn settings(&self) -> &Environment {
         &self.config.environments[&self.environment]
+    }
+
+    /// A new instance for `slot`, at an address that the configuration leaves to it.
+    ///
+    /// # Errors
+    /// `no-port`.
+    pub fn instance(
+        &self,
+        slot: Slot,
+        deployment: &str,
+        release: &str,
+        revision: &str,
+    ) -> Result<Instance, Problem> {
+        let address = match self.settings().bind {
+            Some(bind) => bind.0.into(),
+            None => instance::free_address()?,
+        };
+        Ok(Instance::at(address, slot, deployment, release, revision))
     }
 
     /// The operator's repository.

@@ -48,6 +48,9 @@ pub(crate) struct DeployOptions {
     /// Change nothing; say what would happen
     #[arg(long)]
     pub(crate) plan: bool,
+    /// Keep requests waiting while the serving release ends, for a change that cannot overlap
+    #[arg(long)]
+    pub(crate) hold: bool,
     /// Prove identity and health only; the release is no rollback target until `verify` passed
     #[arg(long)]
     pub(crate) no_verify: bool,

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use common::cli::Run;
+use common::guard::Guard;
 use common::interrupt;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
@@ -11,9 +12,9 @@ use common::recovery;
 use common::report::{Outcome, Problem, Release, Report, Step};
 use common::site::Site;
 
-use crate::confirmation::Guard;
 use crate::siblings::Siblings;
 use crate::source::Source;
+use crate::standstill::Standstill;
 
 /// A running deployment.
 pub(crate) struct Attempt<'a> {
@@ -24,6 +25,8 @@ pub(crate) struct Attempt<'a> {
     siblings: Siblings,
     /// Undoes this attempt when its run dies unconfirmed.
     pub(crate) guard: Option<Guard>,
+    /// What served has ended, and requests wait for the new instance.
+    pub(crate) standstill: Option<Standstill>,
     /// What served when the attempt began.
     pub(crate) previous: Option<Deployment>,
 }
@@ -45,7 +48,7 @@ impl<'a> Attempt<'a> {
         let previous = site.ledger.serving(&site.environment)?;
         run.report.previous = previous.as_ref().map(|deployment| deployment.revision.clone());
         run.report.serving.clone_from(&run.report.previous);
-        let attempt = Self { run, site, source, id, siblings, guard: None, previous };
+        let attempt = Self { run, site, source, id, siblings, guard: None, standstill: None, previous };
         attempt.site.ledger.begin(&attempt.beginning())?;
         Ok(attempt)
     }

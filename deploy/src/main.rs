@@ -1,9 +1,9 @@
 //! `deploy ENV`: makes a revision serve, or leaves everything as it was.
 //!
 //! The story is below, one stage a module: `pre_deployment` gates, `deployment` builds, migrates
-//! and starts, `verification` proves and cuts over, `watch` looks on, `confirmation` waits for a person if asked to,
-//! `post_deployment` tags and tidies up. An
-//! `Attempt` carries what they share and undoes it all when one of them fails.
+//! (`schema`) and starts, `verification` proves and cuts over, `watch` looks on, `confirmation` waits
+//! for a person if asked to, `post_deployment` tags and tidies up. An `Attempt` carries what they
+//! share and undoes it all when one of them fails.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
@@ -19,8 +19,10 @@ mod merge;
 mod plan;
 mod post_deployment;
 mod pre_deployment;
+mod schema;
 mod siblings;
 mod source;
+mod standstill;
 mod test_gate;
 mod verification;
 mod watch;
@@ -98,7 +100,7 @@ fn confirm(
 
 fn stages(attempt: &mut Attempt<'_>, options: &DeployOptions, evidence: &Asked) -> Result<(), Problem> {
     pre_deployment::run(attempt, evidence)?;
-    deployment::run(attempt)?;
+    deployment::run(attempt, options)?;
     confirmation::prepare(attempt, options)?;
     verification::run(attempt, options)?;
     confirmation::run(attempt, options)?;

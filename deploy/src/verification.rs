@@ -9,7 +9,7 @@ use common::report::Problem;
 
 use crate::arguments::DeployOptions;
 use crate::attempt::Attempt;
-use crate::watch;
+use crate::{standstill, watch};
 
 /// What `--no-verify` still proves, and what is proved before a watch begins.
 const MINIMUM: [&str; 2] = ["--only", "service,identity"];
@@ -42,10 +42,14 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<
 
 fn cut_over(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Problem> {
     upgrade_gateway(attempt);
-    let (id, previous) = (attempt.id.clone(), attempt.previous.as_ref().map(|row| row.id.clone()));
+    let id = attempt.id.clone();
+    // In a standstill there is none to go back to or to wait for.
+    let previous = attempt.previous.as_ref().filter(|_| attempt.standstill.is_none());
+    let previous = previous.map(|row| row.id.clone());
     let undo = Undo::PointGateway { deployment: previous.clone() };
     attempt.change("cutover", &undo, |site| handover::cut_over(site, instance, &id))?;
     attempt.run.report.serving = Some(attempt.source.revision.clone());
+    standstill::end(attempt)?;
     if let Some(previous) = previous {
         let drained = attempt.step("drain", |site, _| handover::drain(site, &previous))?;
         attempt.run.detail("drain", drained);

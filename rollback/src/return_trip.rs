@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use common::chores;
 use common::cli::Run;
+use common::config::Strategy;
 use common::exec::Sibling;
+use common::guard::Guard;
 use common::handover::{self, Retired};
 use common::instance::Instance;
 use common::journal::{self, Undo};
@@ -14,7 +16,10 @@ use common::readiness;
 use common::release;
 use common::report::{Outcome, Problem, Release};
 use common::site::Site;
+use common::standstill;
 use common::supervisor::Condition;
+
+use crate::schema::{self, Need};
 
 /// Why a rollback happens.
 pub(crate) enum Reason {
@@ -29,6 +34,8 @@ struct Trip<'a> {
     id: String,
     previous: Option<Deployment>,
     begun: Instant,
+    /// Ends a standstill at once when this run is killed.
+    guard: Option<Guard>,
 }
 
 /// Makes `target`'s release serve again.
@@ -59,7 +66,7 @@ pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason)
         restores: Some(&target.id),
         log_file: run.report.log_file.as_deref(),
     })?;
-    let mut trip = Trip { run, site, id, previous, begun };
+    let mut trip = Trip { run, site, id, previous, begun, guard: None };
     let result = trip.travel(target);
     trip.end(result, &reason)
 }
@@ -68,25 +75,65 @@ impl Trip<'_> {
     fn travel(&mut self, target: &Deployment) -> Result<(), Problem> {
         let warm = self.warm_instance(target);
         self.run.detail("warm", warm.is_some());
-        let instance = match warm {
-            Some(instance) => instance,
-            None => self.start(target)?,
+        let release = match &warm {
+            Some(instance) => instance.release.clone(),
+            None => self.release(target)?,
         };
+        let need = schema::need(&self.site, &release)?;
+        let restarts = self.site.settings().strategy == Strategy::Restart;
+        let halted = self.previous.clone().filter(|_| restarts || need != Need::Nothing);
+        let instance = match (&halted, warm) {
+            (Some(previous), _) => {
+                self.halt(previous, need)?;
+                self.start(target, &release)?
+            }
+            (None, Some(instance)) => instance,
+            (None, None) => self.start(target, &release)?,
+        };
+        self.cut_over(&instance, halted.is_none())?;
+        self.verify()
+    }
+
+    /// Ends what serves while requests wait, and takes back what the target cannot live with.
+    fn halt(&mut self, previous: &Deployment, need: Need) -> Result<(), Problem> {
+        self.run.report.changed = true;
+        self.guard = Some(Guard::start(&self.site, &self.id)?);
+        let (site, id) = (&self.site, &self.id);
+        let undo = Undo::Resume { deployment: previous.id.clone() };
+        let begin = || standstill::begin(site, previous);
+        let halted = self.run.step("standstill", || journal::record(site, id, &undo, begin))?;
+        self.run.detail("drain", halted.drained);
+        tell_retired(self.run, &halted.retired);
+        match (need, &previous.release) {
+            (Need::BackTo(version), Some(release)) => {
+                self.run.detail("migrations_back_to", version);
+                schema::take_back(self.run, site, id, version, release)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves traffic; `beside` what served until now, or to the only instance there is.
+    fn cut_over(&mut self, instance: &Instance, beside: bool) -> Result<(), Problem> {
         self.run.report.changed = true;
         let (site, id) = (&self.site, &self.id);
-        let undo = Undo::PointGateway { deployment: self.previous.as_ref().map(|row| row.id.clone()) };
+        let previous = self.previous.as_ref().filter(|_| beside).map(|row| row.id.clone());
+        let undo = Undo::PointGateway { deployment: previous.clone() };
         self.run.step("cutover", || {
             journal::record(site, id, &undo, || {
                 let database = site.place.database(site.settings());
                 site.ledger.place(id, &instance.release, instance.slot, database.as_deref())?;
-                handover::cut_over(site, &instance, id)
+                handover::cut_over(site, instance, id)
             })
         })?;
-        if let Some(previous) = self.previous.clone() {
-            let drained = self.run.step("drain", || handover::drain(&self.site, &previous.id))?;
+        if !beside {
+            return self.run.step("gateway.release", || site.gateway.release());
+        }
+        if let Some(previous) = previous {
+            let drained = self.run.step("drain", || handover::drain(&self.site, &previous))?;
             self.run.detail("drain", drained);
         }
-        self.verify()
+        Ok(())
     }
 
     /// The instance that still runs the target's release.
@@ -108,18 +155,21 @@ impl Trip<'_> {
         ready.then_some(instance)
     }
 
-    /// Starts the target's release, building it again when its directory is gone.
-    fn start(&mut self, target: &Deployment) -> Result<Instance, Problem> {
+    /// The target's release directory, built again when it is gone.
+    fn release(&mut self, target: &Deployment) -> Result<String, Problem> {
         let known = target.release.clone().filter(|release| self.site.place.release(release).is_dir());
-        let release = match known {
-            Some(release) => release,
-            None => self.rebuild(target)?,
-        };
+        match known {
+            Some(release) => Ok(release),
+            None => self.rebuild(target),
+        }
+    }
+
+    fn start(&mut self, target: &Deployment, release: &str) -> Result<Instance, Problem> {
         let slot = handover::idle_slot(&self.site)?;
         let (site, id) = (&self.site, &self.id);
         let retired = self.run.step("slot.retire", || handover::retire(site, slot))?;
         tell_retired(self.run, &retired);
-        let instance = Instance::new(slot, id, &release, &target.revision)?;
+        let instance = site.instance(slot, id, release, &target.revision)?;
         self.run.step("instance.start", || {
             journal::record(site, id, &Undo::StopInstance { slot }, || handover::start(site, &instance))
         })?;
@@ -164,7 +214,7 @@ impl Trip<'_> {
 
     fn end(self, result: Result<(), Problem>, reason: &Reason) -> Result<(), Problem> {
         common::interrupt::shield();
-        let Self { run, site, id, previous, .. } = self;
+        let Self { run, site, id, previous, guard: _guard, .. } = self;
         let outcome = match (&result, reason) {
             (Ok(()), Reason::Asked) => Outcome::Succeeded,
             (Ok(()), Reason::Failed(failed)) => {

@@ -1,15 +1,89 @@
-//! Undoing a `migrate up`: a protected snapshot first, then exactly the migrations of that
-//! operation, last one first, and a look at the service afterwards.
+//! The schema on the way back. Whether an earlier release can live with it as it is, and taking
+//! migrations back when it cannot, after a protected snapshot; or exactly those of one `migrate up`.
 
 use std::time::Duration;
 
 use common::cli::Run;
+use common::database;
 use common::exec::Sibling;
+use common::journal::{self, Undo};
 use common::ledger::State;
+use common::migrations::{self, Applied};
 use common::report::{Outcome, Problem};
 use common::site::Site;
 
 const DATA_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// What an earlier release needs of the schema.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It lives with it as it is.
+    Nothing,
+    /// Everything after this version has to be taken back.
+    BackTo(i64),
+}
+
+/// Compares the database with the migrations of a release that is to serve again.
+///
+/// # Errors
+/// `schema-behind`: the release needs migrations that were taken back; `migration-irreversible`.
+pub(crate) fn need(site: &Site, release: &str) -> Result<Need, Problem> {
+    let Some(path) = site.place.database(site.settings()).filter(|path| path.exists()) else {
+        return Ok(Need::Nothing);
+    };
+    let applied = migrations::read_applied(&database::open_read_only(&path)?)?;
+    let files = migrations::read(&site.place.release(release).join("migrations"))?;
+    if let Some(first) = migrations::compare(&files, &applied).pending.first() {
+        return Err(behind(site, &first.file));
+    }
+    let foreign = |row: &&Applied| files.iter().all(|file| file.version != row.version);
+    for row in applied.iter().filter(foreign) {
+        let grew = row.deployment.as_deref().map(|id| journal::grew(&site.ledger, id)).transpose()?.flatten();
+        if grew == Some(false) {
+            return back_to(site, &applied, row.version);
+        }
+    }
+    Ok(Need::Nothing)
+}
+
+fn behind(site: &Site, file: &str) -> Problem {
+    let environment = &site.environment;
+    Problem::new("schema-behind", format!("the release needs the migration {file}, which was taken back"))
+        .hint(format!("deploy {environment} --revision REVISION   # runs it again"))
+}
+
+/// Refuses before anything is touched when one of those that have to go has no way back.
+fn back_to(site: &Site, applied: &[Applied], oldest: i64) -> Result<Need, Problem> {
+    if let Some(stuck) = applied.iter().find(|row| row.version >= oldest && row.down.is_none()) {
+        return Err(Problem::new(
+            "migration-irreversible",
+            format!("migration {} ({}) has no way back", stuck.version, stuck.name),
+        )
+        .detail("the earlier release could not live with what it did; nothing was changed")
+        .hint(format!("deploy {}   # a revision that mends it", site.environment)));
+    }
+    let before = applied.iter().map(|row| row.version).filter(|version| *version < oldest).max();
+    Ok(Need::BackTo(before.unwrap_or(0)))
+}
+
+/// Takes everything after `version` back, in a standstill; what goes is in a protected snapshot.
+///
+/// # Errors
+/// When the snapshot or the way down failed: nothing is half undone.
+pub(crate) fn take_back(
+    run: &mut Run,
+    site: &Site,
+    id: &str,
+    version: i64,
+    release: &str,
+) -> Result<(), Problem> {
+    let protect = ["create", "--reason", "pre-rollback", "--protect", "--deployment", id];
+    tool(run, site, "backup", &protect, DATA_LIMIT)?;
+    let undo = Undo::RedoMigrations { release: release.to_owned() };
+    journal::record(site, id, &undo, || {
+        tool(run, site, "migrate", &["down", "--to", &version.to_string()], DATA_LIMIT)
+    })
+}
 
 /// Takes the migrations of `operation` back; the report then says `rolled_back`.
 ///

@@ -75,6 +75,13 @@ fn a_rollback_broken_at_every_point_is_recovered_by_the_next_command() {
 }
 
 #[test]
+fn a_standstill_broken_at_every_point_is_ended_by_the_next_command() {
+    for scenario in Scenario::standstills() {
+        break_everywhere(scenario, (0, 1));
+    }
+}
+
+#[test]
 fn migrations_and_backups_by_hand_broken_at_every_point_are_recovered_by_the_next_command() {
     for scenario in Scenario::by_hand() {
         break_everywhere(scenario, (0, 1));

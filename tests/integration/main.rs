@@ -22,6 +22,7 @@ mod retention;
 mod returning;
 mod secrets;
 mod security;
+mod standstill;
 mod stubborn;
 mod systemd;
 mod tags;

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use tests::campaign;
 use tests::load::{Cutover, Load, Plan};
 use tests::world::World;
 
@@ -39,35 +40,10 @@ fn nothing_is_lost_through_fifty_cutovers_and_fifty_rollbacks() {
 }
 
 #[test]
-fn nothing_is_lost_through_good_and_bad_deployments() {
+fn nothing_is_lost_through_good_and_bad_deployments_and_rollbacks() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let world = World::new();
-    world.write("verify.toml", "[routes]\n\"/\" = \"200 v\"\n");
-    let first = world.release("v0");
-    world.run("deploy", &["dev"]).ok();
-    let load = Load::start(world.listen("dev"), Plan { write: 1, ..Plan::mixed() });
-    let mut cutovers = vec![Cutover::now(&first)];
-    let faults = [
-        "{\"exit_at_start\": 1}",
-        "{\"status\": {\"/\": 500}}",
-        "{\"die_after_ms\": 0}",
-        "{\"health_status\": 500}",
-    ];
-    world.configure("ready_timeout = \"20s\"", "ready_timeout = \"3s\"");
-    for (number, fault) in faults.iter().enumerate() {
-        world.faulty(fault);
-        let ran = world.run("deploy", &["dev"]);
-        assert_eq!(ran.status, 1, "{fault}: {}", ran.stdout);
-        let revision = world.mend(&format!("v{}", number + 1));
-        world.run("deploy", &["dev"]).ok();
-        cutovers.push(Cutover::now(&revision));
-        load.wait_for(2);
-    }
-    let tally = load.stop();
-    tally.assert_nothing_lost();
-    assert_eq!(tally.stale_answers_among(&cutovers), []);
-    let rows = world.get("dev", "/rows").1;
-    assert_eq!(rows, tally.acknowledged.len().to_string(), "acknowledged writes");
+    let rounds = if std::env::var_os("SOAK").is_some() { 50 } else { campaign::SHORT };
+    campaign::run(&World::new(), "dev", rounds);
 }
 
 #[test]

@@ -98,22 +98,6 @@ fn a_migration_that_fails_is_found_on_the_copy() {
 }
 
 #[test]
-fn a_change_that_the_serving_release_could_not_live_with_is_refused_with_its_reason() {
-    let world = serving();
-    let before = world.footprint("dev");
-    migration(
-        &world,
-        2,
-        "ALTER TABLE acked RENAME COLUMN n TO number;",
-        Some("ALTER TABLE acked RENAME COLUMN number TO n;"),
-    );
-    world.release("v2");
-    let report = world.run("deploy", &["dev"]).refused("schema-incompatible");
-    assert!(report.problem.unwrap().detail.unwrap().contains("acked.n is gone"));
-    assert_same_service(&world, before);
-}
-
-#[test]
 fn a_plan_names_the_pending_migrations() {
     let world = serving();
     migration(&world, 2, "CREATE TABLE tag(a);", Some("DROP TABLE tag;"));

@@ -4,6 +4,7 @@
 use std::io::Write;
 
 pub mod binaries;
+pub mod campaign;
 pub mod desk;
 pub mod disk;
 pub mod fault;

@@ -1,11 +1,13 @@
 //! Clients that ask all the time while something is deployed, and remember every loss. They are plain
 //! sockets and never retry: what a browser or a proxy would paper over counts here.
-//! This file owns the clients; `exchange` speaks HTTP on one connection; `tally` judges what they saw.
+//! This file owns the clients; `exchange` speaks HTTP on one connection, `websocket` goes on from
+//! there; `tally` judges what they saw.
 
 mod exchange;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -33,6 +35,8 @@ pub enum Kind {
     Slow,
     /// POST whose body arrives in pieces, on a new connection each time.
     Upload,
+    /// A websocket that says something now and then, on a new connection each time.
+    WebSocket,
     /// POST of a number that no other request of this load carries, on a new connection each time.
     Write,
 }
@@ -44,6 +48,7 @@ pub struct Plan {
     pub keep_alive: usize,
     pub slow: usize,
     pub upload: usize,
+    pub websocket: usize,
     pub write: usize,
     /// For `Fresh` and `KeepAlive`.
     pub path: String,
@@ -51,6 +56,7 @@ pub struct Plan {
     pub upload_path: String,
     /// From the first to the last piece of the body.
     pub upload_time: Duration,
+    pub websocket_path: String,
     /// The number is appended to it.
     pub write_path: String,
     pub first_write: i64,
@@ -66,11 +72,13 @@ impl Default for Plan {
             keep_alive: 0,
             slow: 0,
             upload: 0,
+            websocket: 0,
             write: 0,
             path: "/".to_owned(),
             slow_path: "/slow/300".to_owned(),
             upload_path: "/up".to_owned(),
             upload_time: Duration::from_millis(300),
+            websocket_path: "/ws".to_owned(),
             write_path: "/write?n=".to_owned(),
             first_write: 1,
             patience: Duration::from_secs(15),
@@ -79,9 +87,9 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Every reading kind at once: 2 fresh, 2 keep-alive, 2 slow, 1 upload.
+    /// Every reading kind at once: 2 fresh, 2 keep-alive, 2 slow, 1 upload, 1 websocket.
     pub fn mixed() -> Self {
-        Self { fresh: 2, keep_alive: 2, slow: 2, upload: 1, ..Self::default() }
+        Self { fresh: 2, keep_alive: 2, slow: 2, upload: 1, websocket: 1, ..Self::default() }
     }
 
     fn kinds(&self) -> Vec<Kind> {
@@ -90,6 +98,7 @@ impl Plan {
             (Kind::KeepAlive, self.keep_alive),
             (Kind::Slow, self.slow),
             (Kind::Upload, self.upload),
+            (Kind::WebSocket, self.websocket),
             (Kind::Write, self.write),
         ]
         .into_iter()
@@ -213,8 +222,12 @@ impl Client {
         let number =
             (self.kind == Kind::Write).then(|| self.shared.next_write.fetch_add(1, Ordering::Relaxed));
         self.send(&mut connection, number, deadline)?;
-        let reply = connection.receive(deadline)?;
-        if !(200..300).contains(&reply.status) {
+        let reply = match self.kind {
+            Kind::WebSocket => websocket::converse(&mut connection, deadline)?,
+            _ => connection.receive(deadline)?,
+        };
+        let good = if self.kind == Kind::WebSocket { 101..102 } else { 200..300 };
+        if !good.contains(&reply.status) {
             return Err(reply.describe());
         }
         self.acknowledged.extend(number);
@@ -248,6 +261,7 @@ impl Client {
             Kind::Fresh => connection.send(&get(&plan.path, "Connection: close\r\n"), deadline),
             Kind::KeepAlive => connection.send(&get(&plan.path, ""), deadline),
             Kind::Slow => connection.send(&get(&plan.slow_path, "Connection: close\r\n"), deadline),
+            Kind::WebSocket => connection.send(&get(&plan.websocket_path, websocket::UPGRADE), deadline),
             Kind::Write => {
                 let line = format!("POST {}{}", plan.write_path, number.unwrap_or_default());
                 connection.send(&head(&line, "Content-Length: 0\r\nConnection: close\r\n"), deadline)

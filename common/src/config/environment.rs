@@ -80,6 +80,9 @@ pub struct Environment {
     pub notify: Vec<String>,
     #[serde(default)]
     pub strategy: Strategy,
+    /// The one address behind the gateway that the app can listen on; needs `strategy = "restart"`.
+    #[serde(default)]
+    pub bind: Option<Listen>,
     /// How long requests of the old release may finish. Default 30 s.
     #[serde(default = "default_drain")]
     pub drain: Span,

@@ -66,11 +66,11 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
     }
     validate_promotion(config, name, environment)?;
     validate_systemd(config, environment)?;
+    validate_bind(config, environment)?;
     refuse_unavailable(
         config,
         &[
             (environment.gateway != GatewayKind::Builtin, "gateway other than builtin"),
-            (environment.strategy != Strategy::BlueGreen, "strategy other than blue_green"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
             (!environment.notify.is_empty(), "notify"),
@@ -96,6 +96,18 @@ fn validate_systemd(config: &Config, environment: &Environment) -> Result<(), Pr
         paths.all(|path| path.is_absolute() && can_name(path)),
         "systemd.writable_paths and readable_paths may only name absolute paths without ':', '\"' and '\\'",
     )
+}
+
+/// Two instances cannot listen on one address, and one that is started anew cannot take any other.
+fn validate_bind(config: &Config, environment: &Environment) -> Result<(), Problem> {
+    let restarts = environment.strategy == Strategy::Restart;
+    check(config, environment.bind.is_none() || restarts, "bind needs strategy = \"restart\"")?;
+    check(
+        config,
+        environment.bind.is_some() || !restarts,
+        "strategy = \"restart\" needs bind, the address of the app",
+    )?;
+    check(config, environment.bind != Some(environment.listen), "bind is the address of the gateway (listen)")
 }
 
 fn validate_promotion(config: &Config, name: &str, environment: &Environment) -> Result<(), Problem> {

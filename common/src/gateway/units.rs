@@ -223,7 +223,10 @@ impl Units {
             ),
             format!("ExecStart={} --dir {}", command_word(&program), command_word(&dir)),
             // The socket is one for both services: one that starts must not make the other one block.
-            format!("Sockets={}.socket\nNonBlocking=yes\nRestart=always\nRestartSec=100ms\nTimeoutStopSec=35s", self.stem()),
+            format!(
+                "Sockets={}.socket\nNonBlocking=yes\nRestart=always\nRestartSec=100ms\nTimeoutStopSec=35s",
+                self.stem()
+            ),
             format!("SyslogIdentifier={}", self.stem()),
         ];
         let views = Views { readable: vec![word(&program)], writable: vec![word(&dir)] };

@@ -26,6 +26,23 @@ print(s.getsockname()[1], flush=True)
 sys.stdin.read()
 ";
 
+/// As an app server that starts new workers at SIGHUP, where its master stands; says its port when
+/// it listens and again when the worker is there.
+const RELOADER: &str = "
+import os, signal, socket, sys
+s = socket.socket()
+s.bind(('127.0.0.1', 0))
+s.listen()
+def reload(*_):
+    if os.fork() == 0:
+        os.read(0, 1)
+        os._exit(0)
+    print(s.getsockname()[1], flush=True)
+signal.signal(signal.SIGHUP, reload)
+print(s.getsockname()[1], flush=True)
+sys.stdin.read()
+";
+
 /// Process times come in hundredths of a second.
 const SLACK: Duration = Duration::from_millis(50);
 
@@ -129,6 +146,33 @@ fn a_removed_directory_is_old_code() {
     let judged = verdict(listener.address(), "old", &old);
     assert_eq!(judged.verdict, Verdict::Old);
     assert!(judged.reasons[0].contains("was removed"), "{judged:?}");
+}
+
+/// `current` leads to the new release by now; the master and all that it starts stay in the old one.
+#[test]
+fn a_reload_in_a_stale_directory_is_old_code() {
+    let (root, old, new) = two_releases();
+    let current = root.path().join("current");
+    std::os::unix::fs::symlink(&old, &current).unwrap();
+    let mut command = Command::new("python3");
+    command.args(["-c", RELOADER]).current_dir(&current).env("RELEASE", "new");
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let stdin = process.stdin.take();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    let port = said.next().unwrap().unwrap().parse().unwrap();
+    let listener = Listener { process, stdin, port };
+    fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(&new, &current).unwrap();
+    let pid = rustix::process::Pid::from_child(&listener.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    said.next().unwrap().unwrap();
+    let seen = owners(&listener.address().into()).unwrap();
+    assert_eq!(seen.visible.len(), 2, "{seen:?}");
+    for release in [&new, &current] {
+        let judged = judge(&seen, "new", release);
+        assert_eq!((judged.verdict, judged.reasons.len()), (Verdict::Old, 2), "{judged:?}");
+        assert!(judged.reasons.iter().all(|reason| reason.ends_with("/old")), "{judged:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault;
 use crate::layout::Slot;
-use crate::ledger::Deployment;
+use crate::ledger::{Deployment, Ledger};
 use crate::report::{Problem, Step};
 use crate::site::Site;
 use crate::space;
@@ -24,25 +24,30 @@ pub enum Undo {
     RemoveDatabase,
     /// Migrations ran; `grew` when old code lives on with them.
     UndoMigrations { grew: bool },
+    /// Migrations were taken back; `release` has them.
+    RedoMigrations { release: String },
     /// The slot was idle.
     StopInstance { slot: Slot },
     /// Traffic went to the instance of `deployment`, or nowhere.
     PointGateway { deployment: Option<String> },
+    /// The instance of `deployment` served, and had to end before the change.
+    Resume { deployment: String },
 }
 
 impl Undo {
     /// Whether undoing this means that users or data were touched.
     fn touches_service(&self) -> bool {
-        matches!(self, Self::PointGateway { .. } | Self::UndoMigrations { .. } | Self::RemoveDatabase)
+        !matches!(self, Self::RemoveRelease { .. } | Self::StopInstance { .. })
     }
 
     fn step(&self) -> &'static str {
         match self {
             Self::RemoveRelease { .. } => "undo.release",
             Self::RemoveDatabase => "undo.database",
-            Self::UndoMigrations { .. } => "undo.migrations",
+            Self::UndoMigrations { .. } | Self::RedoMigrations { .. } => "undo.migrations",
             Self::StopInstance { .. } => "undo.instance",
             Self::PointGateway { .. } => "undo.cutover",
+            Self::Resume { .. } => "undo.standstill",
         }
     }
 }
@@ -64,6 +69,20 @@ pub fn record<T>(
     fault::point(undo.step());
     site.ledger.journal_done(deployment, number)?;
     Ok(value)
+}
+
+/// Whether old code lives on with what a deployment's migrations did; nothing is known of a lost
+/// journal, nor of migrations that no deployment ran.
+///
+/// # Errors
+/// `ledger-unreadable`.
+pub fn grew(ledger: &Ledger, deployment: &str) -> Result<Option<bool>, Problem> {
+    let step = Undo::UndoMigrations { grew: true }.step();
+    let undo = ledger.undo_of(deployment, step)?.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(match undo {
+        Some(Undo::UndoMigrations { grew }) => Some(grew),
+        _ => None,
+    })
 }
 
 /// What undoing came to.
@@ -107,8 +126,8 @@ pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undo
             Err(problem) => {
                 undone.steps.push(step.fail(problem.clone()));
                 undone.problem.get_or_insert(problem);
-                if matches!(undo, Undo::PointGateway { .. }) {
-                    // Traffic still goes to what the other entries would stop and remove.
+                if matches!(undo, Undo::PointGateway { .. }) || undo::is_stuck(site, deployment, &undo)? {
+                    // Traffic goes to what the other entries would stop and remove.
                     break;
                 }
             }

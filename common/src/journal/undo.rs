@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Undo;
+use crate::backups::{self, Backup};
 use crate::durable;
 use crate::exec::Sibling;
 use crate::fault;
@@ -14,6 +15,7 @@ use crate::ledger::Deployment;
 use crate::release;
 use crate::report::{OrProblem, Problem};
 use crate::site::Site;
+use crate::standstill;
 
 const DATA_LIMIT: Duration = Duration::from_secs(600);
 /// What SQLite may keep beside a database file.
@@ -25,13 +27,23 @@ pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result
         Undo::RemoveRelease { release } => release::discard(&site.place, release).map(|()| None),
         Undo::RemoveDatabase => remove_database(site, deployment),
         Undo::UndoMigrations { grew } => undo_migrations(site, deployment, *grew),
+        Undo::RedoMigrations { release } => redo_migrations(site, deployment, release),
         Undo::StopInstance { slot } => {
             let retired = handover::retire(site, *slot)?;
             Ok(retired.killed.then(|| format!("the instance in {slot} refused to end and was killed")))
         }
         Undo::PointGateway { deployment: earlier } => {
-            let cut = point_gateway(site, deployment, earlier.as_deref())?;
+            let cut = if is_alone(site, deployment)? {
+                close(site, deployment)?
+            } else {
+                point_gateway(site, deployment, earlier.as_deref())?
+            };
             Ok((cut > 0).then(|| format!("{cut} requests were cut at the drain limit")))
+        }
+        Undo::Resume { deployment: earlier } => {
+            standstill::resume(site, &known(site, earlier)?)?;
+            fault::point("undo.after-resume");
+            site.ledger.restore_serving(&site.environment, &deployment.id, Some(earlier)).map(|()| None)
         }
     }
 }
@@ -40,11 +52,7 @@ pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result
 fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Result<u64, Problem> {
     match earlier {
         Some(id) => {
-            let row = site.ledger.deployment(id)?.ok_or_else(|| {
-                Problem::new("ledger-unreadable", format!("the ledger has no deployment {id}"))
-                    .hint("status all")
-            })?;
-            let instance = handover::revive(site, &row)?;
+            let instance = handover::revive(site, &known(site, id)?)?;
             site.gateway.ensure()?;
             site.gateway.switch(Some(&Target::from(&instance)))?;
         }
@@ -58,6 +66,36 @@ fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Res
         return Ok(0);
     }
     handover::drain(site, &failed.id).map(|drained| drained.requests_cut)
+}
+
+/// Requests wait until the release before is back. Gives how many were cut.
+fn close(site: &Site, failed: &Deployment) -> Result<u64, Problem> {
+    let halted = standstill::begin(site, failed)?;
+    site.ledger.restore_serving(&site.environment, &failed.id, None)?;
+    Ok(halted.drained.requests_cut)
+}
+
+/// Whether the release before had to end before this one began.
+fn is_alone(site: &Site, deployment: &Deployment) -> Result<bool, Problem> {
+    Ok(open(site, deployment)?.iter().any(|undo| matches!(undo, Undo::Resume { .. })))
+}
+
+fn known(site: &Site, id: &str) -> Result<Deployment, Problem> {
+    site.ledger.deployment(id)?.ok_or_else(|| {
+        Problem::new("ledger-unreadable", format!("the ledger has no deployment {id}")).hint("status all")
+    })
+}
+
+/// Whether a failed undo leaves a schema that the release before could not live with. Nothing serves
+/// then, so the failed release itself is brought back: it can.
+pub(super) fn is_stuck(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<bool, Problem> {
+    let is_schema = matches!(undo, Undo::UndoMigrations { grew: false });
+    if !is_schema || !is_alone(site, deployment)? {
+        return Ok(false);
+    }
+    standstill::resume(site, deployment)?;
+    site.ledger.set_serving(&site.environment, &deployment.id)?;
+    Ok(true)
 }
 
 /// After cutover users may have written to what grew, so it stays: the schema is ahead. What goes
@@ -78,18 +116,43 @@ fn undo_migrations(site: &Site, deployment: &Deployment, grew: bool) -> Result<O
         )?;
     }
     match run(site, "migrate", &["down", "--deployment", &deployment.id]) {
-        Err(problem) if grew && problem.kind == "migration-irreversible" => {
+        Err(problem) if problem.kind != "migration-irreversible" => Err(problem),
+        Err(_) if grew => {
             Ok(Some("kept: there is no way back, and old code lives on with what was added".into()))
         }
+        Err(_) if !reached && is_alone(site, deployment)? => restore(site, deployment),
         other => other.map(|()| None),
     }
 }
 
+/// What was written since the way back stays; what the way back took is in the protected snapshot.
+fn redo_migrations(site: &Site, deployment: &Deployment, release: &str) -> Result<Option<String>, Problem> {
+    if deployment.serving_ms.is_none() {
+        return restore(site, deployment);
+    }
+    run(site, "migrate", &["up", "--release", release]).map(|()| None)
+}
+
+/// The snapshot was taken when nothing ran any more, so nothing has been written since.
+fn restore(site: &Site, deployment: &Deployment) -> Result<Option<String>, Problem> {
+    let own = |backup: &Backup| backup.manifest.deployment.as_deref() == Some(&deployment.id);
+    let backup = backups::list(&site.place)?.backups.into_iter().find(own).ok_or_else(|| {
+        Problem::new("no-backup", "the migrations have no way back, and there is no backup from before them")
+            .hint(format!("backup {} list", site.environment))
+    })?;
+    run(site, "backup", &["restore", &backup.manifest.id, "--discard-writes"])?;
+    Ok(Some(format!("restored from backup {}: nothing had been written since", backup.manifest.id)))
+}
+
 /// A database that did not exist before is taken away whole by a later undo.
 fn goes_with_the_database(site: &Site, deployment: &Deployment) -> Result<bool, Problem> {
-    let open = site.ledger.journal_open(&deployment.id)?;
-    let undos = open.iter().filter_map(|row| serde_json::from_str::<Undo>(&row.undo).ok());
-    Ok(undos.into_iter().any(|undo| undo == Undo::RemoveDatabase))
+    Ok(open(site, deployment)?.contains(&Undo::RemoveDatabase))
+}
+
+/// What still has to be undone.
+fn open(site: &Site, deployment: &Deployment) -> Result<Vec<Undo>, Problem> {
+    let rows = site.ledger.journal_open(&deployment.id)?;
+    Ok(rows.iter().filter_map(|row| serde_json::from_str(&row.undo).ok()).collect())
 }
 
 fn run(site: &Site, tool: &'static str, args: &[&str]) -> Result<(), Problem> {

@@ -1,6 +1,6 @@
 //! Journal entries: what was begun, and how to undo it. `journal` gives them meaning.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::{Ledger, unreadable, unwritable};
 use crate::fault;
@@ -50,6 +50,18 @@ impl Ledger {
             rows.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|error| unreadable(&error))
+    }
+
+    /// How the step `step` of a deployment is undone, as JSON, whatever became of it since.
+    pub fn undo_of(&self, deployment: &str, step: &str) -> Result<Option<String>, Problem> {
+        self.db
+            .query_row(
+                "SELECT undo FROM journal WHERE deployment = ?1 AND step = ?2 ORDER BY number DESC LIMIT 1",
+                [deployment, step],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(|error| unreadable(&error))
     }
 
     /// Losing a mark in a power cut harms nothing: every undo may find nothing to do.

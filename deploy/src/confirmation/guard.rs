@@ -1,9 +1,6 @@
-//! The guard of a deployment that has to be confirmed: a process of its own, which no lost
-//! connection or kill of the deployment takes along. It sleeps until the deployment's run ends,
-//! and undoes what that run left unconfirmed.
+//! What a guard does (`common::guard` starts it): it sleeps until the run that it guards ends, and
+//! finishes what a dead one left, or undoes what nobody confirmed in time.
 
-use std::io::{BufRead, BufReader};
-use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::cli::Run;
@@ -11,13 +8,11 @@ use common::config::Config;
 use common::interrupt;
 use common::layout::Place;
 use common::ledger::{self, Deployment, Ledger};
-use common::lock;
 use common::recovery;
 use common::report::{OrProblem, Problem, now};
 use common::site::enter;
 
 use super::POLL;
-use crate::attempt::Attempt;
 
 /// Working children of a killed deployment may hold the lock for as long as they work.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(3600);
@@ -25,48 +20,6 @@ const WAIT_FOR_LOCK: Duration = Duration::from_secs(3600);
 const UNREADABLE: Duration = Duration::from_secs(60);
 /// Before it is tried again to undo what could not be undone.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// A running guard, as its deployment holds it: the pipe to it closes when that run ends, however
-/// it ends. Nobody waits for the guard, which may need our lock.
-pub(crate) struct Guard {
-    _pipe: ChildStdin,
-}
-
-impl Guard {
-    /// Starts the guard of a deployment.
-    ///
-    /// # Errors
-    /// `not-started`.
-    pub(crate) fn start(attempt: &Attempt<'_>) -> Result<Self, Problem> {
-        let title = || String::from("cannot start the guard of the confirmation");
-        let program = std::env::current_exe().or_problem("not-started", title)?;
-        let mut child = Command::new(program)
-            .args([
-                &attempt.site.environment,
-                "confirm",
-                "--quiet",
-                "--json",
-                "--guard",
-                &attempt.id,
-                "--config",
-            ])
-            .arg(&attempt.site.config.file)
-            .env_remove(lock::INHERITED)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .or_problem("not-started", title)?;
-        let mut ready = String::new();
-        let answered = child.stdout.take().map(|pipe| BufReader::new(pipe).read_line(&mut ready));
-        // A guard that cannot watch prints a report too; only one that watches names the deployment.
-        match (answered, child.stdin.take()) {
-            (Some(Ok(_)), Some(pipe)) if ready.contains(&attempt.id) => Ok(Self { _pipe: pipe }),
-            _ => Err(Problem::new("not-started", title())
-                .hint(format!("deploy {} --confirm 5m", attempt.site.environment))),
-        }
-    }
-}
 
 /// What the guard process does: sleeps until the deployment's run ends, and finishes what a dead one
 /// left, back or forward, as soon as that is decided.
@@ -124,6 +77,6 @@ fn time_to(by_ms: i64) -> Duration {
 
 fn settle(config: &Config, environment: &str) -> Result<(), Problem> {
     let place = Place::new(config, environment);
-    let lock = enter(config, &place, &format!("deploy {environment} --confirm"), WAIT_FOR_LOCK)?;
+    let lock = enter(config, &place, &format!("the guard of {environment}"), WAIT_FOR_LOCK)?;
     recovery::recover_under(config, environment, "deploy", lock).map(drop)
 }

@@ -8,11 +8,12 @@ mod guard;
 use std::time::{Duration, Instant};
 
 pub(crate) use answer::run as answer;
+use common::guard::Guard;
 use common::interrupt;
 use common::recovery::not_confirmed;
 use common::report::{Problem, now};
 use common::site::Site;
-pub(crate) use guard::{Guard, watch};
+pub(crate) use guard::watch;
 
 use crate::arguments::DeployOptions;
 use crate::attempt::Attempt;
@@ -26,7 +27,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub(crate) fn prepare(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
     if options.confirm.is_some() {
         attempt.site.ledger.demand_confirmation(&attempt.id)?;
-        attempt.guard = Some(Guard::start(attempt)?);
+        attempt.guard = Some(Guard::start(&attempt.site, &attempt.id)?);
     }
     Ok(())
 }

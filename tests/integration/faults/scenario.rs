@@ -13,6 +13,10 @@ const MANY: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Deploy,
+    /// A deployment whose migration the serving release could not live with.
+    Standstill,
+    /// The way back from it.
+    StandstillRollback,
     /// A deployment that is interrupted late, and undoes itself.
     Undo,
     /// A backup that finds a deployment that was killed late.
@@ -54,6 +58,10 @@ impl Scenario {
         [Case::WarmRollback, Case::ColdRollback, Case::RebuildingRollback].map(Self::new)
     }
 
+    pub(crate) fn standstills() -> [Self; 2] {
+        [Case::Standstill, Case::StandstillRollback].map(Self::new)
+    }
+
     pub(crate) fn by_hand() -> [Self; 2] {
         [Case::Migrate, Case::Backup].map(Self::new)
     }
@@ -89,13 +97,13 @@ impl Scenario {
     /// Makes the world ready for the command; gives the revision that should serve in the end.
     pub(crate) fn prepare(&mut self, world: &World) -> String {
         match self.case {
-            Case::Deploy | Case::Undo => self.release(world),
+            Case::Deploy | Case::Undo | Case::Standstill => self.release(world),
             Case::Recovery => {
                 self.release(world);
                 let (killed, _) = Act::new("deploy", &["dev", "--wait", "60"]).run(world, Some(LATE));
                 self.killed = deployment_of(&killed);
             }
-            Case::WarmRollback | Case::ColdRollback | Case::RebuildingRollback => {
+            Case::WarmRollback | Case::ColdRollback | Case::RebuildingRollback | Case::StandstillRollback => {
                 self.release(world);
                 world.run("deploy", &["dev", "--wait", "60"]).ok();
             }
@@ -113,25 +121,38 @@ impl Scenario {
         let back =
             |to: usize| Act::new("rollback", &["dev", "--to-commit", &self.revisions[to], "--wait", "60"]);
         match self.case {
-            Case::Deploy => Act::new("deploy", &["dev", "--wait", "60"]),
+            Case::Deploy | Case::Standstill => Act::new("deploy", &["dev", "--wait", "60"]),
             Case::Undo => {
                 let mut act = Act::new("deploy", &["dev", "--wait", "60"]);
                 act.faults.push(format!("{LATE}=sigterm"));
                 act
             }
             Case::Recovery | Case::Backup => Act::new("backup", &["dev", "create", "--wait", "60"]),
-            Case::WarmRollback => back(self.revisions.len() - 2),
+            Case::WarmRollback | Case::StandstillRollback => back(self.revisions.len() - 2),
             Case::ColdRollback => back(self.revisions.len() - 3),
             Case::RebuildingRollback => back(1),
             Case::Migrate => Act::new("migrate", &["dev", "up", "--wait", "60"]),
         }
     }
 
-    /// Publishes a release with one more additive migration.
+    /// Publishes a release with one more migration.
     fn release(&mut self, world: &World) {
         let number = self.revisions.len() + 2;
-        world.write(&format!("migrations/{number:03}_m.up.sql"), &format!("CREATE TABLE m{number}(a);\n"));
-        world.write(&format!("migrations/{number:03}_m.down.sql"), &format!("DROP TABLE m{number};\n"));
+        let (up, down) = self.migration(number);
+        world.write(&format!("migrations/{number:03}_m.up.sql"), &up);
+        world.write(&format!("migrations/{number:03}_m.down.sql"), &down);
         self.revisions.push(world.release(&format!("v{number}")));
+    }
+
+    /// One that adds, or one that takes away what the serving release has.
+    fn migration(&self, number: usize) -> (String, String) {
+        let alone = matches!(self.case, Case::Standstill | Case::StandstillRollback);
+        let before = number - 1;
+        if alone && number > 2 {
+            let rename = |from, to| format!("ALTER TABLE m RENAME COLUMN a{from} TO a{to};\n");
+            return (rename(before, number), rename(number, before));
+        }
+        let table = if alone { String::from("m") } else { format!("m{number}") };
+        (format!("CREATE TABLE {table}(a{number});\n"), format!("DROP TABLE {table};\n"))
     }
 }

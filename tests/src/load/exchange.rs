@@ -16,6 +16,8 @@ pub(super) struct Connection {
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) revision: Option<String>,
+    /// What the server made of a websocket's key.
+    pub(super) accept: Option<String>,
     /// The server will not take another request on this connection.
     pub(super) closes: bool,
     body: Vec<u8>,
@@ -60,6 +62,17 @@ impl Connection {
     /// Receives one whole answer; anything less is an error.
     pub(super) fn receive(&mut self, deadline: Instant) -> Result<Reply, String> {
         let head = self.receive_head(deadline)?;
+        self.receive_body(&head, deadline)
+    }
+
+    /// Receives the answer to an upgrade: where it is 101, what follows is not HTTP.
+    pub(super) fn receive_upgrade(&mut self, deadline: Instant) -> Result<Reply, String> {
+        let head = self.receive_until(b"\r\n\r\n", deadline)?;
+        let switched = head.starts_with("HTTP/1.1 101");
+        self.receive_body(&if switched { head + "\r\nContent-Length: 0" } else { head }, deadline)
+    }
+
+    fn receive_body(&mut self, head: &str, deadline: Instant) -> Result<Reply, String> {
         let mut lines = head.split("\r\n");
         let status_line = lines.next().unwrap_or_default();
         let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -80,7 +93,8 @@ impl Connection {
         } else {
             (self.receive_rest(deadline)?, true)
         };
-        Ok(Reply { status, revision: header("x-revision").map(str::to_owned), closes, body })
+        let own = |name: &str| header(name).map(str::to_owned);
+        Ok(Reply { status, revision: own("x-revision"), accept: own("sec-websocket-accept"), closes, body })
     }
 
     fn receive_head(&mut self, deadline: Instant) -> Result<String, String> {
@@ -122,7 +136,7 @@ impl Connection {
         }
     }
 
-    fn receive_exactly(&mut self, length: usize, deadline: Instant) -> Result<Vec<u8>, String> {
+    pub(super) fn receive_exactly(&mut self, length: usize, deadline: Instant) -> Result<Vec<u8>, String> {
         while self.unread.len() < length {
             if self.receive_more(deadline)? == 0 {
                 return Err(format!("body cut off after {} of {length} bytes", self.unread.len()));

@@ -1,0 +1,116 @@
+//! Moving the schema: rehearse on a copy, decide whether the serving release can stay meanwhile,
+//! back up, migrate.
+
+use std::time::Duration;
+
+use common::journal::Undo;
+use common::report::Problem;
+use common::site::Site;
+use serde::Deserialize;
+
+use crate::attempt::Attempt;
+use crate::deployment::database_file;
+
+/// Longer than this, and the app's own connections begin to give up.
+const LONGEST_WRITE_LOCK: Duration = Duration::from_secs(1);
+
+/// What `migrate rehearse` found, as far as it matters here.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Rehearsed {
+    #[serde(default)]
+    pending: Vec<serde_json::Value>,
+    #[serde(default)]
+    rehearsal: Verdict,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Verdict {
+    change: Option<String>,
+    reasons: Vec<String>,
+    write_lock_ms: u64,
+}
+
+impl Rehearsed {
+    fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Why the serving release could not live with the migrated schema; empty when it could.
+    pub(crate) fn objections(&self) -> &[String] {
+        if self.grew() { &[] } else { &self.rehearsal.reasons }
+    }
+
+    fn grew(&self) -> bool {
+        self.rehearsal.change.as_deref() != Some("changed")
+    }
+}
+
+/// Rehearses the pending migrations on a copy of the database.
+pub(crate) fn rehearse(attempt: &mut Attempt<'_>) -> Result<Rehearsed, Problem> {
+    if attempt.site.settings().database.is_none() {
+        attempt.skip("migrate", "the environment has no database");
+        return Ok(Rehearsed::default());
+    }
+    let id = attempt.id.clone();
+    let report = attempt.sibling("migrate", &["rehearse", "--release", &id])?;
+    let facts = report.details.get("migrate").cloned().unwrap_or_default();
+    serde_json::from_value(facts).map_err(|error| {
+        Problem::new("sibling-failed", "the report of migrate makes no sense").detail(error.to_string())
+    })
+}
+
+/// Backs up, then migrates: beside the serving release, or in a standstill.
+pub(crate) fn migrate(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Result<(), Problem> {
+    let settings = attempt.site.settings();
+    if settings.database.is_none() {
+        return Ok(());
+    }
+    let is_production = settings.promote_from.is_some();
+    let exists = database_file(&attempt.site).is_some_and(|path| path.exists());
+    if !exists && attempt.previous.is_none() {
+        // Whoever makes the file, migrations or the app: a first deployment that fails takes it away.
+        attempt.change("database.create", &Undo::RemoveDatabase, |_| Ok(()))?;
+    }
+    let id = attempt.id.clone();
+    if exists && (rehearsed.is_pending() || is_production) {
+        attempt.sibling("backup", &["create", "--reason", "deploy", "--deployment", &id])?;
+    }
+    if !rehearsed.is_pending() {
+        attempt.skip("migrate.up", "no migration is pending");
+        return Ok(());
+    }
+    attempt.change("migrate.begin", &Undo::UndoMigrations { grew: rehearsed.grew() }, |_| Ok(()))?;
+    let held = hold(attempt, rehearsed)?;
+    let migrated = attempt.sibling("migrate", &["up", "--release", &id, "--deployment", &id]);
+    if held {
+        attempt.step("gateway.release", |site, _| site.gateway.release())?;
+    }
+    migrated.map(drop)
+}
+
+/// A migration that locks writers out for longer than they wait keeps requests waiting instead.
+fn hold(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Result<bool, Problem> {
+    let lock = Duration::from_millis(rehearsed.rehearsal.write_lock_ms);
+    if lock <= LONGEST_WRITE_LOCK || attempt.previous.is_none() || attempt.standstill.is_some() {
+        return Ok(false);
+    }
+    let limit = attempt.site.settings().hold_limit.0;
+    attempt.step("gateway.hold", |site, _| {
+        check_length(site, lock, limit)?;
+        site.gateway.hold(limit)
+    })?;
+    Ok(true)
+}
+
+fn check_length(site: &Site, lock: Duration, limit: Duration) -> Result<(), Problem> {
+    if lock * 2 <= limit {
+        return Ok(());
+    }
+    let (took, may) = (lock.as_secs_f32(), limit.as_secs_f32());
+    Err(Problem::new("migration-too-long", format!("the rehearsal locked writers out for {took:.1} s"))
+        .detail(format!(
+            "requests may be held for {may:.0} s (hold_limit), and the real run can take twice as long"
+        ))
+        .hint(format!("migrate {} plan", site.environment)))
+}
