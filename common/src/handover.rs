@@ -84,6 +84,7 @@ pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<()
     let instance = Instance { deployment: deployment.to_owned(), ..instance.clone() };
     instance.write(&site.place)?;
     site.ledger.set_reached(deployment)?;
+    enable_both(site)?;
     fault::point("cutover.before-switch");
     site.gateway.switch(Some(&Target::from(&instance)))?;
     fault::point("cutover.after-switch");
@@ -94,7 +95,13 @@ pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<()
 /// Lets a reboot bring back what serves, where the supervisor can do that.
 pub fn enable_serving(site: &Site) -> Result<(), Problem> {
     let serving = site.ledger.serving(&site.environment)?;
-    site.supervisor.enable_only(&site.place, serving.and_then(|deployment| deployment.slot))
+    let slot = serving.and_then(|deployment| deployment.slot);
+    site.supervisor.enable(&site.place, slot.as_slice())
+}
+
+/// Before traffic moves: whichever way a power cut leaves the gateway, what it points to comes back.
+pub fn enable_both(site: &Site) -> Result<(), Problem> {
+    site.supervisor.enable(&site.place, &Slot::BOTH)
 }
 
 /// Waits until the instance of `deployment` has answered all it was asked.

@@ -54,6 +54,7 @@ fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Res
         Some(id) => {
             let instance = handover::revive(site, &known(site, id)?)?;
             site.gateway.ensure()?;
+            handover::enable_both(site)?;
             site.gateway.switch(Some(&Target::from(&instance)))?;
         }
         None if site.gateway.status().is_some() => site.gateway.switch(None)?,

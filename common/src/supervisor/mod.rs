@@ -147,14 +147,14 @@ impl Supervisor {
         }
     }
 
-    /// Lets a reboot bring back the instance of one slot, and of no other.
-    pub fn enable_only(&self, place: &Place, slot: Option<Slot>) -> Result<(), Problem> {
+    /// Lets a reboot bring back the instances of these slots, and no other.
+    pub fn enable(&self, place: &Place, slots: &[Slot]) -> Result<(), Problem> {
         match self {
             Self::Process => match Systemd::left_behind(place) {
-                Some(units) => units.enable_only(place, None),
+                Some(units) => units.enable(place, &[]),
                 None => Ok(()),
             },
-            Self::Systemd(units) => units.enable_only(place, slot),
+            Self::Systemd(units) => units.enable(place, slots),
         }
     }
 

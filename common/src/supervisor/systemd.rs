@@ -120,12 +120,13 @@ impl Systemd {
         Journal { manager: self.manager, unit: self.name(place, slot), started }
     }
 
-    /// Lets a boot start this slot and no other.
-    pub(super) fn enable_only(&self, place: &Place, wanted: Option<Slot>) -> Result<(), Problem> {
+    /// Lets a boot start these slots and no other; one that never ran has nothing to start.
+    pub(super) fn enable(&self, place: &Place, slots: &[Slot]) -> Result<(), Problem> {
         let unit = self.unit(place, String::new());
         Slot::BOTH.into_iter().try_for_each(|slot| {
             let name = self.name(place, slot);
-            unit.enable(self.manager, self.manager.boot_target(), &name, wanted == Some(slot))
+            let wanted = slots.contains(&slot) && place.slot(slot).join("environment").exists();
+            unit.enable(self.manager, self.manager.boot_target(), &name, wanted)
         })
     }
 

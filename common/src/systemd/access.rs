@@ -46,7 +46,8 @@ pub(crate) fn open_release(place: &Place, release: &Path) -> Result<(), Problem>
         }
         durable::sync_tree(release)?;
         let mode = fs::metadata(release)?.mode();
-        fs::set_permissions(release, Permissions::from_mode(mode | READ | ENTER))
+        fs::set_permissions(release, Permissions::from_mode(mode | READ | ENTER))?;
+        durable::sync_dir(release)
     };
     let opened: io::Result<()> = open();
     opened

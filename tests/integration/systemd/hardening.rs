@@ -18,6 +18,7 @@ cd_state=$(cd ../../.. && pwd)
     echo "others: $(ls -d /proc/1 2>/dev/null)"
     echo "privileges: $(sed -n 's/^NoNewPrivs:[^0-9]*//p' /proc/self/status)"
 } > instance/probe 2>&1
+[ -z "$NOTIFY_SOCKET" ] || systemd-notify --ready
 exec python3 -S -E app.py'''"#;
 
 #[test]
@@ -45,7 +46,7 @@ fn an_instance_sees_its_releases_and_what_is_shared_and_no_more() {
                private_devices = false, protect_kernel = false, restrict = false, protect_home = false";
     world.configure(
         "supervisor = \"systemd\"",
-        &format!("supervisor = \"systemd\"\nsystemd = {{ user = \"root\", private_state = false, {off} }}"),
+        &format!("supervisor = \"systemd\"\nsystemd = {{ user = \"root\", type = \"notify\", private_state = false, {off} }}"),
     );
     world.release("v2");
     world.run("deploy", &["dev"]).ok();
@@ -55,6 +56,8 @@ fn an_instance_sees_its_releases_and_what_is_shared_and_no_more() {
     }
     let user = host.says(&format!("ps -o user= -p {}", main_pid(&host, "tinyapp-dev@green")));
     assert_eq!(user, "root");
+    let state = host.says("systemctl show -p Type,ActiveState --value tinyapp-dev@green | tr '\\n' ' '");
+    assert_eq!(state, "notify active");
 }
 
 #[test]
