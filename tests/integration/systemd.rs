@@ -172,6 +172,21 @@ fn a_user_without_root_deploys_into_units_of_its_own() {
 }
 
 #[test]
+fn odd_names_of_directories_and_commands_do_no_harm() {
+    let Some(host) = Host::boot() else { return };
+    let world = World::on(&host, "systemd");
+    world.configure("state = \"../state\"", "state = \"../it's 100%i ${HOME} $$\"");
+    world.configure("run = \"python3", "run = \"A='%n 100%% $$PORT' B=\\\"it's $PORT\\\" exec python3");
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    let port = world.get("dev", "/leak/PORT").1;
+    assert_eq!(world.get("dev", "/leak/A").1, "%n 100%% $$PORT");
+    assert_eq!(world.get("dev", "/leak/B").1, format!("it's {port}"));
+    world.run("verify", &["dev"]).ok();
+    world.run("status", &["dev"]).ok();
+}
+
+#[test]
 fn without_systemd_it_is_said_before_anything_is_changed() {
     if std::path::Path::new("/run/systemd/system").exists() {
         return tests::skipped("systemd runs here");

@@ -14,6 +14,7 @@ pub mod keepers;
 pub mod load;
 pub mod ports;
 pub mod ran;
+pub mod soak;
 pub mod ssh;
 pub mod world;
 

@@ -17,7 +17,7 @@ use crate::report::{OrProblem, Problem, quoted};
 use crate::systemd::account::Choice;
 use crate::systemd::manager::Properties;
 use crate::systemd::sandbox::{self, Views};
-use crate::systemd::syntax::{command_word, environment_file, plain, shell_word, word};
+use crate::systemd::syntax::{environment_file, plain, shell_word, word};
 use crate::systemd::unit::order;
 use crate::systemd::{Account, Manager, UnitFile, access};
 
@@ -148,16 +148,16 @@ impl Systemd {
     }
 
     fn body(&self, place: &Place, start: &Start<'_>, account: Option<&Account>) -> String {
-        let (app, environment, slots) = (place.app(), place.environment(), place.root().join("slots"));
+        let (app, environment, slots) =
+            (place.app(), place.environment(), plain(&place.root().join("slots")));
         let kind = match self.options.kind {
             ServiceType::Exec => "Type=exec",
             // The shell that `run` stands in may stay between systemd and the app.
             ServiceType::Notify => "Type=notify\nNotifyAccess=all",
         };
-        let in_slot = |text: String| text.replace("%%i", "%i");
-        let run = slots.join("%i/run");
+        let run = format!("\"{slots}/%i/run\"");
         let mut views = Views {
-            readable: vec![word(&place.releases()), in_slot(word(&run))],
+            readable: vec![word(&place.releases()), run.clone()],
             writable: vec![word(&place.shared())],
         };
         let outside = start.database.as_deref().filter(|path| !path.starts_with(place.shared()));
@@ -166,8 +166,8 @@ impl Systemd {
             format!("[Unit]\nDescription={app} in {environment}, slot %i\nAfter=network.target"),
             // However often it fails: nobody else would start it again.
             format!("StartLimitIntervalSec=0\n\n[Service]\n{kind}"),
-            format!("ExecStart=/bin/sh {}", in_slot(command_word(&run))),
-            format!("EnvironmentFile={}", in_slot(plain(&slots.join("%i/environment")))),
+            format!("ExecStart=/bin/sh {}", run.replace('$', "$$")),
+            format!("EnvironmentFile={slots}/%i/environment"),
             format!(
                 "Restart=always\nRestartSec=200ms\nTimeoutStartSec=infinity\nTimeoutStopSec={}ms",
                 start.grace.as_millis()

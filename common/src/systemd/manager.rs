@@ -13,6 +13,8 @@ use crate::report::Problem;
 /// There while systemd is what the host was started with.
 const BOOTED: &str = "/run/systemd/system";
 
+/// The first that knows `ProtectProc`.
+const OLDEST: u32 = 247;
 /// Holds a file for each user whose manager starts at boot.
 const LINGERING: &str = "/var/lib/systemd/linger";
 
@@ -64,11 +66,19 @@ impl Manager {
         }
     }
 
-    /// Whether a boot starts what is enabled here: a user's manager comes with a login otherwise.
+    /// Whether it answers, knows all that our units say, and a boot starts what is enabled: a user's
+    /// manager comes with a login otherwise.
     ///
     /// # Errors
-    /// `not-lingering`.
+    /// `systemd-unavailable`, `not-lingering`.
     pub(crate) fn check_boot(self) -> Result<(), Problem> {
+        self.check()?;
+        let version = self.version();
+        if version < OLDEST {
+            let told = if version == 0 { "does not answer".to_owned() } else { format!("is {version}") };
+            return Err(Problem::new("systemd-unavailable", format!("systemd {told}, {OLDEST} is needed"))
+                .hint(format!("systemctl {} --version", self.option())));
+        }
         let user = account_name(rustix::process::geteuid().as_raw());
         if self == Self::System || Path::new(LINGERING).join(&user).exists() {
             return Ok(());
@@ -96,6 +106,15 @@ impl Manager {
             Self::System => "multi-user.target",
             Self::User => "default.target",
         }
+    }
+
+    /// 0 when it does not say.
+    fn version(self) -> u32 {
+        let mut command = Command::new("systemctl");
+        command.args([self.option(), "show", "--property", "Version", "--value"]);
+        let text = output_of(command).unwrap_or_default();
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or(0)
     }
 
     /// The option that names this manager to its programs.
