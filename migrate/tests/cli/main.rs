@@ -5,8 +5,10 @@
 mod applying;
 mod concurrency;
 mod grammar;
+mod promises;
 mod rehearsing;
 mod releases;
+mod scripts;
 mod standing;
 mod undoing;
 mod world;
