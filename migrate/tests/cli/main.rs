@@ -5,6 +5,7 @@
 mod applying;
 mod concurrency;
 mod grammar;
+mod layouts;
 mod promises;
 mod rehearsing;
 mod releases;
