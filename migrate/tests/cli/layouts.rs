@@ -195,7 +195,7 @@ fn compare(tool: Tool, kinds: &[u8], back: usize) {
     assert_eq!(answer.details()["applied"].as_array().unwrap().len(), steps.len());
     assert_eq!(image(&world.database()), image(&expected), "{tool:?} {kinds:?}");
     let marked = |count: usize| match tool {
-        Tool::GolangMigrate => json!((count > 0).then(|| [count]).into_iter().collect::<Vec<_>>()),
+        Tool::GolangMigrate => json!((count > 0).then_some([count]).into_iter().collect::<Vec<_>>()),
         _ => json!((1..=count).map(|number| [number]).collect::<Vec<_>>()),
     };
     let check =
