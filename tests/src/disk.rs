@@ -4,12 +4,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
 use crate::skipped;
 
 const INSIDE: &str = "DEPLOY_TEST_OWN_MOUNTS";
+/// How long the last user of a disk may take to go.
+const RELEASED: Duration = Duration::from_secs(20);
 
 /// Runs the body of the test `name` where it may mount: in a process of its own. Without root it is
 /// skipped, and says so.
@@ -88,8 +93,26 @@ impl Disk {
         run(Command::new("mount").args(["-o", options]).arg(self.file()).arg(self.mount()));
     }
 
+    /// A process that is being killed keeps its files open for a moment after it has given up
+    /// everything by which it could be known, so the kernel is asked until it agrees.
     fn detach(&self) {
-        run(Command::new("umount").arg(self.mount()));
+        let begun = Instant::now();
+        while let Err(problem) = unmount(self.mount(), UnmountFlags::empty()) {
+            let waits = problem == Errno::BUSY && begun.elapsed() < RELEASED;
+            assert!(waits, "{}: {problem}; used by {:?}", self.mount().display(), self.users());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Who has something open on the disk, or works in it.
+    fn users(&self) -> Vec<String> {
+        let leads_there = |link: &Path| std::fs::read_link(link).is_ok_and(|to| to.starts_with(self.mount()));
+        let uses = |process: &Path| {
+            let open = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+            leads_there(&process.join("cwd")) || open.map(|entry| entry.path()).any(|link| leads_there(&link))
+        };
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+        processes.filter(|process| uses(process)).map(|process| told(&process)).collect()
     }
 
     /// Takes the disk away and puts another image in its place, as after a power cut: its own
@@ -141,6 +164,12 @@ impl Drop for Disk {
             let _ = std::fs::remove_file(self.file());
         }
     }
+}
+
+/// A process by its number and its command line.
+fn told(process: &Path) -> String {
+    let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+    format!("{}: {}", process.display(), String::from_utf8_lossy(&line).replace('\0', " "))
 }
 
 fn run(command: &mut Command) {
