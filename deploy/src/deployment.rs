@@ -13,6 +13,7 @@ use common::site::Site;
 use common::{git, release};
 
 use crate::attempt::Attempt;
+use crate::contract;
 use crate::test_gate::{self, Findings};
 
 /// Longer than this, and the app's own connections begin to give up.
@@ -74,25 +75,43 @@ fn move_schema(attempt: &mut Attempt<'_>) -> Result<(), Problem> {
         attempt.change("database.create", &Undo::RemoveDatabase, |_| Ok(()))?;
     }
     let facts = rehearsed.details.get("migrate").cloned().unwrap_or_default();
-    let pending = facts["pending"].as_array().is_some_and(|pending| !pending.is_empty());
+    let pending = listed(&facts["pending"]) > 0;
     if pending {
         attempt.step("migrate.compatible", |site, _| check_compatible(site, &facts["rehearsal"]))?;
     }
     if database.is_some() && (pending || attempt.site.settings().promote_from.is_some()) {
         attempt.sibling("backup", &["create", "--reason", "deploy", "--deployment", &id])?;
     }
-    if !pending {
+    let contracts = listed(&facts["rehearsal"]["contracts"]);
+    if listed(&facts["pending"]) == 0 {
         attempt.skip("migrate.up", "no migration is pending");
         return Ok(());
     }
-    let grew = facts["rehearsal"]["change"] != "changed";
-    attempt.change("migrate.begin", &Undo::UndoMigrations { grew }, |_| Ok(()))?;
     let held = hold(attempt, &facts["rehearsal"])?;
-    let migrated = attempt.sibling("migrate", &["up", "--release", &id, "--deployment", &id]);
+    let moved = migrate(attempt, &facts, contracts);
     if held {
         attempt.step("gateway.release", |site, _| site.gateway.release())?;
     }
-    migrated.map(drop)
+    moved
+}
+
+fn listed(list: &serde_json::Value) -> usize {
+    list.as_array().map_or(0, Vec::len)
+}
+
+/// First what the serving release has deferred, then what the new one brings.
+fn migrate(attempt: &mut Attempt<'_>, facts: &serde_json::Value, contracts: usize) -> Result<(), Problem> {
+    if contracts > 0 {
+        contract::settle(attempt)?;
+    }
+    if listed(&facts["pending"]) == contracts {
+        attempt.skip("migrate.up", "only deferred migrations were pending");
+        return Ok(());
+    }
+    let id = attempt.id.clone();
+    let grew = facts["rehearsal"]["change"] != "changed";
+    attempt.change("migrate.begin", &Undo::UndoMigrations { grew }, |_| Ok(()))?;
+    attempt.sibling("migrate", &["up", "--release", &id, "--deployment", &id]).map(drop)
 }
 
 /// A migration that locks writers out for longer than they wait keeps requests waiting instead.

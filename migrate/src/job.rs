@@ -20,14 +20,16 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS main.migrations (
     kind         TEXT NOT NULL DEFAULT 'sql',
     environment  TEXT,
     sequence     INTEGER,
-    unfinished   INTEGER
+    unfinished   INTEGER,
+    phase        TEXT
 )";
 /// What older releases did not have.
-const NEWER: [(&str, &str); 4] = [
+const NEWER: [(&str, &str); 5] = [
     ("kind", "TEXT NOT NULL DEFAULT 'sql'"),
     ("environment", "TEXT"),
     ("sequence", "INTEGER"),
     (UNFINISHED, "INTEGER"),
+    ("phase", "TEXT"),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,14 +149,15 @@ impl Job {
     ) -> Result<()> {
         let (Row::Insert { down, deployment, .. } | Row::Delete { down, deployment, .. }) = &self.row;
         db.prepare(
-            "INSERT OR REPLACE INTO main.migrations(version, name, checksum, down, applied_at, duration_ms, deployment, tool_version, kind, environment, sequence, unfinished)
-             VALUES (:version, :name, :checksum, :down, :at, :ms, :deployment, :tool, :kind, :environment, :sequence, :unfinished)",
+            "INSERT OR REPLACE INTO main.migrations(version, name, checksum, down, applied_at, duration_ms, deployment, tool_version, kind, environment, sequence, unfinished, phase)
+             VALUES (:version, :name, :checksum, :down, :at, :ms, :deployment, :tool, :kind, :environment, :sequence, :unfinished, :phase)",
         )?
         .execute(named_params! {
             ":version": self.version, ":name": self.name, ":checksum": checksum, ":down": down,
             ":at": now().to_string(), ":ms": i64::try_from(stamp.duration_ms).unwrap_or(i64::MAX),
             ":deployment": deployment, ":tool": env!("CARGO_PKG_VERSION"), ":kind": self.kind.word(),
             ":environment": stamp.environment, ":sequence": stamp.sequence, ":unfinished": unfinished,
+            ":phase": self.directives.after.then_some("after"),
         })
         .map(drop)
     }

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
+mod contracted;
 mod decision;
 mod return_trip;
 mod schema;
@@ -59,6 +60,7 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
         run.skip("rollback", "this release serves already");
         return Ok(());
     }
+    run.step("schema", || contracted::refuse(&site, &target))?;
     return_trip::go(run, site, &target, Reason::Asked)
 }
 
@@ -97,6 +99,7 @@ fn from_report(run: &mut Run, arguments: &Arguments) -> Result<(), Problem> {
     match candidate {
         Decision::Undo { deployment, .. } => {
             let target = run.step("target", || target::before(&site, &deployment))?;
+            run.step("schema", || contracted::refuse(&site, &target))?;
             return_trip::go(run, site, &target, Reason::Failed(deployment))
         }
         Decision::UndoMigrations { operation } => schema::undo(run, &site, &operation),

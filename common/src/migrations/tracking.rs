@@ -27,6 +27,8 @@ pub struct Applied {
     pub tool_version: String,
     /// The environment that the database belonged to then.
     pub environment: Option<String>,
+    /// It waited until the release before was retired: code older than it cannot live with it.
+    pub after: bool,
     /// Its place in the order in which they were applied; 0 in old tables.
     pub sequence: i64,
 }
@@ -82,12 +84,13 @@ fn rows(connection: &Connection) -> rusqlite::Result<Vec<(Applied, Option<i64>)>
     let or =
         |column: &'static str, without: &'static str| if known.contains(column) { column } else { without };
     let query = format!(
-        "SELECT version, name, checksum, down, applied_at, duration_ms, deployment, tool_version, {}, {}, {}, {}
+        "SELECT version, name, checksum, down, applied_at, duration_ms, deployment, tool_version, {}, {}, {}, {}, {}
          FROM main.migrations ORDER BY version",
         or("kind", "'sql'"),
         or("environment", "NULL"),
         or("sequence", "0"),
         or(UNFINISHED, "NULL"),
+        or("phase", "NULL"),
     );
     let mut statement = connection.prepare(&query)?;
     statement.query_map([], |row| Ok((from_row(row)?, row.get(11)?)))?.collect()
@@ -106,6 +109,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Applied> {
         kind: Kind::from_word(&row.get::<_, String>(8)?),
         environment: row.get(9)?,
         sequence: row.get::<_, Option<i64>>(10)?.unwrap_or(0),
+        after: row.get::<_, Option<String>>(12)?.is_some(),
     })
 }
 
