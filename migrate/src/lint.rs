@@ -113,6 +113,8 @@ pub(crate) fn alteration<'a, 'b>(statement: &'b Statement<'a>) -> Option<(&'a st
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -139,6 +141,18 @@ mod tests {
             "INSERT INTO t SELECT 'DELETE FROM t'; UPDATE t SET a = 1",
         ] {
             assert!(destructive(harmless).is_empty(), "{harmless}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(words in prop::collection::vec(prop::sample::select(vec![
+            "CREATE", "TABLE", "TEMP", "DROP", "ALTER", "RENAME", "TO", "COLUMN", "DELETE", "FROM", "INSERT", "OR",
+            "REPLACE", "INTO", "IF", "EXISTS", "SELECT", "t", "main", ".", ";", "(", ")", "'x;", "\"a", "[b", "--", "\n",
+            "/*", "*/", "TRIGGER", "BEGIN", "END", "PRAGMA", "VACUUM", "é",
+        ]), 0..25)) {
+            let sql = words.join(" ");
+            let _ = (destructive(&sql), crate::screen::screen("001_a.up.sql", &sql));
         }
     }
 }

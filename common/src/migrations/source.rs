@@ -191,3 +191,122 @@ fn detect(dir: &Path, database: Option<&Connection>) -> Result<Layout, Problem> 
             .hint("echo 'layout = \"refinery\"' >> migrate.toml")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Layout; 9] = [
+        Layout::Own,
+        Layout::Plain,
+        Layout::Dbmate,
+        Layout::Sqlx,
+        Layout::Diesel,
+        Layout::GolangMigrate,
+        Layout::Goose,
+        Layout::Refinery,
+        Layout::Flyway,
+    ];
+
+    fn name() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "V",
+            "U",
+            "R",
+            "B",
+            "1",
+            "02",
+            "20240101120000",
+            "99999999999999999999",
+            ".",
+            "_",
+            "__",
+            "-",
+            "a",
+            "é",
+            ".up",
+            ".down",
+            ".sql",
+            ".py",
+            ".go",
+            ".rs",
+            ".java",
+            ".conf",
+            "up.sql",
+            "metadata.toml",
+            " ",
+            "'",
+        ]);
+        prop::collection::vec(piece, 1..7)
+            .prop_map(|pieces| pieces.concat())
+            .prop_filter("a name", |name| !name.chars().all(|c| c == '.'))
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop::sample::select(vec![
+            "SELECT 1;",
+            "-- migrate:up",
+            "-- migrate:up transaction:false",
+            "-- migrate:down",
+            "-- +goose Up",
+            "-- +goose Down",
+            "-- +goose StatementBegin",
+            "-- +GOOSE NO TRANSACTION",
+            "-- +goose ENVSUB ON",
+            "-- phase: after",
+            "-- phase: x",
+            "-- irreversible:",
+            "-- irreversible: why",
+            "-- approve: destructive",
+            "-- no-transaction",
+            "-- squashes: 1 2 x",
+            "${p}",
+            "\u{feff}",
+            "\0",
+            "é",
+            "def up(db):",
+            "def down(db):",
+            "run_in_transaction = false",
+            "executeInTransaction=false",
+            "",
+            "'",
+            "/*",
+            "\r",
+        ]);
+        let lines = prop::collection::vec(line, 0..6).prop_map(|lines| lines.join("\n").into_bytes());
+        prop_oneof![9 => lines, 1 => prop::collection::vec(any::<u8>(), 0..40)]
+    }
+
+    proptest! {
+        /// Files of any name and content: no layout panics, and none passes over a file in silence.
+        #[test]
+        fn every_file_is_a_migration_or_refused_or_said_to_be_ignored(
+            files in prop::collection::vec((any::<bool>(), name(), text()), 0..5),
+        ) {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("migrations");
+            fs::create_dir(&dir).unwrap();
+            for (nested, name, bytes) in &files {
+                let parent = if *nested { dir.join("1_n") } else { dir.clone() };
+                let _ = fs::create_dir_all(&parent).and_then(|()| fs::write(parent.join(name), bytes));
+            }
+            for layout in ALL {
+                fs::write(root.path().join(SETTINGS_FILE), format!("layout = \"{}\"", layout.word())).unwrap();
+                match Source::read(root.path(), None) {
+                    Ok(source) => {
+                        for migration in &source.migrations {
+                            prop_assert!(migration.version > 0 && !migration.up.is_empty());
+                        }
+                        let told = source.migrations.len() * 2 + source.ignored.len();
+                        prop_assert!(told > 0 || list(&dir).unwrap().is_empty() || layout != Layout::Own);
+                    }
+                    Err(problem) => prop_assert!(problem.hint.is_some(), "{problem}"),
+                }
+            }
+            fs::remove_file(root.path().join(SETTINGS_FILE)).unwrap();
+            let _ = Source::read(root.path(), None);
+        }
+    }
+}
