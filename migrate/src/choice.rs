@@ -51,14 +51,11 @@ pub(crate) fn choose(
         let ahead = standing.ahead.iter().map(|row| json!({ "version": row.version, "name": row.name }));
         run.detail("ahead", ahead.collect::<Vec<_>>());
     }
+    let mut left = standing.deferred.clone();
     let choice = of_standing(scene, wanted, standing)?;
-    let left: Vec<Migration> = compare(&source.migrations, &applied).deferred;
-    let left: Vec<Value> = list(&left)
-        .into_iter()
-        .filter(|entry| !choice.due.iter().any(|due| entry["version"] == *due))
-        .collect();
+    left.retain(|migration| !choice.due.contains(&migration.version));
     if !left.is_empty() {
-        run.detail("deferred", left);
+        run.detail("deferred", list(&left));
     }
     run.detail("pending", list(&choice.chosen));
     Ok(choice)

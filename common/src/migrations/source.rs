@@ -4,6 +4,7 @@
 //! `migrate.toml` beside `migrations/` may name directory, layout and table; it travels with the
 //! release, as they do. What it does not say is found from the files and the tracking tables.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -92,41 +93,33 @@ impl Source {
     pub fn applied(&self, db: &Connection) -> Result<Vec<Applied>, Problem> {
         let own = read_applied(db)?;
         let Some(marks) = self.marks(db)? else { return Ok(own) };
-        let mut applied: Vec<Applied> = own
-            .into_iter()
-            .filter(|row| marks.iter().any(|mark| self.is_marked(mark, row.version)))
-            .collect();
-        for file in
-            self.migrations.iter().filter(|file| marks.iter().any(|mark| self.is_marked(mark, file.version)))
-        {
-            if !applied.iter().any(|row| row.version == file.version) {
-                applied.push(Applied {
-                    version: file.version,
-                    name: file.name.clone(),
-                    checksum: file.checksum.clone(),
-                    kind: file.kind,
-                    ..Applied::default()
-                });
-            }
+        let versions = |covers: bool| {
+            let chosen = marks.iter().filter(move |mark| mark.covers == covers);
+            chosen.filter_map(|mark| self.version_of(&mark.label)).filter(|version| *version > 0)
+        };
+        let (marked, covered): (HashSet<i64>, i64) =
+            (versions(false).collect(), versions(true).max().unwrap_or(0));
+        let is_marked = |version: i64| version <= covered || marked.contains(&version);
+        let mut applied: BTreeMap<i64, Applied> =
+            own.into_iter().filter(|row| is_marked(row.version)).map(|row| (row.version, row)).collect();
+        for file in self.migrations.iter().filter(|file| is_marked(file.version)) {
+            applied.entry(file.version).or_insert_with(|| Applied {
+                version: file.version,
+                name: file.name.clone(),
+                checksum: file.checksum.clone(),
+                kind: file.kind,
+                ..Applied::default()
+            });
         }
-        for mark in marks {
-            let version = self.version_of(&mark.label).unwrap_or(0);
-            if version > 0 && !mark.covers && !applied.iter().any(|row| row.version == version) {
-                applied.push(Applied { version, ..Applied::default() });
-            }
+        for version in marked {
+            applied.entry(version).or_insert_with(|| Applied { version, ..Applied::default() });
         }
-        applied.sort_by_key(|row| row.version);
-        Ok(applied)
+        Ok(applied.into_values().collect())
     }
 
-    /// The migrations whose version or label is `name`.
+    /// The version that the layout writes as `label`.
     pub fn version_of(&self, label: &str) -> Option<i64> {
         self.layout.version_of(label)
-    }
-
-    fn is_marked(&self, mark: &Mark, version: i64) -> bool {
-        let Some(marked) = self.version_of(&mark.label) else { return false };
-        if mark.covers { version <= marked } else { version == marked }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How the files of a release stand to the rows of a database.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Applied, Migration};
 use crate::report::{Problem, quoted};
 
@@ -118,14 +120,15 @@ pub fn compare(files: &[Migration], applied: &[Applied]) -> Standing {
     let mut standing = Standing::default();
     let newest_file = files.iter().map(|migration| migration.version).max().unwrap_or(0);
     let newest_applied = applied.iter().map(|applied| applied.version).max().unwrap_or(0);
-    let has = |version: i64| applied.iter().find(|row| row.version == version);
-    let is_file = |version: i64| files.iter().any(|migration| migration.version == version);
-    let is_squashed =
-        |version: i64| files.iter().any(|migration| migration.directives.squashes.contains(&version));
+    let rows: HashMap<i64, &Applied> = applied.iter().map(|row| (row.version, row)).collect();
+    let has = |version: i64| rows.get(&version);
+    let known: HashSet<i64> = files.iter().map(|migration| migration.version).collect();
+    let covered: HashSet<i64> =
+        files.iter().flat_map(|migration| migration.directives.squashes.iter().copied()).collect();
     for row in applied {
         let list = match row.version {
-            version if is_file(version) => &mut standing.applied,
-            version if is_squashed(version) => &mut standing.applied,
+            version if known.contains(&version) => &mut standing.applied,
+            version if covered.contains(&version) => &mut standing.applied,
             version if version > newest_file => &mut standing.ahead,
             _ => &mut standing.missing_file,
         };
