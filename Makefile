@@ -24,9 +24,10 @@ bench:
 	cargo build --release --workspace
 	scripts/bench/run
 
-# The cutover tests, and those that break and cut off every command at every point, in their long form.
+# The cutover tests, and those that break, kill and race every command, in their long form.
 soak: build
 	SOAK=1 cargo test --package tests --test integration -- --nocapture traffic faults power
+	SOAK=1 cargo test --package migrate --test cli -- concurrency layouts
 
 # What the build, the tests and the demo need.
 setup:

@@ -54,6 +54,9 @@ pub(crate) struct DeployOptions {
     /// Prove identity and health only; the release is no rollback target until `verify` passed
     #[arg(long)]
     pub(crate) no_verify: bool,
+    /// At the end, also run the migrations of `phase: after`; the release before stops for good
+    #[arg(long, conflicts_with_all = ["confirm", "no_verify"])]
+    pub(crate) contract: bool,
     /// Deploy even if the revision serves and is verified already
     #[arg(long)]
     pub(crate) again: bool,

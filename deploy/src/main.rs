@@ -9,6 +9,7 @@
 mod arguments;
 mod attempt;
 mod confirmation;
+mod contract;
 mod deployment;
 mod doctor;
 mod evidence;
@@ -104,13 +105,13 @@ fn stages(attempt: &mut Attempt<'_>, options: &DeployOptions, evidence: &Asked) 
     confirmation::prepare(attempt, options)?;
     verification::run(attempt, options)?;
     confirmation::run(attempt, options)?;
-    post_deployment::run(attempt);
+    post_deployment::run(attempt, options.contract);
     Ok(())
 }
 
 /// The deployment that serves the asked-for revision already, verified and undisturbed.
 fn needless(site: &Site, source: &Source, options: &DeployOptions) -> Result<Option<Deployment>, Problem> {
-    if options.again || !site.ledger.unfinished(&site.environment)?.is_empty() {
+    if options.again || options.contract || !site.ledger.unfinished(&site.environment)?.is_empty() {
         return Ok(None);
     }
     let serving = site.ledger.serving(&site.environment)?.filter(|serving| {

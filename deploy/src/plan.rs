@@ -6,7 +6,7 @@ use common::database;
 use common::gateway::{self, Gateway};
 use common::layout::Place;
 use common::ledger::Ledger;
-use common::migrations::{self, Standing};
+use common::migrations::{self, Source as Files, Standing};
 use common::report::{OrProblem, Problem, Release};
 use common::supervisor::Supervisor;
 use serde_json::json;
@@ -77,11 +77,9 @@ fn standing(config: &Config, place: &Place, source: &Source) -> Result<Standing,
     let scratch =
         tempfile::tempdir().or_problem("checkout-failed", || "cannot make a temporary directory".into())?;
     source.repository.export(&source.revision, scratch.path())?;
-    let files = migrations::read(&scratch.path().join("migrations"))?;
-    let database = place.database(config.environment(place.environment())?).filter(|path| path.exists());
-    let applied = match database {
-        Some(path) => migrations::read_applied(&database::open_read_only(&path)?)?,
-        None => Vec::new(),
-    };
-    Ok(migrations::compare(&files, &applied))
+    let path = place.database(config.environment(place.environment())?).filter(|path| path.exists());
+    let db = path.map(|path| database::open_read_only(&path)).transpose()?;
+    let files = Files::read(scratch.path(), db.as_ref())?;
+    let applied = db.map(|db| files.applied(&db)).transpose()?.unwrap_or_default();
+    Ok(migrations::compare(&files.migrations, &applied))
 }

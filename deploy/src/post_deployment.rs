@@ -4,8 +4,9 @@
 use common::{chores, handover};
 
 use crate::attempt::Attempt;
+use crate::contract;
 
-pub(crate) fn run(attempt: &mut Attempt<'_>) {
+pub(crate) fn run(attempt: &mut Attempt<'_>, contract: bool) {
     let mut warnings = Vec::new();
     let row = attempt.row();
     let tidied = attempt.step("tidy", |site, _| Ok(chores::run(site, row.as_ref().map_err(Clone::clone)?)));
@@ -21,6 +22,9 @@ pub(crate) fn run(attempt: &mut Attempt<'_>) {
             Ok(_) => {}
             Err(problem) => warnings.push(problem.to_string()),
         }
+    }
+    if contract && let Err(problem) = contract::at_once(attempt) {
+        warnings.push(format!("the deferred migrations did not run: {problem}"));
     }
     attempt.run.warn_all(&warnings);
 }

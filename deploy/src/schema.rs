@@ -9,6 +9,7 @@ use common::site::Site;
 use serde::Deserialize;
 
 use crate::attempt::Attempt;
+use crate::contract;
 use crate::deployment::database_file;
 
 /// Longer than this, and the app's own connections begin to give up.
@@ -29,6 +30,8 @@ struct Verdict {
     change: Option<String>,
     reasons: Vec<String>,
     write_lock_ms: u64,
+    /// What the serving release has deferred, among what is pending.
+    contracts: Vec<serde_json::Value>,
 }
 
 impl Rehearsed {
@@ -39,6 +42,11 @@ impl Rehearsed {
     /// Why the serving release could not live with the migrated schema; empty when it could.
     pub(crate) fn objections(&self) -> &[String] {
         if self.grew() { &[] } else { &self.rehearsal.reasons }
+    }
+
+    /// Whether more is pending than what the serving release has deferred.
+    fn brings_own(&self) -> bool {
+        self.pending.len() > self.rehearsal.contracts.len()
     }
 
     fn grew(&self) -> bool {
@@ -80,13 +88,26 @@ pub(crate) fn migrate(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Resul
         attempt.skip("migrate.up", "no migration is pending");
         return Ok(());
     }
-    attempt.change("migrate.begin", &Undo::UndoMigrations { grew: rehearsed.grew() }, |_| Ok(()))?;
     let held = hold(attempt, rehearsed)?;
-    let migrated = attempt.sibling("migrate", &["up", "--release", &id, "--deployment", &id]);
+    let moved = up(attempt, rehearsed);
     if held {
         attempt.step("gateway.release", |site, _| site.gateway.release())?;
     }
-    migrated.map(drop)
+    moved
+}
+
+/// First what the serving release has deferred, then what the new one brings.
+fn up(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Result<(), Problem> {
+    if !rehearsed.rehearsal.contracts.is_empty() {
+        contract::settle(attempt)?;
+    }
+    if !rehearsed.brings_own() {
+        attempt.skip("migrate.up", "only deferred migrations were pending");
+        return Ok(());
+    }
+    let id = attempt.id.clone();
+    attempt.change("migrate.begin", &Undo::UndoMigrations { grew: rehearsed.grew() }, |_| Ok(()))?;
+    attempt.sibling("migrate", &["up", "--release", &id, "--deployment", &id]).map(drop)
 }
 
 /// A migration that locks writers out for longer than they wait keeps requests waiting instead.

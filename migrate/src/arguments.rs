@@ -37,15 +37,20 @@ pub(crate) enum Verb {
     /// Show what is applied and what is pending
     Status(Origin),
     /// Show what `up` would do, statement by statement, on a copy
-    Plan(Origin),
+    Plan(PlanOptions),
     /// Prove on a copy of the database that `up` works and can be undone
     Rehearse(RehearseOptions),
     /// Record pending migrations as applied without running them
     Baseline(BaselineOptions),
-    /// Make the two files of the next migration
-    New {
-        /// What it does, such as `add_email`
-        name: String,
+    /// Write the database's schema to `schema.sql`; `status` reports what differs from it
+    Schema,
+    /// Make the files of the next migration
+    New(NewOptions),
+    /// Make one migration of the first ones in the work tree
+    Squash {
+        /// The last one of them [default: the newest]
+        #[arg(long, value_name = "V")]
+        to: Option<i64>,
     },
 }
 
@@ -68,14 +73,25 @@ impl Verb {
         }
     }
 
+    /// Whether deferred migrations are to run now.
+    pub(crate) fn contract(&self) -> bool {
+        match self {
+            Self::Up(options) => options.contract,
+            Self::Rehearse(options) => options.contract,
+            Self::Plan(options) => options.contract,
+            _ => false,
+        }
+    }
+
     /// The release that was named.
     pub(crate) fn release(&self) -> Option<&str> {
         match self {
             Self::Up(options) => options.origin.release.as_deref(),
             Self::Rehearse(options) => options.origin.release.as_deref(),
             Self::Baseline(options) => options.origin.release.as_deref(),
-            Self::Status(origin) | Self::Plan(origin) => origin.release.as_deref(),
-            Self::Down(_) | Self::New { .. } => None,
+            Self::Plan(options) => options.origin.release.as_deref(),
+            Self::Status(origin) => origin.release.as_deref(),
+            Self::Down(_) | Self::New(_) | Self::Squash { .. } | Self::Schema => None,
         }
     }
 }
@@ -106,6 +122,12 @@ impl Patience {
 pub(crate) struct UpOptions {
     #[command(flatten)]
     origin: Origin,
+    /// One transaction for each migration: those before a failure stay
+    #[arg(long)]
+    pub(crate) each: bool,
+    /// Also run migrations of `phase: after`, although an older release may still run
+    #[arg(long)]
+    contract: bool,
     /// Record the migrations with this deployment
     #[arg(long, value_name = "ID")]
     deployment: Option<String>,
@@ -139,9 +161,30 @@ impl DownOptions {
 }
 
 #[derive(Debug, Clone, Group)]
+pub(crate) struct PlanOptions {
+    #[command(flatten)]
+    origin: Origin,
+    /// With the migrations of `phase: after`
+    #[arg(long)]
+    contract: bool,
+}
+
+#[derive(Debug, Clone, Group)]
+pub(crate) struct NewOptions {
+    /// What it does, such as `add_email`
+    pub(crate) name: String,
+    /// One file in Python, with `up(db)` and `down(db)`
+    #[arg(long)]
+    pub(crate) python: bool,
+}
+
+#[derive(Debug, Clone, Group)]
 pub(crate) struct RehearseOptions {
     #[command(flatten)]
     origin: Origin,
+    /// With the migrations of `phase: after`
+    #[arg(long)]
+    contract: bool,
     /// Keep the migrated copy at this path, which must not exist
     #[arg(long, value_name = "PATH")]
     pub(crate) keep_copy: Option<PathBuf>,
@@ -154,6 +197,9 @@ pub(crate) struct BaselineOptions {
     /// Only up to this version [default: all]
     #[arg(long, value_name = "V")]
     pub(crate) to: Option<i64>,
+    /// The database is a copy from another environment and belongs to this one now
+    #[arg(long)]
+    pub(crate) take_over: bool,
     #[command(flatten)]
     patience: Patience,
 }

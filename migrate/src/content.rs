@@ -4,26 +4,87 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use common::migrations::Layout;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use crate::rows::quote;
+use crate::rows::{self, quote};
 use crate::tokens::canonical;
 
 /// Every object of the schema, by kind and name, in one spelling: a rebuilt table that only got
 /// quotes around its name is the same.
 pub(crate) type Shape = BTreeMap<(String, String), String>;
 
-/// Reads the shape, without SQLite's own tables and the tracking table.
+/// Reads the shape, without SQLite's own tables and tracking tables, ours and those of other tools.
 pub(crate) fn shape(db: &Connection) -> Result<Shape> {
     let mut list = db.prepare(
-        "SELECT type, name, ifnull(sql, '') FROM main.sqlite_master
+        "SELECT type, name, ifnull(sql, ''), tbl_name FROM main.sqlite_master
          WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> 'migrations'",
     )?;
-    list.query_map([], |row| {
-        let sql: String = row.get(2)?;
-        Ok(((row.get(0)?, row.get(1)?), canonical(&sql)))
-    })?
-    .collect()
+    let foreign = |table: &str| Layout::FOREIGN.iter().any(|layout| layout.table() == Some(table));
+    let mut found = Shape::new();
+    let mut rows = list.query([])?;
+    while let Some(row) = rows.next()? {
+        let (sql, table): (String, String) = (row.get(2)?, row.get(3)?);
+        if !foreign(&table) {
+            found.insert((row.get(0)?, row.get(1)?), canonical(&sql));
+        }
+    }
+    Ok(found)
+}
+
+/// Of each table: how many rows, and a hash that their order does not change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Content {
+    pub(crate) rows: u64,
+    pub(crate) hash: String,
+}
+
+/// The content of every table that can be read here.
+pub(crate) fn contents(db: &Connection) -> Result<BTreeMap<String, Content>> {
+    let mut found = BTreeMap::new();
+    for table in rows::count(db)?.into_keys() {
+        if let Ok(content) = content(db, &table) {
+            found.insert(table, content);
+        }
+    }
+    Ok(found)
+}
+
+/// Rows are hashed one by one and summed up: a rebuilt table may give them another order.
+fn content(db: &Connection, table: &str) -> Result<Content> {
+    let mut statement = db.prepare(&format!("SELECT * FROM main.{}", quote(table)))?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    let (mut count, mut sum) = (0, 0u128);
+    while let Some(row) = rows.next()? {
+        let mut hasher = Sha256::new();
+        for at in 0..columns {
+            digest(&mut hasher, row.get_ref(at)?);
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        let (half, _) = digest.split_at(16);
+        sum = sum.wrapping_add(half.try_into().map_or(0, u128::from_le_bytes));
+        count += 1;
+    }
+    Ok(Content { rows: count, hash: format!("{sum:032x}") })
+}
+
+fn digest(hasher: &mut Sha256, value: ValueRef<'_>) {
+    let mut put = |kind: u8, bytes: &[u8]| {
+        hasher.update([kind]);
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    match value {
+        ValueRef::Null => put(0, &[]),
+        ValueRef::Integer(number) => put(1, &number.to_le_bytes()),
+        ValueRef::Real(number) => put(2, &number.to_bits().to_le_bytes()),
+        ValueRef::Text(bytes) => put(3, bytes),
+        ValueRef::Blob(bytes) => put(4, bytes),
+    }
 }
 
 /// One sentence per object that is in one shape only, or in another text.
@@ -84,5 +145,24 @@ mod tests {
             compare_shapes(&before, &other),
             ["index i is missing", "view v is left over", "table t differs"]
         );
+    }
+
+    #[test]
+    fn the_hash_of_a_table_knows_values_and_types_but_not_their_order() {
+        let hash = |sql: &str| {
+            let db = Connection::open_in_memory().unwrap();
+            db.execute_batch(&format!("CREATE TABLE t(a, b); {sql}")).unwrap();
+            contents(&db).unwrap().remove("t").unwrap()
+        };
+        let first = hash("INSERT INTO t VALUES (1, 'x'), (2, NULL)");
+        assert_eq!(first, hash("INSERT INTO t VALUES (2, NULL); INSERT INTO t VALUES (1, 'x')"));
+        for other in [
+            "(1, 'x'), (2, 0)",
+            "('1', 'x'), (2, NULL)",
+            "(1, 'x'), (2, NULL), (2, NULL)",
+            "(1, x'78'), (2, NULL)",
+        ] {
+            assert_ne!(first, hash(&format!("INSERT INTO t VALUES {other}")), "{other}");
+        }
     }
 }

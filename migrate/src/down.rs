@@ -2,17 +2,23 @@
 //! all in one transaction.
 
 use common::cli::Run;
-use common::database::open_existing;
-use common::migrations::{Applied, Migration, read_applied};
+use common::database::open_read_only;
+use common::migrations::{Applied, Kind, Migration, Source, Unfinished, read_unfinished};
 use common::report::Problem;
+use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::engine::transact;
+use crate::belonging;
+use crate::books::Books;
+use crate::engine::{Room, Terms};
 use crate::job::Job;
 use crate::operation;
 use crate::outcome::{report_done, report_failure};
+use crate::outside::check_prefix;
+use crate::python::Python;
 use crate::scene::{Scene, applied_in};
 use crate::screen::screen;
+use crate::up::tell_source;
 
 /// Which applied migrations are undone.
 #[derive(Debug, Clone)]
@@ -31,42 +37,73 @@ pub(crate) enum Choice {
 /// `migration-irreversible`, `migration-covered`, `migration-refused`, `migration-failed`,
 /// `foreign-keys-broken`, usage for an unknown version; nothing is changed then.
 pub(crate) fn undo(run: &mut Run, scene: &Scene, choice: &Choice, id: &str) -> Result<(), Problem> {
-    let Some(database) = scene.database_for(&[])? else { return Ok(()) };
+    let Some(database) = scene.database_for(&[])?.filter(|path| path.exists()) else {
+        run.detail("undone", Vec::<Value>::new());
+        return Ok(());
+    };
     run.detail("database", database);
-    let jobs = choose_jobs(scene, choice, &applied_in(database)?)?;
-    if jobs.is_empty() {
+    let source = scene.source_of_records(database)?;
+    tell_source(run, &source);
+    applied_in(database, &source, scene.environment())?;
+    if choose_jobs(scene, choice, &source, &open_read_only(database)?)?.is_empty() {
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     }
     operation::record(run, scene, id, |run| {
-        let db = open_existing(database)?;
-        match transact(&db, false, |db| choose_jobs(scene, choice, &read_applied(db)?)) {
+        let environment = scene.environment();
+        let room = Room::open(database, Python::new(&source.root, environment))?;
+        let books = Books::of(&source, environment);
+        let terms = Terms::of(environment, books.as_ref());
+        match room.run(terms, |db| choose_jobs(scene, choice, &source, db)) {
             Ok(Some(done)) => report_done(run, "migrate.undo", "undone", &done),
             Ok(None) => run.detail("undone", Vec::<Value>::new()),
             Err(failure) => {
-                let hint = format!("migrate {} status", scene.environment());
-                return Err(report_failure(run, "migrate.undo", &failure, hint));
+                let hint = format!("migrate {environment} status");
+                return Err(report_failure(run, ("migrate.undo", "undone"), &failure, hint));
             }
         }
         Ok(())
     })
 }
 
-/// The jobs that undo `choice`, newest first, each text screened.
-fn choose_jobs(scene: &Scene, choice: &Choice, applied: &[Applied]) -> Result<Vec<Job>, Problem> {
-    let chosen = choose(choice, applied, scene.environment())?;
-    // The directory is read only when the database itself does not know a way back.
-    let files = if chosen.iter().any(|row| row.down.is_none()) {
-        scene.source(None).map(|source| source.migrations).unwrap_or_default()
-    } else {
-        Vec::new()
-    };
-    let jobs: Vec<Job> =
-        chosen.into_iter().map(|row| undoing(row, &files, scene.environment())).collect::<Result<_, _>>()?;
-    for job in &jobs {
-        screen(&job.file, &job.text)?;
+/// The jobs that undo `choice`, last applied first, each text screened.
+fn choose_jobs(
+    scene: &Scene,
+    choice: &Choice,
+    source: &Source,
+    db: &Connection,
+) -> Result<Vec<Job>, Problem> {
+    let environment = scene.environment();
+    let mut applied = source.applied(db)?;
+    belonging::check(&applied, environment)?;
+    let unfinished = read_unfinished(db)?;
+    for found in &unfinished {
+        if found.statements >= 0 {
+            return Err(half_done(found, environment));
+        }
+        applied.push(found.applied.clone());
+    }
+    applied.sort_by_key(|row| (row.sequence, row.version));
+    let mut jobs = Vec::new();
+    for row in choose(choice, &applied, environment)? {
+        let mut job = undoing(row, &source.migrations, environment)?;
+        if let Some(found) = unfinished.iter().find(|found| found.applied.version == row.version) {
+            job.done = usize::try_from(-1 - found.statements).unwrap_or(0);
+            check_prefix(&job, job.done, &found.applied.checksum)?;
+        }
+        if job.kind == Kind::Sql {
+            screen(&job.file, &job.text)?;
+        }
+        jobs.push(job);
     }
     Ok(jobs)
+}
+
+fn half_done(found: &Unfinished, environment: &str) -> Problem {
+    let row = &found.applied;
+    Problem::new("migration-unfinished", format!("migration {}_{} is half applied", row.version, row.name))
+        .detail("it runs without a transaction and was cut off; finish it before anything is undone")
+        .hint(format!("migrate {environment} up"))
 }
 
 /// The job that undoes `applied`, by the stored text, else by the file's.
@@ -74,17 +111,18 @@ fn choose_jobs(scene: &Scene, choice: &Choice, applied: &[Applied]) -> Result<Ve
 /// # Errors
 /// `migration-irreversible`.
 pub(crate) fn undoing(applied: &Applied, files: &[Migration], environment: &str) -> Result<Job, Problem> {
-    let of_file = || files.iter().find(|file| file.version == applied.version)?.down.clone();
+    let file = files.iter().find(|file| file.version == applied.version);
+    let of_file = || file?.down.clone();
     let text = applied.down.clone().or_else(of_file).ok_or_else(|| {
         let title = format!("migration {}_{} has no down text", applied.version, applied.name);
         Problem::new("migration-irreversible", title)
             .detail("nothing was changed; add the down file, or restore a backup")
             .hint(format!("backup {environment} list"))
     })?;
-    Ok(Job::undo(applied, text))
+    Ok(Job::undo(applied, text, file))
 }
 
-/// `applied` is in the order of versions; the result is newest first.
+/// `applied` is in the order in which they were applied; the result is last first.
 fn choose<'a>(
     choice: &Choice,
     applied: &'a [Applied],
@@ -99,13 +137,14 @@ fn choose<'a>(
                 return Err(Problem::usage(format!("version {version} is not applied in {environment}"))
                     .hint(format!("migrate {environment} status")));
             }
-            Ok(newest_first.take_while(|row| row.version > *version).collect())
+            Ok(newest_first.filter(|row| row.version > *version).collect())
         }
         Choice::Deployment(id) => {
             let is_its = |row: &&Applied| row.deployment.as_deref() == Some(id);
             let chosen: Vec<_> = newest_first.filter(is_its).collect();
             let oldest = chosen.last().map_or(i64::MAX, |row| row.version);
-            let covering = applied.iter().find(|row| row.version > oldest && !is_its(row));
+            let first = applied.iter().position(|row| is_its(&row)).unwrap_or(applied.len());
+            let covering = applied[first..].iter().find(|row| !is_its(row));
             match covering {
                 Some(row) => Err(Problem::new(
                     "migration-covered",
@@ -127,16 +166,7 @@ mod tests {
     use super::*;
 
     fn row(version: i64, deployment: &str) -> Applied {
-        Applied {
-            version,
-            name: "n".into(),
-            checksum: String::new(),
-            down: None,
-            applied_at: String::new(),
-            duration_ms: 0,
-            deployment: Some(deployment.into()),
-            tool_version: String::new(),
-        }
+        Applied { version, name: "n".into(), deployment: Some(deployment.into()), ..Applied::default() }
     }
 
     fn versions(choice: &Choice) -> Result<Vec<i64>, Problem> {

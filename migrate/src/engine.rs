@@ -1,32 +1,62 @@
-//! Runs a list of migrations in ONE transaction: all of them with their records, or nothing.
+//! Runs a list of migrations in ONE transaction, or in one each: with their records, or nothing.
 //!
 //! Foreign keys are off before it begins (a table rebuild would otherwise empty its child tables)
 //! and checked before it commits. SQLite itself finds the statements. Where the list comes from
 //! and what it means is the caller's business.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::fallible_iterator::FallibleIterator;
-use rusqlite::{Batch, Connection, Error, ErrorCode, Transaction, TransactionBehavior};
-use serde::Serialize;
+use rusqlite::Connection;
 
-use common::database::Schema;
-use common::fault;
-use common::interrupt;
+use common::database::{Schema, open_existing};
+use common::migrations::Kind;
 use common::report::Problem;
 
+use crate::books::Books;
 use crate::cancel::cancellable;
-use crate::job::{Job, prepare_table};
-use crate::references::{refuse_new, violations};
-use crate::rows::{self, Counts};
-use crate::tokens;
+use crate::content::Shape;
+use crate::guard::Guard;
+use crate::job::Job;
+use crate::pass::Pass;
+use crate::python::Python;
+use crate::rows::Counts;
+use crate::statements::{Executed, sql_problem};
 
-/// What a committed transaction did.
+/// A database in which migrations run, with its wall and the interpreter for those in Python.
+pub(crate) struct Room {
+    pub(crate) db: Connection,
+    pub(crate) guard: Guard,
+    pub(crate) python: Python,
+}
+
+/// How they run.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Terms<'a> {
+    /// Keep statements, and count rows and read the schema after each migration.
+    pub(crate) watched: bool,
+    /// A transaction for each migration.
+    pub(crate) each: bool,
+    /// Refuse what loses rows and does not say so.
+    pub(crate) guarded: bool,
+    /// Goes into each record.
+    pub(crate) environment: &'a str,
+    /// The other tool's table that is kept up to date.
+    pub(crate) books: Option<&'a Books>,
+}
+
+impl<'a> Terms<'a> {
+    pub(crate) fn of(environment: &'a str, books: Option<&'a Books>) -> Self {
+        Self { environment, books, ..Self::default() }
+    }
+}
+
+/// What committed transactions did.
 pub(crate) struct Done {
     pub(crate) finished: Vec<Finished>,
     pub(crate) rows: [Counts; 2],
     pub(crate) schema: [Schema; 2],
-    /// How long other writers had to wait.
+    /// How long other writers had to wait at most.
     pub(crate) write_lock: Duration,
 }
 
@@ -36,17 +66,28 @@ pub(crate) struct Finished {
     pub(crate) took: Duration,
     /// Kept when watched.
     pub(crate) statements: Vec<Executed>,
-    /// Counted after each migration when watched.
-    pub(crate) rows: Option<Counts>,
+    /// Seen after each migration when watched.
+    pub(crate) seen: Option<Seen>,
 }
 
-/// One statement as SQLite cut it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Executed {
-    pub(crate) file: String,
-    pub(crate) line: usize,
-    pub(crate) sql: String,
-    pub(crate) duration_ms: u64,
+/// A database between two migrations.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) rows: Counts,
+    pub(crate) schema: Schema,
+    pub(crate) shape: Shape,
+}
+
+impl Finished {
+    /// The SQL that ran; of a script, what it sent.
+    pub(crate) fn sql(&self) -> String {
+        match self.job.kind {
+            Kind::Sql => self.job.text.clone(),
+            Kind::Python => {
+                self.statements.iter().map(|statement| statement.sql.as_str()).collect::<Vec<_>>().join(";\n")
+            }
+        }
+    }
 }
 
 /// A transaction that was rolled back.
@@ -54,125 +95,52 @@ pub(crate) struct Failure {
     pub(crate) problem: Box<Problem>,
     /// The migration that failed, when it was one of them.
     pub(crate) file: Option<String>,
-    /// Those that had run before it, and are undone.
+    /// Those that had run before it in the same transaction, and are undone.
     pub(crate) undone: Vec<String>,
+    /// Those that were committed before, and stay.
+    pub(crate) kept: Vec<Finished>,
+    /// Whether statements outside of transactions stay as well.
+    pub(crate) touched: bool,
+}
+
+impl Failure {
+    /// Whether the database is not as it was.
+    pub(crate) fn left_something(&self) -> bool {
+        self.touched || !self.kept.is_empty()
+    }
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), file: None, undone: Vec::new() }
+        Self { problem: Box::new(problem), file: None, undone: Vec::new(), kept: Vec::new(), touched: false }
     }
 }
 
-/// Chooses jobs by what it sees inside the transaction, runs them and commits. `None`: nothing to do.
-/// A `watched` run keeps its statements and counts rows after each migration.
-///
-/// # Errors
-/// Whatever failed, after the rollback; the database is as it was.
-pub(crate) fn transact(
-    db: &Connection,
-    watched: bool,
-    choose: impl FnOnce(&Connection) -> Result<Vec<Job>, Problem>,
-) -> Result<Option<Done>, Failure> {
-    // At FULL, a power cut may take the last commit back while the ledger already speaks of it.
-    db.pragma_update(None, "synchronous", "EXTRA").map_err(|error| sql_problem(&error))?;
-    db.pragma_update(None, "foreign_keys", false).map_err(|error| sql_problem(&error))?;
-    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)
-        .map_err(|error| sql_problem(&error))?;
-    let begun = Instant::now();
-    let jobs = choose(&transaction)?;
-    if jobs.is_empty() {
-        return Ok(None);
+impl Room {
+    /// Opens the database at `path`.
+    ///
+    /// # Errors
+    /// `database-unreadable`, `database-busy`.
+    pub(crate) fn open(path: &Path, python: Python) -> Result<Self, Problem> {
+        Self::around(open_existing(path)?, python)
     }
-    let before = (Schema::read(&transaction)?, count(&transaction)?, violations(&transaction));
-    prepare_table(&transaction).map_err(|error| sql_problem(&error))?;
-    let finished = cancellable(&transaction, || run_all(&transaction, jobs, watched))?;
-    let after = (Schema::read(&transaction)?, count(&transaction)?, violations(&transaction));
-    refuse_new(&before.2, &after.2)?;
-    interrupt::check()?;
-    fault::point("migration.before-commit");
-    transaction.commit().map_err(|error| sql_problem(&error))?;
-    fault::point("migration.after-commit");
-    Ok(Some(Done {
-        finished,
-        rows: [before.1, after.1],
-        schema: [before.0, after.0],
-        write_lock: begun.elapsed(),
-    }))
-}
 
-fn run_all(db: &Connection, jobs: Vec<Job>, watched: bool) -> Result<Vec<Finished>, Failure> {
-    let mut all: Vec<Finished> = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let begun = Instant::now();
-        let ran = run(db, &job, watched).and_then(|statements| {
-            job.write_row(db, millis(begun.elapsed())).map_err(|error| sql_problem(&error))?;
-            let rows = if watched { Some(count(db)?) } else { None };
-            Ok((statements, rows))
-        });
-        match ran {
-            Ok((statements, rows)) => all.push(Finished { took: begun.elapsed(), job, statements, rows }),
-            Err(problem) => {
-                let undone = all.into_iter().map(|finished| finished.job.file).collect();
-                return Err(Failure { problem: Box::new(problem), file: Some(job.file), undone });
-            }
-        }
+    pub(crate) fn around(mut db: Connection, python: Python) -> Result<Self, Problem> {
+        let guard = Guard::around(&mut db).map_err(|error| sql_problem(&error))?;
+        Ok(Self { db, guard, python })
     }
-    Ok(all)
-}
 
-fn run(db: &Connection, job: &Job, watched: bool) -> Result<Vec<Executed>, Problem> {
-    let lines: Vec<usize> = tokens::statements(&job.text).iter().map(|statement| statement[0].line).collect();
-    let mut batch = Batch::new(db, &job.text);
-    let mut executed = Vec::new();
-    let mut lines = lines.into_iter();
-    loop {
-        interrupt::check()?;
-        let line = lines.next().unwrap_or(1);
-        let failed = |error: Error| failed_at(job, line, &error);
-        let begun = Instant::now();
-        let Some(mut statement) = batch.next().map_err(failed)? else { return Ok(executed) };
-        let sql = watched.then(|| statement.expanded_sql()).flatten();
-        let mut rows = statement.query([]).map_err(failed)?;
-        while rows.next().map_err(failed)?.is_some() {}
-        executed.extend(sql.map(|sql| Executed {
-            file: job.file.clone(),
-            line,
-            sql: sql.trim().to_owned(),
-            duration_ms: millis(begun.elapsed()),
-        }));
-    }
-}
-
-fn failed_at(job: &Job, line: usize, error: &Error) -> Problem {
-    let problem = interrupt::check().err().unwrap_or_else(|| sql_problem(error));
-    if problem.retryable {
-        return problem;
-    }
-    Problem::new("migration-failed", format!("{} line {line} failed: {}", job.file, message(error)))
-        .detail("everything was rolled back; the database is as it was")
-}
-
-fn count(db: &Connection) -> Result<Counts, Problem> {
-    rows::count(db).map_err(|error| sql_problem(&error))
-}
-
-fn sql_problem(error: &Error) -> Problem {
-    let busy = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
-    if busy {
-        return Problem::new("database-busy", "another process keeps the database locked")
-            .detail(message(error))
-            .hint("lslocks   # then run the same command again")
-            .retryable();
-    }
-    Problem::new("migration-failed", format!("the database refused: {}", message(error)))
-}
-
-fn message(error: &Error) -> String {
-    match error {
-        Error::SqlInputError { msg, .. } => msg.clone(),
-        Error::SqliteFailure(_, Some(text)) => text.clone(),
-        other => other.to_string(),
+    /// Chooses jobs by what it sees inside the transaction, runs them and commits. `None`: nothing
+    /// to do.
+    ///
+    /// # Errors
+    /// Whatever failed, after the rollback of what was not committed.
+    pub(crate) fn run(
+        &self,
+        terms: Terms<'_>,
+        choose: impl FnOnce(&Connection) -> Result<Vec<Job>, Problem>,
+    ) -> Result<Option<Done>, Failure> {
+        cancellable(&self.db, || Pass::new(self, terms).perform(choose))
     }
 }
 
@@ -180,22 +148,28 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Time since `begun`, never less than what it was before.
+pub(crate) fn longest(before: Duration, begun: Instant) -> Duration {
+    before.max(begun.elapsed())
+}
+
 #[cfg(test)]
 mod tests {
-    use common::migrations::{Migration, checksum, read_applied};
+    use common::migrations::{Migration, Text, read_applied};
 
     use super::*;
 
     fn job(version: i64, up: &str) -> Job {
-        let migration = Migration {
-            version,
-            name: "n".into(),
-            up: up.into(),
-            down: None,
-            checksum: checksum(up),
-            file: format!("{version:03}_n.up.sql"),
-        };
-        Job::apply(&migration, Some("d1"))
+        let up = Text { file: format!("{version:03}_n.up.sql"), text: up.into() };
+        Job::apply(&Migration::of_files(version, "n", Kind::Sql, up, None).unwrap(), Some("d1"))
+    }
+
+    fn room(sql: &str) -> Room {
+        Room::around(database(sql), Python::new(Path::new("."), "dev")).unwrap()
+    }
+
+    fn transact(room: &Room, watched: bool, jobs: Vec<Job>) -> Result<Option<Done>, Failure> {
+        room.run(Terms { watched, environment: "dev", ..Terms::default() }, |_| Ok(jobs))
     }
 
     fn database(sql: &str) -> Connection {
@@ -211,54 +185,53 @@ mod tests {
 
     #[test]
     fn rebuilding_a_parent_keeps_the_rows_of_its_children() {
-        let db = database(
+        let room = room(
             "CREATE TABLE p(id INTEGER PRIMARY KEY, a);
              CREATE TABLE c(p REFERENCES p(id) ON DELETE CASCADE);
              INSERT INTO p VALUES (1, 'x'); INSERT INTO c VALUES (1), (1), (1);",
         );
         let rebuild = "CREATE TABLE n(id INTEGER PRIMARY KEY, a, b); INSERT INTO n SELECT id, a, 1 FROM p;
             DROP TABLE p; ALTER TABLE n RENAME TO p;";
-        let done = transact(&db, true, |_| Ok(vec![job(1, rebuild)])).ok().flatten().unwrap();
+        let done = transact(&room, true, vec![job(1, rebuild)]).ok().flatten().unwrap();
         assert_eq!(done.rows[1]["c"], 3);
         assert_eq!(done.finished[0].statements[2].sql, "DROP TABLE p;");
     }
 
     #[test]
     fn a_failure_in_the_middle_leaves_nothing() {
-        let db = database("CREATE TABLE t(a); INSERT INTO t VALUES (1);");
-        let before = dump(&db);
+        let room = room("CREATE TABLE t(a); INSERT INTO t VALUES (1);");
+        let before = dump(&room.db);
         let jobs = vec![
             job(1, "CREATE TABLE u(a); DELETE FROM t;"),
             job(2, "CREATE TABLE v(a);\n\nINSERT INTO w VALUES (1);"),
         ];
-        let failure = transact(&db, false, |_| Ok(jobs)).err().unwrap();
+        let failure = transact(&room, false, jobs).err().unwrap();
         assert_eq!(failure.problem.title, "002_n.up.sql line 3 failed: no such table: w");
         assert_eq!(
             (failure.file.as_deref(), failure.undone.as_slice()),
             (Some("002_n.up.sql"), &["001_n.up.sql".to_owned()][..])
         );
-        assert_eq!(dump(&db), before);
-        assert_eq!(db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
-        assert!(db.is_autocommit());
+        assert_eq!(dump(&room.db), before);
+        assert_eq!(room.db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+        assert!(room.db.is_autocommit());
     }
 
     #[test]
     fn new_orphans_are_refused_and_old_ones_accepted() {
         let schema = "PRAGMA foreign_keys=OFF; CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p(id)); INSERT INTO c VALUES (7);";
-        let db = database(schema);
-        assert!(transact(&db, false, |_| Ok(vec![job(1, "ALTER TABLE c ADD COLUMN x;")])).is_ok());
-        let failure =
-            transact(&db, false, |_| Ok(vec![job(2, "INSERT INTO c(p) VALUES (8);")])).err().unwrap();
+        let room = room(schema);
+        assert!(transact(&room, false, vec![job(1, "ALTER TABLE c ADD COLUMN x;")]).is_ok());
+        let failure = transact(&room, false, vec![job(2, "INSERT INTO c(p) VALUES (8);")]).err().unwrap();
         assert_eq!(failure.problem.kind, "foreign-keys-broken");
-        assert_eq!(read_applied(&db).unwrap().len(), 1);
+        assert_eq!(read_applied(&room.db).unwrap().len(), 1);
     }
 
     #[test]
     fn rows_that_a_statement_returns_are_read_to_the_end() {
-        let db = database("CREATE TABLE t(a)");
+        let room = room("CREATE TABLE t(a)");
         let sql = "INSERT INTO t VALUES (1), (2), (3) RETURNING a; SELECT a FROM t; PRAGMA user_version = 7;";
-        transact(&db, false, |_| Ok(vec![job(1, sql)])).ok().flatten().unwrap();
-        assert_eq!(db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
-        assert_eq!(db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
+        transact(&room, false, vec![job(1, sql)]).ok().flatten().unwrap();
+        assert_eq!(room.db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+        assert_eq!(room.db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
     }
 }

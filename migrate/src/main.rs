@@ -1,30 +1,45 @@
 //! Applies and undoes the schema changes of a release.
 //!
-//! `scene` finds the environment, its database and the migrations; `engine` runs them in one
-//! transaction; `up`, `down`, `rehearse`, `standing` and `template` are the verbs.
+//! `scene` finds the environment, its database and the migrations; `choice` says which are due;
+//! `engine` runs them, `pass` in transactions, `python` those that are scripts; `books` keeps the
+//! tables of other tools. `up`, `down`, `rehearse`, `standing`, `schema_file`, `squash` and
+//! `template` are the verbs.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
+mod belonging;
 mod birth;
+mod books;
 mod cancel;
+mod choice;
 mod content;
 mod down;
 mod engine;
+mod fingerprint;
+mod guard;
 mod job;
+mod lint;
 mod loss;
 mod operation;
 mod outcome;
+mod outside;
+mod pass;
+mod python;
 mod references;
 mod rehearsal;
 mod rehearse;
 mod rows;
 mod scene;
+mod schema_file;
 mod scratch;
 mod screen;
+mod squash;
 mod standing;
+mod statements;
 mod template;
 mod tokens;
 mod up;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -33,7 +48,9 @@ use common::relocation;
 use common::report::Problem;
 
 use arguments::{Args, Verb};
+use choice::Wanted;
 use scene::Scene;
+use up::Baseline;
 
 fn main() -> ExitCode {
     common::cli::main::<Args>("migrate", story)
@@ -42,7 +59,10 @@ fn main() -> ExitCode {
 fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
     let verb = args.verb.unwrap_or(Verb::Up(args.up));
     match (args.environment, verb) {
-        (None, Verb::New { name }) => template::create(run, &args.shared.load()?, &name),
+        (None, Verb::New(options)) => {
+            template::create(run, &args.shared.load()?, &options.name, options.python)
+        }
+        (None, Verb::Squash { to }) => squash::squash(run, &args.shared.load()?, to),
         (Some(environment), verb) => {
             let scene = Scene::new(args.shared.load()?, &environment)?;
             let id = verb.patience().map(|_| verb.deployment().unwrap_or_else(operation::new_id));
@@ -84,14 +104,21 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Resu
     named.map_or(Ok(()), |id| scene.expect(id))?;
     relocation::check(&scene.config, &scene.place, scene.serving.as_ref())?;
     run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
+    let wanted = Wanted { release, contract: verb.contract() };
     match verb {
-        Verb::Up(_) => up::apply_pending(run, &scene, release, &id),
+        Verb::Up(options) => up::apply_pending(run, &scene, wanted, options.each, &id),
         Verb::Down(options) => down::undo(run, &scene, &options.choice(), &id),
-        Verb::Baseline(options) => up::record_pending(run, &scene, release, options.to, &id),
+        Verb::Baseline(options) => {
+            let asked = Baseline { release, to: options.to, take_over: options.take_over };
+            up::record_pending(run, &scene, asked, &id)
+        }
         Verb::Status(_) => standing::show(run, &scene, release),
-        Verb::Plan(_) => rehearse::plan(run, &scene, release),
-        Verb::Rehearse(options) => rehearse::rehearse(run, &scene, release, options.keep_copy.as_deref()),
-        Verb::New { .. } => Err(Problem::usage("'new' writes into the work tree and takes no environment")
-            .hint("migrate new add_email")),
+        Verb::Plan(_) => rehearse::plan(run, &scene, wanted),
+        Verb::Rehearse(options) => rehearse::rehearse(run, &scene, wanted, options.keep_copy.as_deref()),
+        Verb::Schema => schema_file::write(run, &scene),
+        Verb::New(_) | Verb::Squash { .. } => {
+            Err(Problem::usage("'new' and 'squash' write into the work tree and take no environment")
+                .hint("migrate new add_email"))
+        }
     }
 }

@@ -51,9 +51,7 @@ pub(crate) fn record(
 }
 
 fn end(ledger: &Ledger, run: &Run, id: &str, first_step: usize) -> Result<(), Problem> {
-    for step in &run.report.steps[first_step..] {
-        ledger.record_step(id, &run.shown_step(step))?;
-    }
+    ledger.record_steps(id, run.report.steps[first_step..].iter().map(|step| run.shown_step(step)))?;
     ledger.set_state(id, if run.report.success { State::Serving } else { State::Failed })?;
     ledger.end(id, &run.shown())?.iter().for_each(|warning| warn(warning));
     Ok(())

@@ -26,10 +26,18 @@ pub(crate) fn report_done(run: &mut Run, step: &str, list: &str, done: &Done) {
     run.detail("write_lock_ms", millis(done.write_lock));
 }
 
-/// Reports a transaction that was rolled back.
-pub(crate) fn report_failure(run: &mut Run, step: &str, failure: &Failure, hint: String) -> Problem {
+/// Reports a transaction that was rolled back; `names` are those of the step and of the list.
+pub(crate) fn report_failure(run: &mut Run, names: (&str, &str), failure: &Failure, hint: String) -> Problem {
+    let (step, list) = names;
     let mut problem = (*failure.problem).clone();
     problem.hint.get_or_insert(hint);
+    for finished in &failure.kept {
+        run.end_step(step, Some(&finished.job.file), finished.took, None);
+    }
+    if !failure.kept.is_empty() {
+        run.detail(list, failure.kept.iter().map(entry).collect::<Vec<_>>());
+    }
+    run.report.changed |= failure.left_something();
     for file in &failure.undone {
         run.push(Step::new(TOOL, step, 0).target(file).skip("rolled back with the one that failed"));
     }

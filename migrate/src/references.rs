@@ -20,6 +20,13 @@ pub(crate) fn violations(db: &Connection) -> Violations {
     read(db).unwrap_or_else(|error| Violations::from([(format!("cannot be checked: {error}"), 1)]))
 }
 
+/// Whether any table refers to another.
+pub(crate) fn has_keys(db: &Connection) -> bool {
+    let query =
+        "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND sql LIKE '%REFERENCES%')";
+    db.query_row(query, [], |row| row.get(0)).unwrap_or(true)
+}
+
 /// # Errors
 /// `foreign-keys-broken` naming what is in `after` and not in `before`.
 pub(crate) fn refuse_new(before: &Violations, after: &Violations) -> std::result::Result<(), Problem> {

@@ -1,48 +1,36 @@
 //! One rehearsal: up, checks, down, compare, up again, on a private copy of the database. Owns the
-//! verdict; whether it fails the run is the caller's decision.
+//! order of these; what is made of the findings is `verdict`'s.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::database::{Change, check, open_existing, snapshot};
+use common::database::{check, snapshot};
 use common::migrations::{Migration, read_applied};
-use common::report::Problem;
-use rusqlite::Connection;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use common::report::{Problem, quoted};
 
 use crate::birth::Birth;
-use crate::content::{Shape, compare_rows, compare_shapes, shape};
+use crate::content::{Content, compare_rows, compare_shapes, contents};
 use crate::down::undoing;
-use crate::engine::{Done, Executed, millis, transact};
+use crate::engine::{Done, Failure, Room, Seen, Terms};
 use crate::job::Job;
 use crate::loss;
-use crate::rows;
+use crate::pass::see;
+use crate::python::Python;
 use crate::scratch::Scratch;
+use crate::verdict::Verdict;
 
-/// What the rehearsal found.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Verdict {
-    /// `same`, `grew` or `changed`; absent when the migrations did not run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    change: Option<&'static str>,
-    /// Why old code may not live with the new schema.
-    reasons: Vec<String>,
-    /// Whether the downs bring back the schema, and the rows where old code could not live on.
-    reversible: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reversal_problem: Option<String>,
-    /// How long other writers would have to wait.
-    write_lock_ms: u64,
-    /// Tables whose row counts differ: `[before, after]`.
-    rows: Map<String, Value>,
-}
-
-impl Verdict {
-    /// Nothing is pending.
-    pub(crate) fn unchanged() -> Self {
-        Self { change: Some("same"), reversible: true, ..Self::default() }
-    }
+/// What is rehearsed, and where.
+pub(crate) struct Subject<'a> {
+    pub(crate) chosen: &'a [Migration],
+    /// Versions whose phase has come: the release that serves can live with them.
+    pub(crate) due: &'a [i64],
+    pub(crate) environment: &'a str,
+    /// A migration without a way back must say why.
+    pub(crate) guarded: bool,
+    /// The database, and a private directory's parent.
+    pub(crate) database: &'a Path,
+    pub(crate) root: &'a Path,
 }
 
 /// A part of the rehearsal and how long it took.
@@ -54,51 +42,63 @@ pub(crate) struct Part {
 
 /// A rehearsal under way, or over.
 pub(crate) struct Rehearsal<'a> {
-    pending: &'a [Migration],
-    environment: &'a str,
+    subject: Subject<'a>,
     pub(crate) verdict: Verdict,
-    pub(crate) statements: Vec<Executed>,
+    pub(crate) done: Option<Done>,
+    pub(crate) initial: Option<Seen>,
     pub(crate) parts: Vec<Part>,
 }
 
+/// How far the way back went.
+#[derive(Default)]
+struct WayBack {
+    /// Why it cannot be trusted.
+    problem: Option<String>,
+    /// A file says so itself.
+    explained: bool,
+    /// How many migrations were undone.
+    undone: usize,
+}
+
 impl<'a> Rehearsal<'a> {
-    pub(crate) fn new(pending: &'a [Migration], environment: &'a str) -> Self {
-        Self { pending, environment, verdict: Verdict::default(), statements: Vec::new(), parts: Vec::new() }
+    pub(crate) fn new(subject: Subject<'a>) -> Self {
+        Self { subject, verdict: Verdict::default(), done: None, initial: None, parts: Vec::new() }
     }
 
-    /// Rehearses on a copy of `database` (an empty one when there is no file) in `root`, and keeps
-    /// the migrated copy at `keep`.
+    /// Rehearses on a copy of the database (an empty one when there is no file), and keeps the
+    /// migrated copy at `keep`.
     ///
     /// # Errors
     /// `migration-failed`, `foreign-keys-broken`, `database-damaged`, `rows-lost`,
-    /// `rehearsal-differs`, `snapshot-failed`.
-    pub(crate) fn perform(
-        &mut self,
-        database: &Path,
-        root: &Path,
-        keep: Option<&Path>,
-    ) -> Result<(), Problem> {
-        let scratch = Scratch::make(root)?;
+    /// `migration-irreversible`, `rehearsal-differs`, `snapshot-failed`.
+    pub(crate) fn perform(&mut self, python: Python, keep: Option<&Path>) -> Result<(), Problem> {
+        let scratch = Scratch::make(self.subject.root)?;
+        let database = self.subject.database;
         let copy = self.part("rehearse.copy", |_| copy_database(database, scratch.file("copy.db")))?;
-        let db = open_existing(&copy)?;
-        let before = read_shape(&db)?;
-        let done = self.part("rehearse.up", |it| it.apply(&db))?;
-        let after = read_shape(&db)?;
-        match &done {
-            Some(done) => self.judge(done),
-            None => self.verdict.change = Some("same"),
-        }
-        self.part("rehearse.check", |_| check_result(&db, done.as_ref()))?;
+        let room = Room::open(&copy, python)?;
+        let initial = see(&room.db)?;
+        let before = read_contents(&room)?;
+        self.initial = Some(initial.clone());
+        let done = self.part("rehearse.up", |it| it.apply(&room, it.subject.chosen))?;
+        let after = read_contents(&room)?;
+        self.verdict.judge(done.as_ref(), &initial, self.subject.due);
+        self.verdict.tell_contents(&before, &after);
+        self.done = done;
+        self.part("rehearse.check", |it| it.check_result(&room, &initial))?;
         if let Some(keep) = keep {
             self.part("rehearse.keep", |_| snapshot(&copy, keep, &mut |_, _| {}))?;
         }
-        self.verdict.reversal_problem =
-            self.part("rehearse.down", |it| it.reverse(&db, database, &scratch, &before))?;
-        self.verdict.reversible = self.verdict.reversal_problem.is_none();
-        if self.verdict.reversible {
-            self.part("rehearse.again", |it| it.repeat(&db, &after))?;
+        let back = self.part("rehearse.down", |it| it.reverse(&room, &scratch, &before))?;
+        self.verdict.reversible = back.problem.is_none();
+        self.verdict.reversal_problem.clone_from(&back.problem);
+        if back.undone > 0 && (back.problem.is_none() || back.explained) {
+            let undone = &self.subject.chosen[self.subject.chosen.len() - back.undone..];
+            self.part("rehearse.again", |it| it.repeat(&room, undone))?;
         }
-        Ok(())
+        match back.problem {
+            Some(why) if self.subject.guarded && !back.explained => Err(self.unexplained(&why)),
+            _ => Ok(()),
+        }
     }
 
     fn part<T>(
@@ -113,59 +113,85 @@ impl<'a> Rehearsal<'a> {
         result
     }
 
-    fn apply(&mut self, db: &Connection) -> Result<Option<Done>, Problem> {
-        let jobs = self.pending.iter().map(|migration| Job::apply(migration, None)).collect();
-        let done = transact(db, true, |_| Ok(jobs)).map_err(|failure| self.with_hint(*failure.problem))?;
-        let finished = done.iter().flat_map(|done| &done.finished);
-        self.statements = finished.flat_map(|finished| finished.statements.clone()).collect();
-        Ok(done)
+    fn terms(&self, watched: bool) -> Terms<'a> {
+        Terms { watched, environment: self.subject.environment, ..Terms::default() }
     }
 
-    fn judge(&mut self, done: &Done) {
-        let [before, after] = &done.schema;
-        let (change, reasons) = match before.compare(after) {
-            Change::Same => ("same", Vec::new()),
-            Change::Grew => ("grew", Vec::new()),
-            Change::Changed(reasons) => ("changed", reasons),
-        };
-        self.verdict.change = Some(change);
-        self.verdict.reasons = reasons;
-        self.verdict.write_lock_ms = millis(done.write_lock);
-        self.verdict.rows = rows::differences(&done.rows[0], &done.rows[1]);
+    fn apply(&self, room: &Room, migrations: &[Migration]) -> Result<Option<Done>, Problem> {
+        let jobs = migrations.iter().map(|migration| Job::apply(migration, None)).collect();
+        room.run(self.terms(true), |_| Ok(jobs)).map_err(|failure| self.with_hint(*failure.problem))
     }
 
-    /// Undoes what was applied; the result is why the way back cannot be trusted.
+    fn check_result(&self, room: &Room, initial: &Seen) -> Result<(), Problem> {
+        match check(&room.db) {
+            // New ones were refused before the commit; old ones are not this migration's doing.
+            Err(problem) if problem.kind == "foreign-keys-broken" => {}
+            other => other?,
+        }
+        match &self.done {
+            Some(done) => loss::refuse_unapproved(initial, &done.finished),
+            None => Ok(()),
+        }
+    }
+
+    /// Undoes what was applied, one by one, each compared with what was there before it.
     fn reverse(
-        &self,
-        db: &Connection,
-        database: &Path,
+        &mut self,
+        room: &Room,
         scratch: &Scratch,
-        before: &Shape,
-    ) -> Result<Option<String>, Problem> {
-        let applied = read_applied(db)?;
-        let newest_first = applied.iter().rev().take(self.pending.len());
-        let jobs: Result<Vec<Job>, Problem> =
-            newest_first.map(|row| undoing(row, &[], self.environment)).collect();
-        let jobs = match jobs {
-            Ok(jobs) => jobs,
+        before: &BTreeMap<String, Content>,
+    ) -> Result<WayBack, Problem> {
+        let mut back = WayBack::default();
+        let count = self.subject.chosen.len();
+        for at in (0..count).rev() {
+            let migration = &self.subject.chosen[at];
+            if let Some(reason) = &migration.directives.irreversible {
+                back.problem = Some(format!("{} says that it is irreversible: {reason}", migration.file));
+                back.explained = true;
+                return Ok(back);
+            }
+            back.problem = self.undo(room, at)?;
+            if back.problem.is_some() {
+                return Ok(back);
+            }
+            back.undone += 1;
+        }
+        self.verdict.tell_way_back(before, &read_contents(room)?);
+        let database = self.subject.database;
+        if self.verdict.is_change() && database.exists() {
+            let original = copy_database(database, scratch.file("original.db"))?;
+            let missing = compare_rows(&room.db, &original).map_err(|error| unreadable(&error))?;
+            back.problem =
+                (!missing.is_empty()).then(|| format!("after the way back, {}", missing.join(", ")));
+        }
+        Ok(back)
+    }
+
+    /// Undoes one migration; the result is why its way back cannot be trusted.
+    fn undo(&self, room: &Room, at: usize) -> Result<Option<String>, Problem> {
+        let migration = &self.subject.chosen[at];
+        let applied = read_applied(&room.db)?;
+        let Some(row) = applied.iter().find(|row| row.version == migration.version) else { return Ok(None) };
+        let job = match undoing(row, std::slice::from_ref(migration), self.subject.environment) {
+            Ok(job) => job,
             Err(problem) => return Ok(Some(problem.title)),
         };
-        if let Err(failure) = transact(db, false, |_| Ok(jobs)) {
+        if let Err(failure) = room.run(self.terms(false), |_| Ok(vec![job])) {
             return Ok(Some(failure.problem.title));
         }
-        let mut differences = compare_shapes(before, &read_shape(db)?);
-        if differences.is_empty() && self.verdict.change == Some("changed") && database.exists() {
-            let original = copy_database(database, scratch.file("original.db"))?;
-            differences = compare_rows(db, &original).map_err(|error| unreadable(&error))?;
-        }
-        let sentence = format!("after the way back, {}", differences.join(", "));
-        Ok((!differences.is_empty()).then_some(sentence))
+        let earlier = at.checked_sub(1).and_then(|at| self.done.as_ref()?.finished.get(at)?.seen.as_ref());
+        let Some(expected) = earlier.or(self.initial.as_ref()) else { return Ok(None) };
+        let differences = compare_shapes(&expected.shape, &see(&room.db)?.shape);
+        let sentence = || format!("after {}, {}", migration.down_file, differences.join(", "));
+        Ok((!differences.is_empty()).then(sentence))
     }
 
-    fn repeat(&mut self, db: &Connection, expected: &Shape) -> Result<(), Problem> {
-        let differences = match self.apply(db) {
-            Ok(_) => compare_shapes(expected, &read_shape(db)?),
-            Err(problem) => vec![problem.title],
+    fn repeat(&mut self, room: &Room, undone: &[Migration]) -> Result<(), Problem> {
+        let expected = self.done.as_ref().and_then(|done| done.finished.last()?.seen.clone());
+        let differences = match (self.apply(room, undone), expected) {
+            (Ok(_), Some(expected)) => compare_shapes(&expected.shape, &see(&room.db)?.shape),
+            (Ok(_), None) => Vec::new(),
+            (Err(problem), _) => vec![problem.title],
         };
         if differences.is_empty() {
             return Ok(());
@@ -174,9 +200,22 @@ impl<'a> Rehearsal<'a> {
         Err(self.with_hint(problem.detail(differences.join("\n"))))
     }
 
+    fn unexplained(&self, why: &str) -> Problem {
+        let file = self.subject.chosen.last().map_or("", |migration| migration.file.as_str());
+        Problem::new("migration-irreversible", format!("there is no way back: {why}"))
+            .detail("mend the down text, or say why there is none in the up file: -- irreversible: REASON")
+            .hint(format!("cat {}", quoted(format!("migrations/{file}"))))
+    }
+
     fn with_hint(&self, mut problem: Problem) -> Problem {
-        problem.hint.get_or_insert_with(|| format!("migrate {} plan", self.environment));
+        problem.hint.get_or_insert_with(|| format!("migrate {} plan", self.subject.environment));
         problem
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        *failure.problem
     }
 }
 
@@ -189,20 +228,8 @@ fn copy_database(database: &Path, copy: PathBuf) -> Result<PathBuf, Problem> {
     Ok(copy)
 }
 
-fn check_result(db: &Connection, done: Option<&Done>) -> Result<(), Problem> {
-    match check(db) {
-        // New ones were refused before the commit; old ones are not this migration's doing.
-        Err(problem) if problem.kind == "foreign-keys-broken" => {}
-        other => other?,
-    }
-    match done {
-        Some(done) => loss::refuse_unapproved(&done.rows[0], &done.finished),
-        None => Ok(()),
-    }
-}
-
-fn read_shape(db: &Connection) -> Result<Shape, Problem> {
-    shape(db).map_err(|error| unreadable(&error))
+fn read_contents(room: &Room) -> Result<BTreeMap<String, Content>, Problem> {
+    contents(&room.db).map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &rusqlite::Error) -> Problem {

@@ -4,12 +4,17 @@
 use std::path::Path;
 
 use common::cli::Run;
-use common::migrations::Migration;
+use common::database::open_read_only;
+use common::migrations::Source;
 use common::report::Problem;
 
-use crate::rehearsal::{Rehearsal, Verdict};
+use crate::choice::{Choice, Wanted, choose, screen_all};
+use crate::python::Python;
+use crate::rehearsal::{Rehearsal, Subject};
 use crate::scene::Scene;
-use crate::up::{choose_pending, list, screen_all};
+use crate::schema_file;
+use crate::up::tell_source;
+use crate::verdict::{Verdict, entries};
 
 /// Rehearses what is pending and keeps the copy when asked.
 ///
@@ -18,23 +23,26 @@ use crate::up::{choose_pending, list, screen_all};
 pub(crate) fn rehearse(
     run: &mut Run,
     scene: &Scene,
-    release: Option<&str>,
+    wanted: Wanted<'_>,
     keep: Option<&Path>,
 ) -> Result<(), Problem> {
-    let pending = pending(run, scene, release)?;
-    let needed = !pending.is_empty() || keep.is_some();
+    let (source, choice) = look(run, scene, wanted)?;
+    let needed = !choice.chosen.is_empty() || keep.is_some();
     let Some(database) = scene.database.as_ref().filter(|_| needed) else {
         run.detail("rehearsal", Verdict::unchanged());
         return Ok(());
     };
-    screen_all(run, &pending)?;
+    let python = Python::new(&source.root, scene.environment());
+    screen_all(run, scene, &python, &choice.chosen)?;
     scene.place.create()?;
-    let mut rehearsal = Rehearsal::new(&pending, scene.environment());
-    let result = rehearsal.perform(database, &scene.place.root(), keep);
+    let root = scene.place.root();
+    let mut rehearsal = Rehearsal::new(subject(scene, database, &choice, &root));
+    let result = rehearsal.perform(python, keep);
     for part in &rehearsal.parts {
         run.end_step(part.name, None, part.took, part.problem.as_ref());
     }
     run.detail("rehearsal", &rehearsal.verdict);
+    tell_drift(run, &source, &rehearsal);
     result
 }
 
@@ -42,32 +50,67 @@ pub(crate) fn rehearse(
 ///
 /// # Errors
 /// Those of `up` before it begins.
-pub(crate) fn plan(run: &mut Run, scene: &Scene, release: Option<&str>) -> Result<(), Problem> {
-    let pending = pending(run, scene, release)?;
-    let Some(database) = scene.database.as_ref().filter(|_| !pending.is_empty()) else {
+pub(crate) fn plan(run: &mut Run, scene: &Scene, wanted: Wanted<'_>) -> Result<(), Problem> {
+    let (source, choice) = look(run, scene, wanted)?;
+    let Some(database) = scene.database.as_ref().filter(|_| !choice.chosen.is_empty()) else {
         run.detail("rehearsal", Verdict::unchanged());
         return Ok(());
     };
-    if let Err(problem) = screen_all(run, &pending) {
+    let python = Python::new(&source.root, scene.environment());
+    if let Err(problem) = screen_all(run, scene, &python, &choice.chosen) {
         run.detail("problem", problem);
         return Ok(());
     }
     scene.place.create()?;
-    let mut rehearsal = Rehearsal::new(&pending, scene.environment());
-    let result = rehearsal.perform(database, &scene.place.root(), None);
-    run.detail("statements", &rehearsal.statements);
+    let root = scene.place.root();
+    let mut rehearsal = Rehearsal::new(subject(scene, database, &choice, &root));
+    let result = rehearsal.perform(python, None);
+    if let (Some(initial), Some(done)) = (&rehearsal.initial, &rehearsal.done) {
+        run.detail("plan", entries(initial, done));
+        let statements: Vec<_> = done.finished.iter().flat_map(|finished| &finished.statements).collect();
+        run.detail("statements", statements);
+    }
     run.detail("rehearsal", &rehearsal.verdict);
+    tell_drift(run, &source, &rehearsal);
     if let Err(problem) = result {
         run.detail("problem", problem);
     }
     Ok(())
 }
 
-fn pending(run: &mut Run, scene: &Scene, release: Option<&str>) -> Result<Vec<Migration>, Problem> {
-    let source = scene.source(release)?;
-    run.detail("migrations", &source.dir);
+fn subject<'a>(scene: &'a Scene, database: &'a Path, choice: &'a Choice, root: &'a Path) -> Subject<'a> {
+    Subject {
+        chosen: &choice.chosen,
+        due: &choice.due,
+        environment: scene.environment(),
+        guarded: scene.is_guarded(),
+        database,
+        root,
+    }
+}
+
+/// Where a release says what its schema should be, the rehearsed one is compared with it.
+fn tell_drift(run: &mut Run, source: &Source, rehearsal: &Rehearsal<'_>) {
+    let last = rehearsal.done.as_ref().and_then(|done| done.finished.last()?.seen.as_ref());
+    let Some(seen) = last else { return };
+    match schema_file::drift(&source.root, &seen.shape) {
+        Ok(drift) if !drift.is_empty() => run.detail("drift", drift),
+        Ok(_) => {}
+        Err(problem) => run.detail("drift", [problem.to_string()]),
+    }
+}
+
+fn look(run: &mut Run, scene: &Scene, wanted: Wanted<'_>) -> Result<(Source, Choice), Problem> {
+    let source = scene.source(wanted.release)?;
+    tell_source(run, &source);
     run.detail("database", &scene.database);
-    let pending = choose_pending(run, scene, &source.migrations)?;
-    run.detail("pending", list(&pending));
-    Ok(pending)
+    let choice = choose(run, scene, &source, wanted)?;
+    if let Some(path) = scene.database.as_ref().filter(|path| path.exists()) {
+        // What was cut off outside of a transaction cannot be rehearsed from its beginning.
+        crate::choice::jobs(&open_read_only(path)?, &choice.chosen, None)?
+            .iter()
+            .find(|job| job.done > 0)
+            .map_or(Ok(()), |job| Err(crate::choice::half_applied(job, scene.environment())))?;
+    }
+    Ok((source, choice))
 }

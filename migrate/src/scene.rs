@@ -9,10 +9,12 @@ use common::database::open_read_only;
 use common::layout::{Place, is_plain_name};
 use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
-use common::migrations::{self, Applied, Migration};
+use common::migrations::{Applied, Layout, Migration, Source};
 use common::recovery;
 use common::report::{Problem, quoted};
 use common::site::enter;
+
+use crate::belonging;
 
 /// One environment with its place and database.
 pub(crate) struct Scene {
@@ -24,12 +26,6 @@ pub(crate) struct Scene {
     pub(crate) serving: Option<Deployment>,
     /// Held by verbs that change something.
     pub(crate) lock: Option<Lock>,
-}
-
-/// The migrations of one release or of the work tree.
-pub(crate) struct Source {
-    pub(crate) dir: PathBuf,
-    pub(crate) migrations: Vec<Migration>,
 }
 
 impl Scene {
@@ -99,20 +95,67 @@ impl Scene {
     /// The migrations of the named release, else of the serving one, else of the work tree.
     ///
     /// # Errors
-    /// `release-unknown`, `migration-files`.
+    /// `release-unknown`, those of [`Source::read`].
     pub(crate) fn source(&self, release: Option<&str>) -> Result<Source, Problem> {
         let serving = self.serving.as_ref().and_then(|deployment| deployment.release.as_deref());
-        let dir = match release.or(serving) {
+        let root = match release.or(serving) {
             Some(id) => self.release_dir(id)?,
-            None => work_tree(&self.config),
+            None => self.config.root().to_path_buf(),
         };
-        Ok(Source { migrations: migrations::read(&dir)?, dir })
+        let database = self.database.as_deref().filter(|path| path.exists());
+        let db = database.map(open_read_only).transpose()?;
+        Source::read(&root, db.as_ref())
+    }
+
+    /// The same, for undoing: what the records say is enough, unless another tool's table has to be
+    /// kept up to date, too.
+    ///
+    /// # Errors
+    /// As [`Scene::source`], where only the files say whose table that is.
+    pub(crate) fn source_of_records(&self, database: &Path) -> Result<Source, Problem> {
+        let db = open_read_only(database)?;
+        let is_shared = || Layout::FOREIGN.iter().any(|layout| layout.owns_table(&db));
+        match self.source(None) {
+            Err(problem) if problem.kind == "migration-files" && !is_shared() => {
+                Ok(Source::without_files(self.config.root()))
+            }
+            other => other,
+        }
+    }
+
+    /// Which of the deferred migrations may run now: those that the release which serves knows too,
+    /// since then nothing older is left; all of them when nothing serves.
+    ///
+    /// # Errors
+    /// Those of [`Scene::source`].
+    pub(crate) fn due(
+        &self,
+        release: Option<&str>,
+        deferred: &[Migration],
+    ) -> Result<Vec<Migration>, Problem> {
+        if deferred.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(serving) = self.serving.as_ref().and_then(|row| row.release.as_deref()) else {
+            return Ok(deferred.to_vec());
+        };
+        if release.is_none_or(|release| release == serving) {
+            return Ok(Vec::new());
+        }
+        let known = self.source(Some(serving))?.migrations;
+        let is_known = |file: &&Migration| known.iter().any(|other| other.version == file.version);
+        Ok(deferred.iter().filter(is_known).cloned().collect())
+    }
+
+    /// Whether losses need an approval here: releases are promoted to this environment.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.config.environment(self.environment()).is_ok_and(|settings| settings.promote_from.is_some())
     }
 
     fn release_dir(&self, id: &str) -> Result<PathBuf, Problem> {
         let dir = self.place.release(id);
         if is_plain_name(id) && dir.is_dir() {
-            return Ok(dir.join("migrations"));
+            return Ok(dir);
         }
         Err(Problem::new("release-unknown", format!("there is no release '{id}' in {}", self.environment()))
             .hint(format!("ls {}", quoted(self.place.releases().display()))))
@@ -148,18 +191,19 @@ impl Scene {
     }
 }
 
-/// `migrations/` beside deploy.toml.
-pub(crate) fn work_tree(config: &Config) -> PathBuf {
-    config.root().join("migrations")
-}
-
-/// What `database` has; nothing when there is no file.
+/// What `database` has of `source`; nothing when there is no file.
 ///
 /// # Errors
-/// `database-unreadable`, `tracking-table-foreign`.
-pub(crate) fn applied_in(database: &Path) -> Result<Vec<Applied>, Problem> {
+/// `database-unreadable`, `tracking-table-foreign`, `wrong-database`.
+pub(crate) fn applied_in(
+    database: &Path,
+    source: &Source,
+    environment: &str,
+) -> Result<Vec<Applied>, Problem> {
     if !database.exists() {
         return Ok(Vec::new());
     }
-    migrations::read_applied(&open_read_only(database)?)
+    let applied = source.applied(&open_read_only(database)?)?;
+    belonging::check(&applied, environment)?;
+    Ok(applied)
 }

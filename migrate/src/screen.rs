@@ -1,6 +1,7 @@
 //! Refuses, before anything runs, what cannot be part of one transaction. Owns the list of such
 //! statements and the remedy for each; it knows nothing of databases.
 
+use common::migrations::{Directives, Kind};
 use common::report::{Problem, quoted};
 
 use crate::tokens::{Statement, statements};
@@ -28,6 +29,9 @@ pub(crate) fn screen(file: &str, sql: &str) -> Result<Vec<String>, Problem> {
         return Err(refuse(file, 1, "contains no statement", "write one, or delete the file"));
     }
     let mut notes = Vec::new();
+    if Directives::read(Kind::Sql, sql).is_ok_and(|found| found.no_transaction) {
+        return Ok(notes);
+    }
     for statement in &statements {
         let line = statement[0].line;
         if let Some((what, remedy)) = objection(statement) {
@@ -65,14 +69,17 @@ fn objection(statement: &Statement<'_>) -> Option<(String, &'static str)> {
         return Some((format!("contains {word}"), "remove it: a migration changes this one database"));
     }
     if first.is("VACUUM") {
-        return Some(("contains VACUUM".into(), "remove it: SQLite cannot do it inside a transaction"));
+        return Some((
+            "contains VACUUM".into(),
+            "SQLite cannot do it inside a transaction: remove it, or put it alone into a file that says -- no-transaction",
+        ));
     }
     let name = second.filter(|_| first.is("PRAGMA")).and_then(|_| setting(statement))?;
     let refused = SETTINGS.iter().any(|known| name.eq_ignore_ascii_case(known));
     refused.then(|| {
         (
             format!("contains PRAGMA {}", name.to_lowercase()),
-            "remove it: the setting belongs to the app's connection, and does nothing in a transaction",
+            "the setting belongs to the app's connection, and does nothing in a transaction: remove it, or put it into a file that says -- no-transaction",
         )
     })
 }
@@ -120,5 +127,6 @@ mod tests {
         let notes = screen("001_a.up.sql", sql).unwrap();
         assert_eq!(notes.len(), 1);
         assert!(notes[0].starts_with("001_a.up.sql line 1"), "{notes:?}");
+        assert!(screen("001_a.up.sql", "-- no-transaction\nVACUUM;").unwrap().is_empty());
     }
 }

@@ -8,6 +8,8 @@
 pub(crate) struct Token<'a> {
     pub(crate) text: &'a str,
     pub(crate) line: usize,
+    /// Where it begins in the text, in bytes.
+    pub(crate) offset: usize,
 }
 
 impl<'a> Token<'a> {
@@ -73,16 +75,17 @@ fn is_complete(statement: &[Token<'_>]) -> bool {
 }
 
 fn tokens(sql: &str) -> impl Iterator<Item = Token<'_>> {
-    let (mut rest, mut line) = (sql, 1);
+    let (mut rest, mut line, mut at) = (sql, 1, 0);
     std::iter::from_fn(move || {
         loop {
             let length = piece(rest)?;
             let (text, after) = rest.split_at(length);
-            let begins_on = line;
+            let (begins_on, offset) = (line, at);
+            at += length;
             line += text.matches('\n').count();
             rest = after;
             if !is_blank(text) {
-                return Some(Token { text, line: begins_on });
+                return Some(Token { text, line: begins_on, offset });
             }
         }
     })

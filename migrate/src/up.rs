@@ -2,82 +2,117 @@
 
 use common::cli::Run;
 use common::database::open_existing;
-use common::migrations::{Migration, compare, read_applied};
+use common::migrations::{Migration, Source, compare};
 use common::report::Problem;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::belonging;
 use crate::birth::Birth;
-use crate::engine::transact;
+use crate::books::Books;
+use crate::choice::{Wanted, choose, choose_within, jobs, screen_all};
+use crate::engine::{Done, Failure, Room, Terms};
 use crate::job::Job;
 use crate::operation;
 use crate::outcome::{report_done, report_failure};
-use crate::scene::{Scene, applied_in};
-use crate::screen::screen;
+use crate::python::Python;
+use crate::scene::Scene;
 
-/// Applies everything pending, in one transaction.
+/// Applies everything pending, in one transaction, or in one each.
 ///
 /// # Errors
-/// Those of [`common::migrations`], `migration-refused`, `migration-failed`, `foreign-keys-broken`,
-/// `database-busy`; nothing is changed then.
+/// Those of [`common::migrations`], `migration-refused`, `destructive-unapproved`,
+/// `migration-failed`, `foreign-keys-broken`, `database-busy`; nothing is changed then.
 pub(crate) fn apply_pending(
     run: &mut Run,
     scene: &Scene,
-    release: Option<&str>,
+    wanted: Wanted<'_>,
+    each: bool,
     id: &str,
 ) -> Result<(), Problem> {
-    let source = scene.source(release)?;
-    run.detail("migrations", &source.dir);
+    let source = scene.source(wanted.release)?;
+    tell_source(run, &source);
     let Some(database) = scene.database_for(&source.migrations)? else {
         run.detail("pending", Vec::<Value>::new());
         return Ok(());
     };
     run.detail("database", database);
-    let pending = choose_pending(run, scene, &source.migrations)?;
-    run.detail("pending", list(&pending));
-    if pending.is_empty() {
+    let choice = choose(run, scene, &source, wanted)?;
+    if choice.chosen.is_empty() {
         run.detail("applied", Vec::<Value>::new());
         return Ok(());
     }
-    screen_all(run, &pending)?;
+    let python = Python::new(&source.root, scene.environment());
+    screen_all(run, scene, &python, &choice.chosen)?;
     operation::record(run, scene, id, |run| {
         let birth = Birth::ensure(database)?;
-        let db = open_existing(database)?;
-        let environment = scene.environment();
-        let ended = transact(&db, false, |db| {
-            let standing = compare(&source.migrations, &read_applied(db)?);
-            standing.check(environment)?;
-            Ok(standing.pending.iter().map(|migration| Job::apply(migration, Some(id))).collect())
-        });
-        match ended {
-            Ok(Some(done)) => report_done(run, "migrate.apply", "applied", &done),
-            Ok(None) => run.detail("applied", Vec::<Value>::new()),
-            Err(failure) => {
-                return Err(report_failure(
-                    run,
-                    "migrate.apply",
-                    &failure,
-                    format!("migrate {environment} plan"),
-                ));
-            }
+        let room = Room::open(database, python)?;
+        let books = Books::of(&source, scene.environment());
+        let terms =
+            Terms { each, guarded: scene.is_guarded(), ..Terms::of(scene.environment(), books.as_ref()) };
+        let ended =
+            room.run(terms, |db| jobs(db, &choose_within(scene, &source, wanted, db)?.chosen, Some(id)));
+        let stays = ended.as_ref().map_or_else(Failure::left_something, |_| true);
+        let result = tell(run, scene, ("migrate.apply", "applied", "plan"), ended);
+        if stays {
+            birth.keep();
         }
+        result?;
         run.detail("pending", Vec::<Value>::new());
-        birth.keep();
         Ok(())
     })
 }
 
-/// Records what is pending, up to version `to`, as applied, for a database made by other means.
+/// Puts the end of a run into the report; `names` are those of its step, its list, and the verb that
+/// helps when it failed.
+fn tell(
+    run: &mut Run,
+    scene: &Scene,
+    (step, list, helper): (&str, &str, &str),
+    ended: Result<Option<Done>, Failure>,
+) -> Result<(), Problem> {
+    match ended {
+        Ok(Some(done)) => report_done(run, step, list, &done),
+        Ok(None) => run.detail(list, Vec::<Value>::new()),
+        Err(failure) => {
+            let hint = format!("migrate {} {helper}", scene.environment());
+            return Err(report_failure(run, (step, list), &failure, hint));
+        }
+    }
+    Ok(())
+}
+
+/// Names the directory, and whose layout it is when it is not ours.
+pub(crate) fn tell_source(run: &mut Run, source: &Source) {
+    run.detail("migrations", &source.dir);
+    if let Some(table) = &source.table {
+        run.detail("layout", source.layout.word());
+        run.detail("tracking_table", table);
+    }
+    if !source.ignored.is_empty() {
+        run.detail("ignored", &source.ignored);
+    }
+}
+
+/// What `baseline` was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Baseline<'a> {
+    pub(crate) release: Option<&'a str>,
+    pub(crate) to: Option<i64>,
+    /// The database is a copy from another environment.
+    pub(crate) take_over: bool,
+}
+
+/// Records what is pending, up to a version, as applied, for a database made by other means.
 ///
 /// # Errors
 /// As [`apply_pending`]; `database-missing`.
 pub(crate) fn record_pending(
     run: &mut Run,
     scene: &Scene,
-    release: Option<&str>,
-    to: Option<i64>,
+    asked: Baseline<'_>,
     id: &str,
 ) -> Result<(), Problem> {
-    let source = scene.source(release)?;
+    let source = scene.source(asked.release)?;
     let Some(database) = scene.database_for(&source.migrations)? else { return Ok(()) };
     run.detail("database", database);
     let environment = scene.environment();
@@ -86,69 +121,23 @@ pub(crate) fn record_pending(
             .detail("a baseline is for a database that was made by other means")
             .hint(format!("migrate {environment} up")));
     }
-    let chosen = |migration: &&Migration| to.is_none_or(|to| migration.version <= to);
+    let chosen = |migration: &&Migration| asked.to.is_none_or(|to| migration.version <= to);
     operation::record(run, scene, id, |run| {
-        let ended = transact(&open_existing(database)?, false, |db| {
-            let standing = compare(&source.migrations, &read_applied(db)?);
+        if asked.take_over {
+            belonging::take_over(&open_existing(database)?, environment)?;
+            run.report.changed = true;
+        }
+        let room = Room::open(database, Python::new(&source.root, environment))?;
+        let books = Books::of(&source, environment);
+        let terms = Terms::of(environment, books.as_ref());
+        let ended = room.run(terms, |db| {
+            let applied = source.applied(db)?;
+            belonging::check(&applied, environment)?;
+            let standing = compare(&source.migrations, &applied);
             standing.check(environment)?;
-            let jobs = standing.pending.iter().filter(chosen);
+            let jobs = standing.pending.iter().chain(&standing.deferred).filter(chosen);
             Ok(jobs.map(|migration| Job::record(migration, Some(id))).collect())
         });
-        match ended {
-            Ok(Some(done)) => report_done(run, "migrate.record", "recorded", &done),
-            Ok(None) => run.detail("recorded", Vec::<Value>::new()),
-            Err(failure) => {
-                return Err(report_failure(
-                    run,
-                    "migrate.record",
-                    &failure,
-                    format!("migrate {environment} status"),
-                ));
-            }
-        }
-        Ok(())
+        tell(run, scene, ("migrate.record", "recorded", "status"), ended)
     })
-}
-
-/// What `database` lacks of `files`; says in the report when it is ahead of them.
-pub(crate) fn choose_pending(
-    run: &mut Run,
-    scene: &Scene,
-    files: &[Migration],
-) -> Result<Vec<Migration>, Problem> {
-    let database = scene.database_for(files)?;
-    let applied = database.map(applied_in).transpose()?.unwrap_or_default();
-    let standing = compare(files, &applied);
-    if !standing.ahead.is_empty() {
-        let ahead = standing.ahead.iter().map(|row| json!({ "version": row.version, "name": row.name }));
-        run.detail("ahead", ahead.collect::<Vec<_>>());
-    }
-    standing.check(scene.environment())?;
-    Ok(standing.pending)
-}
-
-/// Screens up and down texts alike: a down that can never run is found before it is needed.
-///
-/// # Errors
-/// `migration-refused`.
-pub(crate) fn screen_all(run: &mut Run, pending: &[Migration]) -> Result<(), Problem> {
-    let mut notes = Vec::new();
-    for migration in pending {
-        notes.extend(screen(&migration.file, &migration.up)?);
-        if let Some(down) = &migration.down {
-            notes.extend(screen(&migration.down_file(), down)?);
-        }
-    }
-    if !notes.is_empty() {
-        run.detail("notes", notes);
-    }
-    Ok(())
-}
-
-/// `[{version, name}]`.
-pub(crate) fn list(migrations: &[Migration]) -> Vec<Value> {
-    migrations
-        .iter()
-        .map(|migration| json!({ "version": migration.version, "name": migration.name }))
-        .collect()
 }

@@ -8,7 +8,7 @@ use common::database;
 use common::exec::Sibling;
 use common::journal::{self, Undo};
 use common::ledger::State;
-use common::migrations::{self, Applied};
+use common::migrations::{self, Applied, Source};
 use common::report::{Outcome, Problem};
 use common::site::Site;
 
@@ -31,19 +31,27 @@ pub(crate) fn need(site: &Site, release: &str) -> Result<Need, Problem> {
     let Some(path) = site.place.database(site.settings()).filter(|path| path.exists()) else {
         return Ok(Need::Nothing);
     };
-    let applied = migrations::read_applied(&database::open_read_only(&path)?)?;
-    let files = migrations::read(&site.place.release(release).join("migrations"))?;
-    if let Some(first) = migrations::compare(&files, &applied).pending.first() {
+    let db = database::open_read_only(&path)?;
+    let source = Source::read(&site.place.release(release), Some(&db))?;
+    let applied = source.applied(&db)?;
+    if let Some(first) = migrations::compare(&source.migrations, &applied).pending.first() {
         return Err(behind(site, &first.file));
     }
-    let foreign = |row: &&Applied| files.iter().all(|file| file.version != row.version);
-    for row in applied.iter().filter(foreign) {
-        let grew = row.deployment.as_deref().map(|id| journal::grew(&site.ledger, id)).transpose()?.flatten();
-        if grew == Some(false) {
+    let unknown = |row: &&Applied| source.migrations.iter().all(|file| file.version != row.version);
+    for row in applied.iter().filter(unknown) {
+        if row.after || changed(site, row)? {
             return back_to(site, &applied, row.version);
         }
     }
     Ok(Need::Nothing)
+}
+
+/// Whether the deployment that applied it could not leave older code running.
+fn changed(site: &Site, row: &Applied) -> Result<bool, Problem> {
+    match &row.deployment {
+        Some(id) => Ok(journal::grew(&site.ledger, id)? == Some(false)),
+        None => Ok(false),
+    }
 }
 
 fn behind(site: &Site, file: &str) -> Problem {

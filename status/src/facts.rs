@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use common::config::Config;
-use common::database;
 use common::gateway::{self, Gateway, GatewayStatus};
 use common::git::{Repository, Sync};
 use common::http;
@@ -12,12 +11,13 @@ use common::instance::Instance;
 use common::layout::{Place, Slot, environments_on_disk};
 use common::ledger::{ChoreRow, Deployment, Ledger};
 use common::lock;
-use common::migrations;
 use common::report::{Problem, now, quoted};
 use common::supervisor::{Condition, Supervisor};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::schema;
 
 const PROBE: Duration = Duration::from_secs(2);
 const SHOWN: u32 = 5;
@@ -94,7 +94,7 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
         gateway: gateway.status(),
         gateway_orphaned: gateway.is_orphaned(),
         ledger_lost: ledger.lost().map(str::to_owned),
-        database: database_facts(&place, config, name, serving.as_ref()),
+        database: schema::database_facts(&place, config, name, serving.as_ref()),
         last_verification: ledger.last_verification(name)?.map(|found| {
             json!({"at": time(found.at_ms), "passed": found.passed, "deployment": found.deployment, "duration_ms": found.duration_ms})
         }),
@@ -276,22 +276,6 @@ fn condition(supervisor: &Supervisor, place: &Place, instance: &Instance) -> Val
 fn warm(supervisor: &Supervisor, place: &Place, slot: Slot) -> Option<String> {
     let running = matches!(supervisor.condition(place, slot), Condition::Running { .. });
     Instance::read(place, slot).filter(|_| running).map(|instance| instance.release)
-}
-
-fn database_facts(place: &Place, config: &Config, name: &str, serving: Option<&Deployment>) -> Option<Value> {
-    let path = place.database(config.environments.get(name)?).filter(|path| path.exists())?;
-    let files = serving.and_then(|row| row.release.as_deref()).map(|id| place.release(id).join("migrations"));
-    let read = || {
-        let applied = migrations::read_applied(&database::open_read_only(&path)?)?;
-        let files = files.map(|dir| migrations::read(&dir)).transpose()?.unwrap_or_default();
-        Ok::<_, Problem>((applied.iter().map(|row| row.version).max(), migrations::compare(&files, &applied)))
-    };
-    Some(match read() {
-        Ok((version, standing)) => {
-            json!({"version": version, "migrations": standing.word(), "pending": standing.pending.len()})
-        }
-        Err(problem) => json!({"problem": problem.to_string()}),
-    })
 }
 
 fn time(milliseconds: i64) -> Option<String> {

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod facts;
+mod schema;
 mod words;
 
 use std::process::ExitCode;

@@ -154,3 +154,80 @@ fn requests_are_held_while_a_migration_locks_writers_out_for_long() {
     tally.assert_nothing_lost();
     assert_eq!(world.get("dev", "/rows").1, (3 + tally.acknowledged.len()).to_string());
 }
+
+/// v1 and v2 serve in turn; v3 brings a migration that takes away what v2 has added.
+fn deferring() -> World {
+    let world = serving();
+    migration(
+        &world,
+        2,
+        "ALTER TABLE acked ADD COLUMN note TEXT;",
+        Some("ALTER TABLE acked DROP COLUMN note;"),
+    );
+    world.release("v2");
+    world.run("deploy", &["dev"]).ok();
+    migration(
+        &world,
+        3,
+        "-- phase: after\n-- approve: destructive\nALTER TABLE acked DROP COLUMN note;",
+        Some("ALTER TABLE acked ADD COLUMN note TEXT;"),
+    );
+    world.release("v3");
+    world
+}
+
+fn has_note(world: &World) -> bool {
+    let db = rusqlite::Connection::open(world.database("dev")).unwrap();
+    db.prepare("SELECT note FROM acked").is_ok()
+}
+
+#[test]
+fn a_later_phase_runs_in_the_next_deployment_when_the_release_before_is_stopped() {
+    let world = deferring();
+    let report = world.run("deploy", &["dev"]).ok().report();
+    assert_eq!(report.details["migrate"]["deferred"][0]["version"], 3);
+    assert!(has_note(&world) && steps(&report, "contract.retire").is_empty());
+    assert_eq!(world.status("dev")["database"]["deferred"], 1);
+    world.run("verify", &["dev"]).ok();
+
+    migration(&world, 4, "CREATE TABLE tag(a);", Some("DROP TABLE tag;"));
+    world.release("v4");
+    let report = world.run("deploy", &["dev"]).ok().report();
+    assert_eq!(steps(&report, "contract.retire").len(), 1, "{:?}", report.steps);
+    assert_eq!(steps(&report, "migrate.apply").len(), 2);
+    assert!(!has_note(&world));
+    assert_eq!(world.status("dev")["database"]["deferred"], 0);
+
+    // v3 was written for it, v2 was not.
+    world.run("rollback", &["dev"]).ok();
+    let report = world.run("rollback", &["dev"]).ok().report();
+    assert_eq!(report.details["rollback"]["migrations_back_to"], 2);
+    assert!(has_note(&world));
+    assert_eq!(world.get("dev", "/rows").1, "3");
+}
+
+#[test]
+fn a_later_phase_runs_at_once_on_request() {
+    let world = deferring();
+    let report = world.run("deploy", &["dev", "--contract"]).ok().report();
+    assert_eq!(steps(&report, "contract.retire").len(), 1);
+    assert!(!has_note(&world));
+    assert_eq!(world.status("dev")["database"]["deferred"], 0);
+    world.run("verify", &["dev"]).ok();
+    world.run("rollback", &["dev"]).ok();
+    assert!(has_note(&world));
+    assert_eq!(world.get("dev", "/rows").1, "3");
+}
+
+#[test]
+fn a_deployment_that_fails_leaves_what_was_deferred_before_it() {
+    let world = deferring();
+    world.run("deploy", &["dev"]).ok();
+    migration(&world, 4, "CREATE TABLE tag(a);", Some("DROP TABLE tag;"));
+    world.faulty("{\"exit_at_start\": 1}");
+    world.run("deploy", &["dev"]).refused("instance-exited");
+    assert!(!has_note(&world));
+    assert_eq!(tables(&world), ["acked", "migrations"]);
+    assert_eq!(world.get("dev", "/rows").1, "3");
+    world.run("verify", &["dev"]).ok();
+}

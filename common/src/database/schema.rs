@@ -68,6 +68,17 @@ impl Schema {
         self.tables.keys().map(String::as_str)
     }
 
+    /// Columns that `newer` lacks, of tables that both have, as table and column.
+    pub fn lost_columns(&self, newer: &Self) -> Vec<(String, String)> {
+        let mut lost = Vec::new();
+        for (table, columns) in &self.tables {
+            let Some(after) = newer.tables.get(table) else { continue };
+            let gone = columns.iter().filter(|column| !after.iter().any(|other| other.name == column.name));
+            lost.extend(gone.map(|column| (table.clone(), column.name.clone())));
+        }
+        lost
+    }
+
     /// How `newer` differs from this schema.
     pub fn compare(&self, newer: &Self) -> Change {
         if self == newer {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{OptionalExtension, named_params, params};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 
 use super::deployment::{Kind, State};
 use super::{Ledger, event_log, unreadable, unwritable};
@@ -159,6 +159,19 @@ impl Ledger {
                 .map_err(|error| unwritable(&error))?;
         }
         Ok(note)
+    }
+
+    /// Appends many steps at once.
+    ///
+    /// # Errors
+    /// `state-unwritable`; then none of them is there.
+    pub fn record_steps(&self, id: &str, steps: impl Iterator<Item = Step>) -> Result<(), Problem> {
+        let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)
+            .map_err(|error| unwritable(&error))?;
+        for step in steps {
+            self.record_step(id, &step)?;
+        }
+        transaction.commit().map_err(|error| unwritable(&error))
     }
 
     /// Appends a step; cheap, since losing the last ones in a power cut harms nothing.

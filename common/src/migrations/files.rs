@@ -1,199 +1,158 @@
-//! Reads a directory of `NNN_name.up.sql` and `NNN_name.down.sql` files; whatever fits no rule is
-//! a problem, never skipped.
+//! Pairs of files: our own `NNN_name.up.sql` and `NNN_name.down.sql`, `NNN_name.py` with both
+//! directions, and the pairs of other tools. In our own layout whatever fits no rule is a problem.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
-use crate::report::{OrProblem, Problem, quoted};
+use super::directory::{Reading, read_text, split_stem};
+use super::{Kind, Migration, Text};
 
 const UP: &str = ".up.sql";
 const DOWN: &str = ".down.sql";
 
-/// One migration of a release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migration {
-    /// The number before the first underscore.
-    pub version: i64,
-    pub name: String,
-    /// SQL text, without a byte order mark.
-    pub up: String,
-    pub down: Option<String>,
-    /// Of the up text, see [`checksum`].
-    pub checksum: String,
-    /// File name of the up text.
-    pub file: String,
+/// Which files belong to a layout of pairs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// A file that fits no rule is refused, else passed over.
+    strict: bool,
+    /// `NNN_name.py`.
+    python: bool,
+    /// `NNN_name.sql`, up only.
+    single: bool,
+    /// `.up.sql` and `.down.sql`.
+    pairs: bool,
 }
 
-impl Migration {
-    /// File name of the down text.
-    pub fn down_file(&self) -> String {
-        self.file.replace(UP, DOWN)
+impl Rules {
+    pub(super) const OWN: Self = Self { strict: true, python: true, single: false, pairs: true };
+    pub(super) const PLAIN: Self = Self { strict: true, python: false, single: true, pairs: false };
+    pub(super) const SQLX: Self = Self { strict: false, python: false, single: true, pairs: true };
+    pub(super) const GOLANG_MIGRATE: Self = Self { strict: false, python: false, single: false, pairs: true };
+
+    /// Stem and part of a file name; none when it belongs to nothing.
+    fn part(self, file: &str) -> Option<(&str, Part)> {
+        let ending = |ending, part| file.strip_suffix(ending).map(|stem| (stem, part));
+        let pair = ending(UP, Part::Up).or_else(|| ending(DOWN, Part::Down)).filter(|_| self.pairs);
+        pair.or_else(|| ending(".sql", Part::Up).filter(|(stem, _)| self.single && !stem.contains('.')))
+            .or_else(|| ending(".py", Part::Module).filter(|_| self.python))
     }
 }
 
-/// Reads all migrations in `dir`, lowest version first. No directory means no migrations.
-///
-/// # Errors
-/// `migration-files`: one line per file that cannot be used, with its remedy.
-pub fn read(dir: &Path) -> Result<Vec<Migration>, Problem> {
-    let mut found = BTreeMap::new();
-    let mut refused = Vec::new();
-    for name in list(dir)? {
-        if let Err(reason) = take_file(dir, &name, &mut found) {
-            refused.push(format!("{name}: {reason}"));
-        }
-    }
-    let mut migrations = Vec::with_capacity(found.len());
-    for (version, pair) in found {
-        match pair.into_migration(version) {
-            Ok(migration) => migrations.push(migration),
-            Err(reason) => refused.push(reason),
-        }
-    }
-    if refused.is_empty() {
-        return Ok(migrations);
-    }
-    let title = match refused.as_slice() {
-        [one] => format!("a file in {} cannot be used: {one}", dir.display()),
-        several => format!("{} files in {} cannot be used", several.len(), dir.display()),
-    };
-    Err(Problem::new("migration-files", title)
-        .detail(refused.join("\n"))
-        .hint(format!("ls -l {}", quoted(dir.display()))))
-}
-
-/// Up and down file names of the migration that `migrate new NAME` makes after `last`.
-pub fn template_names(last: Option<&Migration>, name: &str) -> (String, String) {
-    let width = last.and_then(|last| last.file.find('_')).unwrap_or(0).max(3);
-    let stem = format!("{:0width$}_{name}", last.map_or(1, |last| last.version + 1));
-    (format!("{stem}{UP}"), format!("{stem}{DOWN}"))
-}
-
-/// Hex SHA-256 that a change of line endings, byte order mark or trailing blanks leaves as it is.
-pub fn checksum(text: &str) -> String {
-    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
-    let lines: Vec<&str> = text.lines().map(|line| line.trim_end_matches([' ', '\t'])).collect();
-    crate::hex(&Sha256::digest(lines.join("\n").trim_end_matches('\n')))
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Up,
+    Down,
+    Module,
 }
 
 #[derive(Default)]
-struct Pair {
+struct Pair<'a> {
+    name: &'a str,
     up: Option<Text>,
-    down: Option<Text>,
+    down: Option<(&'a str, Text)>,
+    kind: Kind,
 }
 
-struct Text {
-    name: String,
-    file: String,
-    sql: String,
-}
-
-impl Pair {
-    fn into_migration(self, version: i64) -> Result<Migration, String> {
-        match (self.up, self.down) {
-            (Some(up), down) => {
-                if let Some(down) = down.as_ref().filter(|down| down.name != up.name) {
-                    return Err(format!(
-                        "{}: it has the number of {}; rename it to {}{DOWN}",
-                        down.file,
-                        up.file,
-                        up.file.trim_end_matches(UP)
-                    ));
-                }
-                Ok(Migration {
-                    version,
-                    checksum: checksum(&up.sql),
-                    name: up.name,
-                    up: up.sql,
-                    down: down.map(|down| down.sql),
-                    file: up.file,
-                })
-            }
-            (None, down) => {
-                let file = down.map_or_else(String::new, |down| down.file);
-                Err(format!("{file}: it has no up file; add {}{UP}", file.trim_end_matches(DOWN)))
-            }
+/// Reads the pairs among `names`.
+pub(super) fn read_pairs(dir: &Path, names: &[String], rules: Rules, reading: &mut Reading) {
+    let mut pairs: BTreeMap<i64, Pair<'_>> = BTreeMap::new();
+    for file in names {
+        match rules.part(file) {
+            Some((stem, part)) => match split_stem(stem) {
+                Ok(split) => take_file(dir, file, split, part, &mut pairs)
+                    .unwrap_or_else(|reason| reading.refuse(file, reason)),
+                Err(reason) if rules.strict => reading.refuse(file, reason),
+                Err(_) => reading.ignored.push(file.clone()),
+            },
+            None if rules.strict => reading.refuse(file, expected(rules)),
+            None => reading.ignored.push(file.clone()),
         }
+    }
+    for (version, pair) in pairs {
+        reading.take(pair.into_migration(version));
     }
 }
 
-fn list(dir: &Path) -> Result<Vec<String>, Problem> {
-    if !dir.exists() {
-        return Ok(Vec::new());
+fn expected(rules: Rules) -> &'static str {
+    if rules.pairs {
+        "its name is not NNN_name.up.sql, NNN_name.down.sql or NNN_name.py; rename or move it"
+    } else {
+        "its name is not NNN_name.sql; rename or move it"
     }
-    let unreadable = || format!("cannot read {}", dir.display());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).or_problem("migration-files", unreadable)? {
-        let name = entry.or_problem("migration-files", unreadable)?.file_name();
-        let name = name.to_string_lossy().into_owned();
-        // A directory without migrations stays in git by such a file alone.
-        if name != ".gitkeep" {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
-fn take_file(dir: &Path, file: &str, found: &mut BTreeMap<i64, Pair>) -> Result<(), String> {
-    let (stem, is_up) = match (file.strip_suffix(UP), file.strip_suffix(DOWN)) {
-        (Some(stem), _) => (stem, true),
-        (None, Some(stem)) => (stem, false),
-        (None, None) => {
-            return Err("its name is not NNN_name.up.sql or NNN_name.down.sql; rename or move it".into());
-        }
+fn take_file<'a>(
+    dir: &Path,
+    file: &str,
+    (version, name): (i64, &'a str),
+    part: Part,
+    pairs: &mut BTreeMap<i64, Pair<'a>>,
+) -> Result<(), String> {
+    let text = Text { file: file.to_owned(), text: read_text(&dir.join(file))? };
+    let pair = pairs.entry(version).or_default();
+    let taken = match part {
+        Part::Down => pair.down.as_ref().map(|(_, other)| other),
+        Part::Up | Part::Module => pair.up.as_ref(),
     };
-    let (version, name) = split_stem(stem)?;
-    let sql = read_text(&dir.join(file))?;
-    let pair = found.entry(version).or_default();
-    let slot = if is_up { &mut pair.up } else { &mut pair.down };
-    if let Some(other) = slot {
+    if let Some(other) = taken {
         return Err(format!("{} has the same number; give one of them the next free number", other.file));
     }
-    *slot = Some(Text { name: name.to_owned(), file: file.to_owned(), sql });
+    match part {
+        Part::Up => (pair.name, pair.up) = (name, Some(text)),
+        Part::Down => pair.down = Some((name, text)),
+        Part::Module => {
+            pair.kind = Kind::Python;
+            pair.down = has_down(&text.text).then(|| (name, text.clone()));
+            (pair.name, pair.up) = (name, Some(text));
+        }
+    }
     Ok(())
 }
 
-fn split_stem(stem: &str) -> Result<(i64, &str), String> {
-    let (digits, name) =
-        stem.split_once('_').ok_or("its name has no underscore; rename it to NNN_name.up.sql")?;
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("its name does not begin with a number; rename it to NNN_name.up.sql".into());
-    }
-    if name.is_empty() {
-        return Err("its name ends after the number; rename it to NNN_name.up.sql".into());
-    }
-    match digits.parse() {
-        Ok(0) => Err("number 0 means 'before all migrations'; begin with 1".into()),
-        Ok(version) => Ok((version, name)),
-        Err(_) => Err("its number is too large; use at most 18 digits".into()),
+/// Whether a module defines `down`; what it does with it is Python's to say.
+fn has_down(module: &str) -> bool {
+    let defines = |line: &str| {
+        line.strip_prefix("def down").is_some_and(|rest| rest.trim_start().starts_with('('))
+            || line.strip_prefix("down").is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    module.lines().any(defines)
+}
+
+impl Pair<'_> {
+    fn into_migration(self, version: i64) -> Result<Migration, String> {
+        let Some(up) = self.up else {
+            let file = self.down.map_or_else(String::new, |(_, down)| down.file);
+            return Err(format!("{file}: it has no up file; add {}{UP}", file.trim_end_matches(DOWN)));
+        };
+        if let Some((_, down)) = self.down.as_ref().filter(|(name, _)| *name != self.name) {
+            let stem = up.file.trim_end_matches(UP);
+            return Err(format!(
+                "{}: it has the number of {}; rename it to {stem}{DOWN}",
+                down.file, up.file
+            ));
+        }
+        Migration::of_files(version, self.name, self.kind, up, self.down.map(|(_, down)| down))
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        format!("byte {} is not UTF-8; convert it with iconv -t UTF-8", error.utf8_error().valid_up_to())
-    })?;
-    let sql = text.trim_start_matches('\u{feff}');
-    if sql.trim().is_empty() {
-        return Err("it is empty; write its statements or delete it".into());
-    }
-    // SQLite would take a zero byte for the end of the text and skip the rest.
-    if sql.contains('\0') {
-        return Err("it contains a zero byte; save it as plain text".into());
-    }
-    Ok(sql.to_owned())
+/// `NNN_name` of the migration that follows `last`.
+pub fn template_stem(last: Option<&Migration>, name: &str) -> String {
+    let width = last.and_then(|last| last.file.find('_')).unwrap_or(0).max(3);
+    format!("{:0width$}_{name}", last.map_or(1, |last| last.version + 1))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::fs;
 
+    use super::super::directory::list;
     use super::*;
+
+    fn read(dir: &Path) -> Result<Vec<Migration>, crate::report::Problem> {
+        let mut reading = Reading::default();
+        read_pairs(dir, &list(dir)?, Rules::OWN, &mut reading);
+        reading.finish(dir).map(|(found, _)| found)
+    }
 
     fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -217,7 +176,7 @@ mod tests {
         assert_eq!(versions, [1, 2, 10]);
         assert_eq!((found[1].name.as_str(), found[1].up.as_str()), ("b_b", "SELECT 2;"));
         assert_eq!(found[1].down.as_deref(), Some("SELECT -2;"));
-        assert_eq!(found[1].down_file(), "002_b_b.down.sql");
+        assert_eq!(found[1].down_file, "002_b_b.down.sql");
         assert!(read(&dir.path().join("none")).unwrap().is_empty());
     }
 
@@ -225,7 +184,7 @@ mod tests {
     fn every_file_that_fits_no_rule_is_named_with_a_remedy() {
         let cases: [(&str, &[u8], &str); 10] = [
             ("README.md", b"x", "rename or move it"),
-            ("001_users.py", b"x", "NNN_name.up.sql"),
+            ("001_users.txt", b"x", "NNN_name.up.sql"),
             ("x_users.up.sql", b"x", "does not begin with a number"),
             ("001.up.sql", b"x", "no underscore"),
             ("001_.up.sql", b"x", "ends after the number"),
@@ -244,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn python_files_hold_both_directions_and_stand_beside_sql() {
+        let python = "def up(db):\n    pass\n\n\ndef down(db):\n    pass\n";
+        let dir = directory(&[("001_a.py", python.as_bytes()), ("002_b.up.sql", b"SELECT 1;")]);
+        let found = read(dir.path()).unwrap();
+        assert_eq!((found[0].kind, found[0].down.as_deref()), (Kind::Python, Some(python)));
+        assert_eq!(found[1].kind, Kind::Sql);
+        let up_only = directory(&[("001_a.py", b"def up(db): pass")]);
+        assert_eq!(read(up_only.path()).unwrap()[0].down, None);
+        let both = directory(&[("001_a.py", b"def up(db): pass"), ("001_a.up.sql", b"SELECT 1")]);
+        assert!(read(both.path()).unwrap_err().title.contains("has the same number"));
+    }
+
+    #[test]
     fn numbers_taken_twice_and_downs_without_an_up_are_refused() {
         let dir = directory(&[("1_a.up.sql", b"x"), ("01_b.up.sql", b"x"), ("2_c.down.sql", b"x")]);
         let problem = read(dir.path()).unwrap_err();
@@ -259,36 +231,7 @@ mod tests {
     fn the_next_template_continues_number_and_width() {
         let dir = directory(&[("0041_a.up.sql", b"x")]);
         let found = read(dir.path()).unwrap();
-        assert_eq!(template_names(found.last(), "b").0, "0042_b.up.sql");
-        assert_eq!(template_names(None, "b").1, "001_b.down.sql");
-    }
-
-    proptest! {
-        #[test]
-        fn the_checksum_ignores_line_endings_marks_and_trailing_blanks(
-            lines in prop::collection::vec("[a-z;' -]{0,12}[a-z;]", 1..8),
-            ends in prop::collection::vec(("[ \t]{0,3}", prop::sample::select(vec!["\n", "\r\n", "\r"])), 8),
-            mark in any::<bool>(),
-            tail in "[ \r\n\t]{0,6}",
-        ) {
-            let plain = lines.join("\n");
-            let mut other = String::from(if mark { "\u{feff}" } else { "" });
-            for (number, (line, (blanks, end))) in lines.iter().zip(&ends).enumerate() {
-                other.push_str(line);
-                other.push_str(blanks);
-                if number + 1 < lines.len() {
-                    other.push_str(end);
-                }
-            }
-            other.push_str(&tail);
-            prop_assert_eq!(checksum(&plain), checksum(&other));
-        }
-
-        #[test]
-        fn the_checksum_notices_every_other_change(text in "[a-z ]{1,20}x", at in 0usize..20, letter in "[A-Z]") {
-            let mut other = text.clone();
-            other.insert_str(at.min(text.len()), &letter);
-            prop_assert_ne!(checksum(&text), checksum(&other));
-        }
+        assert_eq!(template_stem(found.last(), "b"), "0042_b");
+        assert_eq!(template_stem(None, "b"), "001_b");
     }
 }

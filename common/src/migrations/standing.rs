@@ -1,5 +1,7 @@
 //! How the files of a release stand to the rows of a database.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Applied, Migration};
 use crate::report::{Problem, quoted};
 
@@ -19,12 +21,17 @@ pub struct Standing {
     pub missing_file: Vec<Applied>,
     /// In the files, not applied, older than something applied.
     pub out_of_order: Vec<Migration>,
+    /// In the files, not applied, waiting until the release before is retired.
+    pub deferred: Vec<Migration>,
+    /// Squashed files of which the database has a part only.
+    pub half_squashed: Vec<Migration>,
 }
 
 impl Standing {
     /// One word for the whole: `current`, `pending`, `ahead` or `inconsistent`.
     pub fn word(&self) -> &'static str {
-        if !(self.edited.is_empty() && self.missing_file.is_empty() && self.out_of_order.is_empty()) {
+        let faults = [&self.edited, &self.out_of_order, &self.half_squashed];
+        if faults.iter().any(|list| !list.is_empty()) || !self.missing_file.is_empty() {
             "inconsistent"
         } else if !self.pending.is_empty() {
             "pending"
@@ -75,7 +82,36 @@ impl Standing {
                 ))
                 .hint(format!("migrate new {}   # then move the statements there", quoted(&first.name))));
         }
-        Ok(())
+        self.check_squashed()
+    }
+
+    fn sort(&mut self) {
+        for list in [&mut self.applied, &mut self.ahead, &mut self.missing_file] {
+            list.sort_by_key(|applied| applied.version);
+        }
+        let files = [
+            &mut self.pending,
+            &mut self.edited,
+            &mut self.out_of_order,
+            &mut self.deferred,
+            &mut self.half_squashed,
+        ];
+        for list in files {
+            list.sort_by_key(|migration| migration.version);
+        }
+    }
+
+    fn check_squashed(&self) -> Result<(), Problem> {
+        let Some(first) = self.half_squashed.first() else { return Ok(()) };
+        let title = format!("the database has only some of what {} stands for", first.file);
+        let wanted: Vec<String> = first.directives.squashes.iter().map(ToString::to_string).collect();
+        Err(Problem::new("migration-squashed", title)
+            .detail(format!(
+                "first bring it to version {} with a release from before the squash, which has the files {}",
+                first.version,
+                wanted.join(", ")
+            ))
+            .hint(format!("git log --oneline -- {}", quoted(format!("migrations/{}", first.file)))))
     }
 }
 
@@ -84,29 +120,35 @@ pub fn compare(files: &[Migration], applied: &[Applied]) -> Standing {
     let mut standing = Standing::default();
     let newest_file = files.iter().map(|migration| migration.version).max().unwrap_or(0);
     let newest_applied = applied.iter().map(|applied| applied.version).max().unwrap_or(0);
+    let rows: HashMap<i64, &Applied> = applied.iter().map(|row| (row.version, row)).collect();
+    let has = |version: i64| rows.get(&version);
+    let known: HashSet<i64> = files.iter().map(|migration| migration.version).collect();
+    let covered: HashSet<i64> =
+        files.iter().flat_map(|migration| migration.directives.squashes.iter().copied()).collect();
     for row in applied {
-        let list = match files.iter().find(|migration| migration.version == row.version) {
-            Some(_) => &mut standing.applied,
-            None if row.version > newest_file => &mut standing.ahead,
-            None => &mut standing.missing_file,
+        let list = match row.version {
+            version if known.contains(&version) => &mut standing.applied,
+            version if covered.contains(&version) => &mut standing.applied,
+            version if version > newest_file => &mut standing.ahead,
+            _ => &mut standing.missing_file,
         };
         list.push(row.clone());
     }
     for migration in files {
-        let list = match applied.iter().find(|row| row.version == migration.version) {
+        let squashes = &migration.directives.squashes;
+        let part = squashes.iter().filter(|version| has(**version).is_some()).count();
+        let list = match has(migration.version) {
             Some(row) if row.checksum == migration.checksum => continue,
+            Some(_) if part > 1 && part == squashes.len() => continue,
             Some(_) => &mut standing.edited,
+            None if part > 0 => &mut standing.half_squashed,
+            None if migration.directives.after => &mut standing.deferred,
             None if migration.version < newest_applied => &mut standing.out_of_order,
             None => &mut standing.pending,
         };
         list.push(migration.clone());
     }
-    for list in [&mut standing.applied, &mut standing.ahead, &mut standing.missing_file] {
-        list.sort_by_key(|applied| applied.version);
-    }
-    for list in [&mut standing.pending, &mut standing.edited, &mut standing.out_of_order] {
-        list.sort_by_key(|migration| migration.version);
-    }
+    standing.sort();
     standing
 }
 
@@ -116,32 +158,20 @@ fn names<'a>(files: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checksum;
+    use super::super::{Kind, Text};
     use super::*;
 
     fn file(version: i64) -> Migration {
-        let up = format!("SELECT {version};");
-        Migration {
-            version,
-            name: "n".into(),
-            checksum: checksum(&up),
-            up,
-            down: None,
-            file: format!("{version:03}_n.up.sql"),
-        }
+        with_text(version, &format!("SELECT {version};"))
+    }
+
+    fn with_text(version: i64, text: &str) -> Migration {
+        let up = Text { file: format!("{version:03}_n.up.sql"), text: text.into() };
+        Migration::of_files(version, "n", Kind::Sql, up, None).unwrap()
     }
 
     fn row(version: i64) -> Applied {
-        Applied {
-            version,
-            name: "n".into(),
-            checksum: file(version).checksum,
-            down: None,
-            applied_at: String::new(),
-            duration_ms: 0,
-            deployment: None,
-            tool_version: String::new(),
-        }
+        Applied { version, name: "n".into(), checksum: file(version).checksum, ..Applied::default() }
     }
 
     fn standing(files: &[i64], applied: &[i64]) -> Standing {
@@ -179,8 +209,30 @@ mod tests {
             assert_eq!(problem.kind, kind, "{files:?} {applied:?}");
             assert!(problem.hint.is_some());
         }
-        let edited = Migration { checksum: checksum("other"), ..file(1) };
+        let edited = with_text(1, "other");
         let problem = compare(&[edited], &[row(1)]).check("dev").unwrap_err();
         assert_eq!(problem.kind, "migration-edited");
+    }
+
+    #[test]
+    fn what_waits_for_its_phase_is_neither_pending_nor_out_of_order() {
+        let files = [file(1), with_text(2, "-- phase: after\nSELECT 2;"), file(3)];
+        let found = compare(&files, &[row(1), row(3)]);
+        assert_eq!((found.word(), found.deferred.len()), ("current", 1));
+        found.check("dev").unwrap();
+        assert_eq!(compare(&files, &[row(1)]).pending, [file(3)]);
+    }
+
+    #[test]
+    fn a_squashed_file_stands_for_all_of_its_versions_or_none() {
+        let squashed = with_text(3, "-- squashes: 1 2 3\nSELECT 9;");
+        let files = [squashed.clone(), file(4)];
+        assert_eq!(compare(&files, &[]).pending.len(), 2);
+        let whole = compare(&files, &[row(1), row(2), row(3)]);
+        assert_eq!((whole.word(), whole.pending.as_slice()), ("pending", &[file(4)][..]));
+        let part = compare(&files, &[row(1), row(2)]);
+        assert_eq!(part.check("dev").unwrap_err().kind, "migration-squashed");
+        let fresh = Applied { checksum: squashed.checksum.clone(), ..row(3) };
+        assert_eq!(compare(&files, &[fresh]).word(), "pending");
     }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use crate::world::World;
 
-const ROUNDS: u32 = 20;
+/// `make soak` takes the long form.
+fn rounds(short: u32, long: u32) -> u32 {
+    if std::env::var_os("SOAK").is_some() { long } else { short }
+}
 
 fn busy_migrations(world: &World, count: u32) {
     for version in 1..=count {
@@ -25,44 +28,108 @@ fn busy_migrations(world: &World, count: u32) {
     );
 }
 
+fn race(runners: usize, args: &[&str]) {
+    let world = World::new();
+    busy_migrations(&world, 30);
+    let runners: Vec<_> = (0..runners).map(|_| world.start(args)).collect();
+    let answers: Vec<_> = runners.into_iter().map(|child| World::finish(child).good()).collect();
+    let applied: usize =
+        answers.iter().map(|answer| answer.details()["applied"].as_array().unwrap().len()).sum();
+    assert_eq!(applied, 30);
+    assert_eq!(world.number("SELECT count(*) FROM migrations"), 30);
+    assert_eq!(world.number("SELECT count(*) FROM t30"), 8);
+}
+
 #[test]
 fn two_runners_at_once_both_succeed_and_each_migration_runs_once() {
-    for _ in 0..ROUNDS {
-        let world = World::new();
-        busy_migrations(&world, 30);
-        let runners: Vec<_> = (0..2).map(|_| world.start(&["dev", "up"])).collect();
-        let answers: Vec<_> = runners.into_iter().map(|child| World::finish(child).good()).collect();
-        let applied: usize =
-            answers.iter().map(|answer| answer.details()["applied"].as_array().unwrap().len()).sum();
-        assert_eq!(applied, 30);
-        assert_eq!(world.number("SELECT count(*) FROM migrations"), 30);
-        assert_eq!(world.number("SELECT count(*) FROM t30"), 8);
+    for round in 0..rounds(10, 50) {
+        race(2, if round % 2 == 0 { &["dev", "up"] } else { &["dev", "up", "--each"] });
     }
 }
 
 #[test]
+fn ten_runners_at_once_all_succeed_and_each_migration_runs_once() {
+    for _ in 0..rounds(2, 20) {
+        race(10, &["dev", "up"]);
+    }
+}
+
+/// Lets `args` run for a random part of the time that it needs, and kills it.
+fn kill_somewhere(world: &World, args: &[&str], needed: Duration) {
+    let mut child = world.start(args);
+    let nanoseconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+    sleep(needed.mul_f64(f64::from(nanoseconds % 1_000_000) / 1e6));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn time_of(world: &World, args: &[&str]) -> Duration {
+    let begun = std::time::Instant::now();
+    world.run(args).good();
+    begun.elapsed()
+}
+
+const TABLES: &str = "SELECT count(*) FROM sqlite_master WHERE name GLOB 't[0-9]*'";
+
+fn assert_healed(world: &World, count: i64) {
+    world.run(&["dev", "up"]).good();
+    assert_eq!((world.number(TABLES), world.number("SELECT count(*) FROM migrations")), (count, count));
+    assert_eq!(world.number("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);
+}
+
+#[test]
 fn a_runner_killed_at_any_moment_leaves_all_or_nothing_and_the_next_one_heals() {
-    for round in 0..ROUNDS {
-        let world = World::new();
-        busy_migrations(&world, 60);
-        world.run(&["dev", "down"]).good();
-        let mut child = world.start(&["dev", "up"]);
-        sleep(Duration::from_millis(u64::from(round) * 6));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let tables = "SELECT count(*) FROM sqlite_master WHERE name GLOB 't[0-9]*'";
+    let world = World::new();
+    busy_migrations(&world, 60);
+    let needed = time_of(&world, &["dev", "up"]);
+    for round in 0..rounds(15, 100) {
+        world.run(&["dev", "down", "--to", "0"]).good();
+        kill_somewhere(&world, &["dev", "up"], needed);
         if round % 2 == 0 {
-            let found = world.number(tables);
+            let found = world.number(TABLES);
             assert!(found == 0 || found == 60, "round {round}: {found}");
         } else {
             world.run(&["dev", "rehearse"]).good();
         }
+        assert_healed(&world, 60);
+    }
+}
+
+/// Most of the time of such a run is spent inside COMMIT.
+#[test]
+fn a_runner_killed_between_and_inside_commits_leaves_whole_migrations_only() {
+    let world = World::new();
+    busy_migrations(&world, 40);
+    let needed = time_of(&world, &["dev", "up", "--each"]);
+    for round in 0..rounds(10, 70) {
+        world.run(&["dev", "down", "--to", "0"]).good();
+        kill_somewhere(&world, &["dev", "up", "--each"], needed);
+        let tables = world.number(TABLES);
+        let recorded = if tables == 0 { 0 } else { world.number("SELECT count(*) FROM migrations") };
+        assert_eq!(tables, recorded, "round {round}");
+        assert_healed(&world, 40);
+    }
+}
+
+#[test]
+fn a_script_and_a_run_outside_of_transactions_heal_when_killed() {
+    let world = World::new();
+    let up = "    for n in range(200):\n        db.execute('INSERT INTO t1 VALUES (?)', (n,))\n";
+    world.write("001_m.up.sql", "CREATE TABLE t1(a);").write("001_m.down.sql", "DROP TABLE t1;");
+    world
+        .write("002_m.py", format!("def up(db):\n{up}\n\ndef down(db):\n    db.execute('DELETE FROM t1')\n"));
+    let inserts = "INSERT INTO t1 VALUES (1);\n".repeat(40);
+    world
+        .write("003_m.up.sql", format!("-- no-transaction\n{inserts}VACUUM;\n{inserts}"))
+        .write("003_m.down.sql", "DELETE FROM t1;");
+    let needed = time_of(&world, &["dev", "up"]);
+    for _ in 0..rounds(6, 30) {
+        world.run(&["dev", "down", "--to", "0"]).good();
+        kill_somewhere(&world, &["dev", "up"], needed);
         world.run(&["dev", "up"]).good();
-        assert_eq!((world.number(tables), world.number("SELECT count(*) FROM migrations")), (60, 60));
-        assert_eq!(
-            world.number("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"),
-            1
-        );
+        assert_eq!(world.number("SELECT count(*) FROM t1"), 280);
+        assert_eq!(world.number("SELECT count(*) FROM migrations WHERE unfinished IS NULL"), 3);
     }
 }
 

@@ -5,8 +5,11 @@
 mod applying;
 mod concurrency;
 mod grammar;
+mod layouts;
+mod promises;
 mod rehearsing;
 mod releases;
+mod scripts;
 mod standing;
 mod undoing;
 mod world;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 const CONFIG: &str = "[app]\nname = \"x\"\nrun = \"true\"\n\
     [environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:8001\"\ndatabase = \"sqlite:instance/app.db\"\n\
+    [environments.prod]\nbranches = [\"main\"]\nlisten = \"127.0.0.1:8003\"\npromote_from = \"dev\"\ndatabase = \"sqlite:instance/app.db\"\n\
     [environments.bare]\nbranches = [\"bare\"]\nlisten = \"127.0.0.1:8002\"\n";
 
 /// Schema objects and all rows, as python3 reads them.
@@ -88,7 +89,18 @@ impl World {
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.state().join("dev/shared/instance/app.db")
+        self.database_of("dev")
+    }
+
+    pub(crate) fn database_of(&self, environment: &str) -> PathBuf {
+        self.state().join(environment).join("shared/instance/app.db")
+    }
+
+    /// A database of `environment` that is a copy of dev's.
+    pub(crate) fn copy_to(&self, environment: &str) {
+        let target = self.database_of(environment);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(self.database(), target).unwrap();
     }
 
     pub(crate) fn write(&self, file: &str, bytes: impl AsRef<[u8]>) -> &Self {

@@ -86,6 +86,8 @@ fn every_point_in_the_sources_is_passed_by_a_run() {
     let mut passed = deploy.run(&world, None).1;
     world.write("migrations/002_m.up.sql", "CREATE TABLE m(a);\n");
     world.write("migrations/002_m.down.sql", "DROP TABLE m;\n");
+    world.write("migrations/003_o.up.sql", "-- no-transaction\nSELECT 1;\n");
+    world.write("migrations/003_o.down.sql", "SELECT 1;\n");
     world.release("v2");
     passed.extend(deploy.run(&world, Some("deploy:drain#1=sigterm")).1);
     passed.extend(Act::new("backup", &["dev", "create"]).run(&world, None).1);

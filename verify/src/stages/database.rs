@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::database;
-use common::migrations;
+use common::migrations::{self, Source};
 use common::report::{OrProblem, Problem, Step, quoted};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -105,11 +105,12 @@ fn check_migrations(
     word: &mut Option<&'static str>,
 ) -> Result<(), Problem> {
     let environment = subject.place.environment();
-    let files = migrations::read(&subject.release.join("migrations"))?;
+    let source = Source::read(&subject.release, Some(connection))?;
+    let files = &source.migrations;
     if files.is_empty() {
         return Ok(());
     }
-    let standing = migrations::compare(&files, &migrations::read_applied(connection)?);
+    let standing = migrations::compare(files, &source.applied(connection)?);
     *word = Some(standing.word());
     standing.check(environment)?;
     match standing.pending.first() {

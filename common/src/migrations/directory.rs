@@ -1,0 +1,114 @@
+//! A directory of migrations while it is read: its names, its texts, and what cannot be used.
+
+use std::fs;
+use std::path::Path;
+
+use super::Migration;
+use crate::report::{OrProblem, Problem, quoted};
+
+/// What was read so far; every refusal is kept, so that one run names them all.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) found: Vec<Migration>,
+    pub(super) refused: Vec<String>,
+    /// Files that the layout's own tool passes over as well.
+    pub(super) ignored: Vec<String>,
+}
+
+impl Reading {
+    pub(super) fn refuse(&mut self, file: &str, reason: impl AsRef<str>) {
+        self.refused.push(format!("{file}: {}", reason.as_ref()));
+    }
+
+    pub(super) fn take(&mut self, migration: Result<Migration, String>) {
+        match migration {
+            Ok(migration) => self.found.push(migration),
+            Err(reason) => self.refused.push(reason),
+        }
+    }
+
+    /// Lowest version first, each once.
+    ///
+    /// # Errors
+    /// `migration-files`: one line per file that cannot be used, with its remedy.
+    pub(super) fn finish(mut self, dir: &Path) -> Result<(Vec<Migration>, Vec<String>), Problem> {
+        self.found.sort_by_key(|migration| migration.version);
+        for pair in self.found.windows(2).filter(|pair| pair[0].version == pair[1].version) {
+            self.refused.push(format!(
+                "{}: {} has the same number; give one of them the next free number",
+                pair[1].file, pair[0].file
+            ));
+        }
+        let title = match self.refused.as_slice() {
+            [] => return Ok((self.found, self.ignored)),
+            [one] => format!("a file in {} cannot be used: {one}", dir.display()),
+            several => format!("{} files in {} cannot be used", several.len(), dir.display()),
+        };
+        Err(Problem::new("migration-files", title)
+            .detail(self.refused.join("\n"))
+            .hint(format!("ls -l {}", quoted(dir.display()))))
+    }
+}
+
+/// Names in `dir`, sorted; none when there is no such directory.
+pub(super) fn list(dir: &Path) -> Result<Vec<String>, Problem> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let unreadable = || format!("cannot read {}", dir.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).or_problem("migration-files", unreadable)? {
+        let name = entry.or_problem("migration-files", unreadable)?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        // A directory without migrations stays in git by such a file alone; Python leaves the other.
+        if name != ".gitkeep" && name != "__pycache__" {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The text of a file, which must hold something.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        format!("byte {} is not UTF-8; convert it with iconv -t UTF-8", error.utf8_error().valid_up_to())
+    })?;
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim().is_empty() {
+        return Err("it is empty; write its statements or delete it".into());
+    }
+    // SQLite would take a zero byte for the end of the text and skip the rest.
+    if text.contains('\0') {
+        return Err("it contains a zero byte; save it as plain text".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether `ending` is what stands behind the last dot of a name.
+pub(super) fn ends_in(file: &str, ending: &str) -> bool {
+    Path::new(file).extension().is_some_and(|found| found == ending)
+}
+
+/// The number that a name begins with.
+pub(super) fn number(digits: &str) -> Result<i64, String> {
+    match digits.parse() {
+        Ok(0) => Err("number 0 means 'before all migrations'; begin with 1".into()),
+        Ok(version) => Ok(version),
+        Err(_) => Err("its number is too large; use at most 18 digits".into()),
+    }
+}
+
+/// `001_name` in two.
+pub(super) fn split_stem(stem: &str) -> Result<(i64, &str), String> {
+    let (digits, name) =
+        stem.split_once('_').ok_or("its name has no underscore; rename it to NNN_name.up.sql")?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("its name does not begin with a number; rename it to NNN_name.up.sql".into());
+    }
+    if name.is_empty() {
+        return Err("its name ends after the number; rename it to NNN_name.up.sql".into());
+    }
+    Ok((number(digits)?, name))
+}
