@@ -62,6 +62,11 @@ impl Place {
         Self { state: config.state_dir(), environment: environment.to_owned() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn below(state: &Path, environment: &str) -> Self {
+        Self { state: state.to_owned(), environment: environment.to_owned() }
+    }
+
     pub fn environment(&self) -> &str {
         &self.environment
     }

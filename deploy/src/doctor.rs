@@ -8,7 +8,7 @@ use common::layout::Place;
 use common::report::{OrProblem, Problem};
 
 use crate::arguments::Arguments;
-use crate::gates;
+use crate::{gates, nginx};
 
 /// The oldest SQLite without the bug that loses pages when a WAL is reset.
 const SAFE_SQLITE: &str = "3.51.3";
@@ -48,9 +48,11 @@ fn environment_checks(config: &Config, name: &str) -> Vec<(&'static str, Result<
 }
 
 fn notes(config: &Config) -> Vec<String> {
-    let mut notes = vec![String::from(
+    let mut notes: Vec<String> =
+        config.environments.keys().filter_map(|name| nginx::advise(config, name)).collect();
+    notes.push(String::from(
         "the embedded gateway and keepers do not survive a reboot; after one, any deploy or rollback brings the service back",
-    )];
+    ));
     if config.environments.values().any(|environment| environment.database.is_some()) {
         notes.extend(python_sqlite().ok().filter(|version| is_older(version)).map(|version| {
             format!("python3 here has SQLite {version}; before {SAFE_SQLITE} two processes on one WAL database may damage it")

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod http;
 pub mod keepers;
 pub mod load;
+pub mod nginx;
 pub mod ports;
 pub mod ran;
 pub mod ssh;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::nginx::Nginx;
 use super::value::{Listen, Span};
 
 /// How a new release takes over.
@@ -63,6 +64,9 @@ pub struct Environment {
     pub supervisor: SupervisorKind,
     #[serde(default)]
     pub gateway: GatewayKind,
+    /// Which nginx, and how traffic is switched there.
+    #[serde(default)]
+    pub nginx: Option<Nginx>,
     /// Secrets, `NAME=value` a line; relative to deploy.toml.
     #[serde(default)]
     pub env_file: Option<PathBuf>,

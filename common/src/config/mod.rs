@@ -6,6 +6,7 @@
 mod environment;
 mod load;
 mod nearest;
+mod nginx;
 mod validate;
 mod value;
 
@@ -19,6 +20,7 @@ pub use environment::{
 };
 pub use load::load;
 pub use nearest::{nearest, nearest_first};
+pub use nginx::{Nginx, Switch};
 pub use value::{Listen, Span};
 
 use crate::report::Problem;

@@ -27,7 +27,9 @@ const MADE: [(&str, &str); 2] = [
 ];
 /// Points that no command passes: gateways and keepers do, which do not inherit our environment.
 /// `deploy/tests/gateway/faults.rs` breaks a gateway there.
-const ELSEWHERE: [&str; 2] = ["rename-for-now.before", "rename-for-now.after"];
+/// Those of nginx are passed where there is one: `tests/integration/nginx/broken.rs`.
+const ELSEWHERE: [&str; 4] =
+    ["rename-for-now.before", "rename-for-now.after", "nginx.before-reload", "nginx.after-reload"];
 
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
