@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use common::durable;
@@ -60,6 +60,9 @@ pub(crate) fn put_new(raw: &Path, database: &Path) -> Result<(), Problem> {
         }
         let mut out = create_private(&draft)?;
         std::io::copy(&mut fs::File::open(raw)?, &mut out)?;
+        // Root restores for the account that the app runs as.
+        let owner = fs::metadata(directory)?;
+        fchown(&out, Some(owner.uid()), Some(owner.gid()))?;
         durable::sync_file(&out)?;
         durable::rename_new(&draft, database)
     };

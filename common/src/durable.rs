@@ -4,9 +4,9 @@
 //! Each act has a fault point before and after it. What a power cut makes untrue anyway (who runs,
 //! on which socket) is replaced whole for its readers, and not synced: `_for_now`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -22,6 +22,31 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written =
         write_draft(&draft, bytes).and_then(|file| sync_file(&file)).and_then(|()| rename(&draft, path));
     forget_draft(&draft, written)
+}
+
+/// As [`write`], but everybody may read it.
+pub fn write_readable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = draft_of(path);
+    let written = write_draft(&draft, bytes)
+        .and_then(|file| file.set_permissions(Permissions::from_mode(0o644)).and_then(|()| sync_file(&file)))
+        .and_then(|()| rename(&draft, path));
+    forget_draft(&draft, written)
+}
+
+/// Makes a symbolic link, or turns one; on disk when this returns.
+pub fn link(target: &Path, path: &Path) -> io::Result<()> {
+    let draft = draft_of(path);
+    let _ = fs::remove_file(&draft);
+    let made = symlink(target, &draft).and_then(|()| rename(&draft, path));
+    forget_draft(&draft, made)
+}
+
+/// Removes a file or link; it stays gone.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fault::point("remove.before");
+    fs::remove_file(path)?;
+    fault::point("remove.after");
+    sync_dir(parent(path))
 }
 
 /// Writes a file that no reader ever sees half of; a power cut may take it.
@@ -112,8 +137,6 @@ fn forget_draft(draft: &Path, written: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -135,6 +158,20 @@ mod tests {
         let path = dir.path().join("a");
         fs::create_dir(&path).unwrap();
         assert!(write(&path, b"x").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_turned_and_removed_and_a_readable_file_is_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, file) = (dir.path().join("a"), dir.path().join("b"));
+        for target in ["/one", "/two"] {
+            link(Path::new(target), &path).unwrap();
+            assert_eq!(fs::read_link(&path).unwrap(), Path::new(target));
+        }
+        remove(&path).unwrap();
+        write_readable(&file, b"x").unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -74,6 +74,8 @@ pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
             slot: instance.slot,
             run: &site.config.app.run,
             dir: site.place.release(&instance.release),
+            shared: &site.config.app.shared,
+            database: site.place.database(site.settings()),
             environment: instance.environment(&site.config, &site.place, &site.secrets),
             grace: GRACE,
         },
@@ -86,10 +88,24 @@ pub fn cut_over(site: &Site, instance: &Instance, deployment: &str) -> Result<()
     let instance = Instance { deployment: deployment.to_owned(), ..instance.clone() };
     instance.write(&site.place)?;
     site.ledger.set_reached(deployment)?;
+    enable_both(site)?;
     fault::point("cutover.before-switch");
     site.gateway.switch(Some(&Target::from(&instance)))?;
     fault::point("cutover.after-switch");
-    site.ledger.set_serving(&site.environment, deployment)
+    site.ledger.set_serving(&site.environment, deployment)?;
+    enable_serving(site)
+}
+
+/// Lets a reboot bring back what serves, where the supervisor can do that.
+pub fn enable_serving(site: &Site) -> Result<(), Problem> {
+    let serving = site.ledger.serving(&site.environment)?;
+    let slot = serving.and_then(|deployment| deployment.slot);
+    site.supervisor.enable(&site.place, slot.as_slice())
+}
+
+/// Before traffic moves: whichever way a power cut leaves the gateway, what it points to comes back.
+pub fn enable_both(site: &Site) -> Result<(), Problem> {
+    site.supervisor.enable(&site.place, &Slot::BOTH)
 }
 
 /// Waits until the instance of `deployment` has answered all it was asked.

@@ -53,18 +53,30 @@ impl fmt::Display for Slot {
 /// The directories of one environment.
 #[derive(Debug, Clone)]
 pub struct Place {
+    app: String,
     state: PathBuf,
     environment: String,
 }
 
 impl Place {
     pub fn new(config: &Config, environment: &str) -> Self {
-        Self { state: config.state_dir(), environment: environment.to_owned() }
+        let (app, environment) = (config.app.name.clone(), environment.to_owned());
+        Self { app, state: config.state_dir(), environment }
+    }
+
+    /// The app's name.
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// The state directory of all environments.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     #[cfg(test)]
     pub(crate) fn below(state: &Path, environment: &str) -> Self {
-        Self { state: state.to_owned(), environment: environment.to_owned() }
+        Self { state: state.to_owned(), app: "app".to_owned(), environment: environment.to_owned() }
     }
 
     pub fn environment(&self) -> &str {

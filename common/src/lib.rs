@@ -5,6 +5,7 @@
 //! - `config` deploy.toml; `layout` the directories of an environment; `ownership` whose they are
 //! - `fault` where tests break in; `durable` what outlives a power cut; `space` room on the disks
 //! - `interrupt` signals; `lock` one changing command at a time; `exec` running programs
+//! - `systemd` units, and what is said to their manager
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `evidence` a verification that another host may believe
 //! - `ledger` what happened; `relocation` a database under another path
@@ -50,6 +51,7 @@ pub mod site;
 pub mod space;
 pub mod standstill;
 pub mod supervisor;
+mod systemd;
 pub mod version;
 
 /// Lower-case hex of `bytes`.

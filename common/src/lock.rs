@@ -225,7 +225,11 @@ pub fn host() -> String {
 
 /// The account's name, or its number when /etc/passwd does not know it.
 fn account() -> String {
-    let number = rustix::process::getuid().as_raw().to_string();
+    account_name(rustix::process::getuid().as_raw())
+}
+
+pub(crate) fn account_name(uid: u32) -> String {
+    let number = uid.to_string();
     let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = accounts.lines().find_map(|line| {
         let mut fields = line.split(':');

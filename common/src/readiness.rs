@@ -21,10 +21,13 @@ const PAUSE: Duration = Duration::from_millis(3);
 pub fn await_ready(site: &Site, instance: &Instance) -> Result<(), Problem> {
     let (begun, limit) = (Instant::now(), site.settings().ready_timeout.0);
     let health = &site.config.app.health;
-    let mut last = None;
+    let (mut last, mut looked) = (None, None::<Instant>);
     while begun.elapsed() < limit {
         interrupt::check()?;
-        if let Condition::Exited { ending } = site.supervisor.condition(&site.place, instance.slot) {
+        let is_due = looked.is_none_or(|at| at.elapsed() >= site.supervisor.pause());
+        looked = looked.filter(|_| !is_due).or_else(|| Some(Instant::now()));
+        if is_due && let Condition::Exited { ending } = site.supervisor.condition(&site.place, instance.slot)
+        {
             let title = format!("the new instance ended at once with {ending}");
             return Err(explain(site, instance, Problem::new("instance-exited", title)));
         }

@@ -54,7 +54,11 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
             Err(problem) => return Err(problem),
         }
     }
-    match interrupt::shielded(|| restore_service(site)) {
+    let restored = interrupt::shielded(|| {
+        let note = restore_service(site)?;
+        handover::enable_serving(site).map(|()| note)
+    });
+    match restored {
         Ok(note) => recovered.notes.extend(note),
         // What served cannot serve any more: that must not keep a better release from coming.
         Err(problem) => {

@@ -1,11 +1,12 @@
 //! `deploy doctor [ENV]`: can this host deploy? Every check runs; the first failure decides.
 
 use common::cli::Run;
-use common::config::Config;
+use common::config::{Config, SupervisorKind};
 use common::exec::{Program, companion};
 use common::gateway::{self, Gateway};
 use common::layout::Place;
 use common::report::{OrProblem, Problem};
+use common::supervisor::{Supervisor, has_systemd};
 
 use crate::arguments::Arguments;
 use crate::{gates, nginx};
@@ -44,15 +45,28 @@ fn environment_checks(config: &Config, name: &str) -> Vec<(&'static str, Result<
     let address = config
         .environment(name)
         .and_then(|settings| gateway::check_address(&Gateway::of(&place, settings), settings.listen));
-    vec![("state", place.create()), ("disk-space", gates::disk(config, &place)), ("public-address", address)]
+    let supervisor = config.environment(name).map(Supervisor::of);
+    let runs = supervisor.clone().and_then(|supervisor| supervisor.check(&place));
+    let boots = supervisor.and_then(|supervisor| supervisor.check_boot());
+    vec![
+        ("state", place.create()),
+        ("supervisor", runs),
+        ("reboot", boots),
+        ("disk-space", gates::disk(config, &place)),
+        ("public-address", address),
+    ]
 }
 
 fn notes(config: &Config) -> Vec<String> {
     let mut notes: Vec<String> =
         config.environments.keys().filter_map(|name| nginx::advise(config, name)).collect();
-    notes.push(String::from(
-        "the embedded gateway and keepers do not survive a reboot; after one, any deploy or rollback brings the service back",
-    ));
+    if config.environments.values().any(|environment| environment.supervisor == SupervisorKind::Process) {
+        let units =
+            if has_systemd() { "supervisor = \"systemd\" survives one" } else { "systemd does not run here" };
+        notes.push(format!(
+            "the embedded gateway and keepers do not survive a reboot; after one, any deploy or rollback brings the service back ({units})",
+        ));
+    }
     if config.environments.values().any(|environment| environment.database.is_some()) {
         notes.extend(python_sqlite().ok().filter(|version| is_older(version)).map(|version| {
             format!("python3 here has SQLite {version}; before {SAFE_SQLITE} two processes on one WAL database may damage it")

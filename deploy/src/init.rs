@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use common::cli::Run;
 use common::report::{OrProblem, Problem, quoted};
+use common::supervisor::has_systemd;
 
 use crate::arguments::InitOptions;
 
@@ -75,8 +76,20 @@ fn deploy_toml(dir: &Path, name: &str) -> String {
          [environments.dev]\nbranches = [\"dev\", \"feature/*\"]\nlisten = \"127.0.0.1:8001\"\n\
          database = \"sqlite:instance/app.db\"\n\n\
          [environments.prod]\nbranches = [\"main\"]\npromote_from = \"dev\"\nlisten = \"127.0.0.1:8000\"\n\
-         database = \"sqlite:instance/app.db\"\n"
+         database = \"sqlite:instance/app.db\"\n{}",
+        supervisor()
     )
+}
+
+/// A choice that only its operator can make is shown where it could be made.
+fn supervisor() -> &'static str {
+    if !has_systemd() {
+        ""
+    } else if rustix::process::geteuid().is_root() {
+        "# supervisor = \"systemd\"   # units, as an account of the app's own; a reboot brings them back\n"
+    } else {
+        "# supervisor = \"systemd-user\"   # units of yours; a reboot brings them back if you linger\n"
+    }
 }
 
 fn verify_toml() -> String {

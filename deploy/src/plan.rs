@@ -8,6 +8,7 @@ use common::layout::Place;
 use common::ledger::Ledger;
 use common::migrations::{self, Standing};
 use common::report::{OrProblem, Problem, Release};
+use common::supervisor::Supervisor;
 use serde_json::json;
 
 use crate::arguments::DeployOptions;
@@ -57,6 +58,7 @@ pub(crate) fn tell(
     run.step("gate.disk-space", || gates::disk(config, &place))?;
     run.step("gate.requirements", || gates::requirements(config))?;
     run.step("gate.database", || gates::database(config, &place, serving.as_ref()))?;
+    run.step("gate.supervisor", || Supervisor::of(settings).check(&place))?;
     let public = Gateway::of(&place, settings);
     run.step("gate.public-address", || gateway::check_address(&public, settings.listen))?;
     run.step("gate.migrations", || standing.check(environment))

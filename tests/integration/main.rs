@@ -25,6 +25,7 @@ mod secrets;
 mod security;
 mod standstill;
 mod stubborn;
+mod systemd;
 mod tags;
 mod traffic;
 mod watching;

@@ -8,12 +8,14 @@ pub mod campaign;
 pub mod desk;
 pub mod disk;
 pub mod fault;
+pub mod host;
 pub mod http;
 pub mod keepers;
 pub mod load;
 pub mod nginx;
 pub mod ports;
 pub mod ran;
+pub mod soak;
 pub mod ssh;
 pub mod world;
 

@@ -13,6 +13,7 @@ use rusqlite::OpenFlags;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::host::Host;
 use crate::ran::Ran;
 use crate::{binaries, keepers, ports};
 
@@ -20,6 +21,8 @@ use crate::{binaries, keepers, ports};
 pub struct World {
     dir: TempDir,
     listens: BTreeMap<&'static str, (SocketAddr, File)>,
+    /// Put before each command: where the tools run.
+    entrance: Vec<String>,
 }
 
 impl Default for World {
@@ -45,7 +48,7 @@ impl World {
         binaries::check_fresh();
         let dir = tempfile::Builder::new().prefix("deploy-world-").tempdir_in(parent).expect("a directory");
         let listens = ["dev", "prod"].into_iter().map(|name| (name, ports::claim())).collect();
-        let world = Self { dir, listens };
+        let world = Self { dir, listens, entrance: Vec::new() };
         git_in(world.dir.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "origin.git"]);
         git_in(world.dir.path(), &["clone", "--quiet", "origin.git", "checkout"]);
         world.introduce();
@@ -56,6 +59,44 @@ impl World {
         world.git(&["push", "--quiet", "origin", "main:main", "main:dev"]);
         world.git(&["checkout", "--quiet", "-B", "dev", "--track", "origin/dev"]);
         world
+    }
+
+    /// The same, on a host of its own, where the tools run from then on; `supervisor` is the value of
+    /// that key in both environments.
+    ///
+    /// # Panics
+    /// When the machine cannot give what a test needs.
+    pub fn on(host: &Host, supervisor: &str) -> Self {
+        let mut world = Self::within(host.dir());
+        world.entrance = host.entrance(&world.checkout());
+        world.configure("ready_timeout", &format!("supervisor = \"{supervisor}\"\nready_timeout"));
+        world
+    }
+
+    /// A host that was rebooted is entered anew.
+    pub fn reenter(&mut self, host: &Host) {
+        self.entrance = host.entrance(&self.checkout());
+    }
+
+    /// The same, for a user of that host who is not root.
+    pub fn reenter_as(&mut self, host: &Host, user: &str) {
+        self.reenter(host);
+        let home = format!("HOME=/home/{user}");
+        let name = format!("USER={user}");
+        let words = [
+            "runuser",
+            "-u",
+            user,
+            "--",
+            "env",
+            "-u",
+            "XDG_RUNTIME_DIR",
+            "-u",
+            "XDG_CONFIG_HOME",
+            &home,
+            &name,
+        ];
+        self.entrance.extend(words.map(str::to_owned));
     }
 
     /// Another host with the same app: its own checkout of the same remote, on `main`, and its own
@@ -73,7 +114,7 @@ impl World {
             .collect();
         let origin = self.dir.path().join("origin.git").display().to_string();
         git_in(dir.path(), &["clone", "--quiet", "--branch", "main", &origin, "checkout"]);
-        let twin = Self { dir, listens };
+        let twin = Self { dir, listens, entrance: Vec::new() };
         twin.introduce();
         twin
     }
@@ -199,7 +240,18 @@ impl World {
 
     /// A tool's command in the checkout, not yet started.
     pub fn command(&self, tool: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(binaries::path(tool));
+        self.prepared(&binaries::path(tool), args)
+    }
+
+    fn prepared(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = match self.entrance.split_first() {
+            Some((first, others)) => {
+                let mut command = Command::new(first);
+                command.args(others).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.args(args).current_dir(self.checkout()).env_remove("DEPLOY_CONFIG").stdin(Stdio::null());
         command
     }
@@ -210,13 +262,7 @@ impl World {
     /// When it does not succeed.
     pub fn deploy_by_other_installation(&self, environment: &str) {
         let deploy = binaries::install_below(self.path()).join("deploy");
-        let mut command = Command::new(deploy);
-        command
-            .arg(environment)
-            .current_dir(self.checkout())
-            .env_remove("DEPLOY_CONFIG")
-            .stdin(Stdio::null());
-        Ran::of(command.output().expect("the tool")).ok();
+        Ran::of(self.prepared(&deploy, &[environment]).output().expect("the tool")).ok();
     }
 
     /// Runs a tool to its end.
@@ -233,12 +279,7 @@ impl World {
     /// When it cannot be started.
     pub fn sh(&self, line: &str) -> Ran {
         let path = format!("{}:{}", binaries::dir().display(), std::env::var("PATH").unwrap_or_default());
-        let output = Command::new("sh")
-            .args(["-c", line])
-            .current_dir(self.checkout())
-            .env("PATH", path)
-            .stdin(Stdio::null())
-            .output();
+        let output = self.prepared(Path::new("sh"), &["-c", line]).env("PATH", path).output();
         Ran::of(output.expect("sh"))
     }
 
@@ -333,7 +374,12 @@ pub fn steps<'a>(report: &'a Report, prefix: &str) -> Vec<&'a Step> {
 }
 
 fn git_in(dir: &Path, args: &[&str]) -> String {
-    let output = Command::new("git").args(args).current_dir(dir).output().expect("git");
+    let output = Command::new("git")
+        .args(["-c", "safe.directory=*"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .expect("git");
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::nginx::Nginx;
+use super::systemd::SystemdOptions;
 use super::value::{Listen, Span};
 
 /// How a new release takes over.
@@ -62,6 +63,9 @@ pub struct Environment {
     pub database: Option<String>,
     #[serde(default)]
     pub supervisor: SupervisorKind,
+    /// As whom instances run under systemd, and what they may not do.
+    #[serde(default)]
+    pub systemd: Option<SystemdOptions>,
     #[serde(default)]
     pub gateway: GatewayKind,
     /// Which nginx, and how traffic is switched there.

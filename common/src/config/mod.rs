@@ -7,6 +7,7 @@ mod environment;
 mod load;
 mod nearest;
 mod nginx;
+mod systemd;
 mod validate;
 mod value;
 
@@ -21,6 +22,8 @@ pub use environment::{
 pub use load::load;
 pub use nearest::{nearest, nearest_first};
 pub use nginx::{Nginx, Switch};
+pub(crate) use systemd::can_name;
+pub use systemd::{ServiceType, SystemdOptions};
 pub use value::{Listen, Span};
 
 use crate::report::Problem;

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, Switch, nearest};
+use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, Switch, can_name, nearest};
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
@@ -65,16 +65,37 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
         check(config, database.starts_with("sqlite:") && database.len() > 7, "database must be sqlite:PATH")?;
     }
     validate_promotion(config, name, environment)?;
+    validate_systemd(config, environment)?;
     validate_bind(config, environment)?;
     validate_nginx(config, environment)?;
     refuse_unavailable(
         config,
         &[
-            (environment.supervisor != SupervisorKind::Process, "supervisor other than process"),
+            (is_confined_behind_sockets(environment), "nginx.switch = \"symlink\" with units of systemd"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
             (!environment.notify.is_empty(), "notify"),
         ],
+    )
+}
+
+fn validate_systemd(config: &Config, environment: &Environment) -> Result<(), Problem> {
+    let Some(options) = &environment.systemd else { return Ok(()) };
+    let supervisor = environment.supervisor;
+    check(
+        config,
+        supervisor != SupervisorKind::Process,
+        "systemd needs supervisor = \"systemd\" or \"systemd-user\"",
+    )?;
+    if let Some(user) = &options.user {
+        check(config, supervisor == SupervisorKind::Systemd, "systemd.user needs supervisor = \"systemd\"")?;
+        check(config, is_plain_name(user), "systemd.user needs the name of an account")?;
+    }
+    let mut paths = options.writable_paths.iter().chain(&options.readable_paths);
+    check(
+        config,
+        paths.all(|path| path.is_absolute() && can_name(path)),
+        "systemd.writable_paths and readable_paths may only name absolute paths without ':', '\"' and '\\'",
     )
 }
 
@@ -99,6 +120,12 @@ fn validate_promotion(config: &Config, name: &str, environment: &Environment) ->
     }
     let guess = nearest(from, known).map_or(String::new(), |near| format!(", did you mean '{near}'?"));
     Err(wrong(config, &format!("promote_from '{from}' is no environment{guess}")))
+}
+
+/// A unit's account may not bind in the directory of the sockets.
+fn is_confined_behind_sockets(environment: &Environment) -> bool {
+    let is_symlink = environment.nginx.as_ref().is_some_and(|nginx| nginx.switch == Switch::Symlink);
+    is_symlink && environment.supervisor != SupervisorKind::Process
 }
 
 /// The longest name in `sockets`, with its draft, and the end of the path that a socket may have.

@@ -14,6 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
+use super::units::Units;
 use super::{Drained, GatewayStatus, Target, Traffic};
 use crate::config::Listen;
 use crate::exec::companion;
@@ -36,22 +37,31 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub struct Client {
     dir: PathBuf,
     listen: Listen,
+    /// What keeps it, where that is not a keeper.
+    units: Option<Units>,
+    place: Place,
 }
 
 impl Client {
-    pub(super) fn new(place: &Place, listen: Listen) -> Self {
-        Self { dir: place.gateway(), listen }
+    pub(super) fn new(place: &Place, listen: Listen, units: Option<Units>) -> Self {
+        Self { dir: place.gateway(), listen, units, place: place.clone() }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        self.units.as_ref().map_or(Ok(()), Units::check)
     }
 
     pub(super) fn ensure(&self) -> Result<GatewayStatus, Problem> {
         if let Some(status) = self.status() {
-            if status.listen == self.listen.0.to_string() {
+            if status.listen == self.listen.0.to_string() && self.is_kept_as_configured() {
                 return Ok(status);
             }
             self.stop()?;
         }
-        if !keeper_lives(&self.dir) {
-            self.start()?;
+        match &self.units {
+            Some(units) => units.start().map_err(|problem| self.blame(problem))?,
+            None if keeper_lives(&self.dir) => {}
+            None => self.start()?,
         }
         let begun = Instant::now();
         loop {
@@ -68,8 +78,28 @@ impl Client {
         serde_json::from_value(answer).ok()
     }
 
+    /// A change of the supervisor is one of what keeps the gateway too.
+    fn is_kept_as_configured(&self) -> bool {
+        match &self.units {
+            Some(_) => !keeper_lives(&self.dir),
+            None => Units::left_behind(&self.place, self.listen).is_none(),
+        }
+    }
+
+    /// Why the public address could not be had.
+    fn blame(&self, problem: Problem) -> Problem {
+        match identity::stranger(&self.listen.0.into()) {
+            Some(_) if self.status().is_none() => port_taken(self.listen),
+            _ => problem,
+        }
+    }
+
     pub(super) fn is_orphaned(&self) -> bool {
-        self.status().is_some() && !keeper_lives(&self.dir)
+        let Some(status) = self.status() else { return false };
+        match &self.units {
+            Some(units) => !keeper_lives(&self.dir) && !units.keeps(status.pid),
+            None => !keeper_lives(&self.dir) && Units::left_behind(&self.place, self.listen).is_none(),
+        }
     }
 
     /// Whether it, or its keeper, runs another file than the one that would be started now.
@@ -89,6 +119,9 @@ impl Client {
     /// of the gateway would end the service, and a kill here leaves an orphan that serves.
     pub(super) fn renew(&self) -> Result<(), Problem> {
         let old = self.status().map(|status| status.pid);
+        if let Some(units) = &self.units {
+            return self.renew_units(units, old);
+        }
         let failed = |error: std::io::Error| self.failed(&format!("its listener is not to be had: {error}"));
         let listener = self.ask_for_listener().map_err(failed)?;
         if let Some(keeper) = KeeperRecord::read(&self.dir).filter(|_| keeper_lives(&self.dir))
@@ -102,6 +135,10 @@ impl Client {
         if record.state == "failed" {
             return Err(self.failed(record.error.as_deref().unwrap_or("the keeper could not start it")));
         }
+        self.await_other(old)
+    }
+
+    fn await_other(&self, old: Option<u32>) -> Result<(), Problem> {
         let begun = Instant::now();
         while self.status().is_none_or(|status| Some(status.pid) == old) {
             if begun.elapsed() > START {
@@ -110,6 +147,19 @@ impl Client {
             std::thread::sleep(PAUSE);
         }
         Ok(())
+    }
+
+    /// The socket stays systemd's all the time. A gateway that no unit keeps has a socket of its own,
+    /// which has to go first.
+    fn renew_units(&self, units: &Units, old: Option<u32>) -> Result<(), Problem> {
+        let Some(old) = old.filter(|pid| units.runs(*pid)) else {
+            self.stop()?;
+            return self.ensure().map(drop);
+        };
+        if units.start_successor(old)? {
+            self.await_other(Some(old))?;
+        }
+        self.status().map_or(Ok(()), |status| units.settle_on(status.pid))
     }
 
     fn ask_for_listener(&self) -> std::io::Result<OwnedFd> {
@@ -145,10 +195,18 @@ impl Client {
     }
 
     pub(super) fn stop(&self) -> Result<(), Problem> {
-        match KeeperRecord::read(&self.dir) {
-            Some(record) if keeper_lives(&self.dir) => stop_keeper(&self.dir, &record, GRACE).map(drop),
-            _ => Ok(()),
+        if let Some(record) = KeeperRecord::read(&self.dir).filter(|_| keeper_lives(&self.dir)) {
+            return stop_keeper(&self.dir, &record, GRACE).map(drop);
         }
+        if let Some(units) = Units::left_behind(&self.place, self.listen) {
+            units.stop()?;
+        }
+        let orphan = self.status().filter(|_| self.units.is_some()).and_then(|status| to_pid(status.pid));
+        if let Some(pid) = orphan {
+            let _ = kill_process(pid, Signal::TERM);
+            await_end(pid, GRACE);
+        }
+        Ok(())
     }
 
     fn keeper(&self, how: &[&str]) -> Result<Command, Problem> {
@@ -213,6 +271,9 @@ impl Client {
     }
 
     fn hint(&self) -> String {
+        if let Some(units) = &self.units {
+            return units.hint();
+        }
         format!("tail -n 50 {}", quoted(self.dir.join("gateway.log").display()))
     }
 }

@@ -3,6 +3,7 @@
 mod builtin;
 mod nginx;
 mod traffic;
+mod units;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,7 +81,10 @@ impl Gateway {
     /// The one that an environment's configuration names.
     pub fn of(place: &Place, settings: &Environment) -> Self {
         match settings.gateway {
-            GatewayKind::Builtin => Self::Builtin(builtin::Client::new(place, settings.listen)),
+            GatewayKind::Builtin => {
+                let units = units::Units::of(place, settings);
+                Self::Builtin(builtin::Client::new(place, settings.listen, units))
+            }
             GatewayKind::Nginx => {
                 let nginx = settings.nginx.clone().unwrap_or_default();
                 Self::Nginx(nginx::Client::new(place, settings.listen, &nginx))
@@ -271,10 +275,12 @@ impl Gateway {
 /// Checks that the public address is free or our gateway's, or that nginx can do its part there.
 ///
 /// # Errors
-/// `port-taken`, naming who has it; what keeps nginx from its part, `nginx-…`.
+/// `port-taken`, naming who has it; for units of systemd also as the supervisor's check; what keeps
+/// nginx from its part, `nginx-…`.
 pub fn check_address(gateway: &Gateway, listen: Listen) -> Result<(), Problem> {
-    if let Gateway::Nginx(client) = gateway {
-        return client.ensure().map(drop);
+    match gateway {
+        Gateway::Builtin(client) => client.check()?,
+        Gateway::Nginx(client) => return client.ensure().map(drop),
     }
     let ours = gateway.status().is_some_and(|status| status.listen == listen.0.to_string());
     if ours || identity::stranger(&listen.0.into()).is_none() {

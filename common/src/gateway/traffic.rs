@@ -10,7 +10,7 @@ use crate::layout::Place;
 /// What the gateway says that runs for an environment, configured or not.
 pub fn running(place: &Place) -> Option<GatewayStatus> {
     let nowhere = Listen(SocketAddr::from(([0, 0, 0, 0], 0)));
-    builtin::Client::new(place, nowhere).status()
+    builtin::Client::new(place, nowhere, None).status()
 }
 
 /// Where the requests of an environment go.

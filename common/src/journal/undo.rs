@@ -63,6 +63,7 @@ fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Res
             // What keeps an nginx from switching must not keep us from seeing that it never did.
             if !site.gateway.has_never_left(&target) {
                 site.gateway.ensure()?;
+                handover::enable_both(site)?;
                 site.gateway.switch(Some(&target))?;
             }
         }
@@ -71,6 +72,7 @@ fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Res
     }
     fault::point("undo.after-switch");
     site.ledger.restore_serving(&site.environment, &failed.id, earlier)?;
+    handover::enable_serving(site)?;
     if site.gateway.status().is_none() {
         return Ok(0);
     }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::journal::{Journal, JournalFollower};
 use crate::exec::tail;
 use crate::report::quoted;
 
@@ -15,6 +16,7 @@ const MOST_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Log {
     File(PathBuf),
+    Journal(Journal),
 }
 
 impl Log {
@@ -22,6 +24,7 @@ impl Log {
     pub fn tail(&self) -> String {
         match self {
             Self::File(path) => tail(path, 0),
+            Self::Journal(journal) => journal.tail(),
         }
     }
 
@@ -29,27 +32,45 @@ impl Log {
     pub fn hint(&self) -> String {
         match self {
             Self::File(path) => format!("tail -n 50 {}", quoted(path.display())),
+            Self::Journal(journal) => journal.hint(),
         }
     }
 
     /// Follows it from where it ends now.
     pub fn follow(&self) -> Follower {
         match self {
-            Self::File(path) => Follower { read: length(path), path: path.clone() },
+            Self::File(path) => Follower::File(FileFollower { read: length(path), path: path.clone() }),
+            Self::Journal(journal) => Follower::Journal(journal.follow()),
         }
     }
 }
 
 /// A log from where it stood at some moment.
 #[derive(Debug)]
-pub struct Follower {
-    path: PathBuf,
-    read: u64,
+pub enum Follower {
+    File(FileFollower),
+    Journal(JournalFollower),
 }
 
 impl Follower {
     /// The whole lines that came since the last look.
     pub fn look(&mut self) -> String {
+        match self {
+            Self::File(file) => file.look(),
+            Self::Journal(journal) => journal.look(),
+        }
+    }
+}
+
+/// A file, and how much of it was read.
+#[derive(Debug)]
+pub struct FileFollower {
+    path: PathBuf,
+    read: u64,
+}
+
+impl FileFollower {
+    fn look(&mut self) -> String {
         // A shorter file is a new one.
         if length(&self.path) < self.read {
             self.read = 0;

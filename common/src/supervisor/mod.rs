@@ -1,7 +1,9 @@
 //! What keeps an instance alive: a driver per kind of supervisor, chosen by the configuration.
 
+mod journal;
 mod log;
 mod process;
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,12 +17,21 @@ pub(crate) use process::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
 use crate::config::{Environment, SupervisorKind};
 use crate::layout::{Place, Slot};
 use crate::report::Problem;
+use crate::systemd::Manager;
+use systemd::Systemd;
 
 /// The drivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Supervisor {
     /// A small parent per instance.
     Process,
+    /// A unit of systemd per instance.
+    Systemd(Systemd),
+}
+
+/// Whether the host was started with systemd.
+pub fn has_systemd() -> bool {
+    crate::systemd::manager::is_booted()
 }
 
 /// How a slot's instance is doing.
@@ -42,6 +53,9 @@ pub struct Start<'a> {
     /// Run by `sh -c`.
     pub run: &'a str,
     pub dir: PathBuf,
+    /// What it may write there, relative to the shared directory.
+    pub shared: &'a [PathBuf],
+    pub database: Option<PathBuf>,
     pub environment: BTreeMap<OsString, OsString>,
     /// How long it may take to end after SIGTERM.
     pub grace: Duration,
@@ -58,7 +72,31 @@ impl Supervisor {
     /// The one that an environment's configuration names.
     pub fn of(settings: &Environment) -> Self {
         match settings.supervisor {
-            SupervisorKind::Process | SupervisorKind::Systemd | SupervisorKind::SystemdUser => Self::Process,
+            SupervisorKind::Process => Self::Process,
+            SupervisorKind::Systemd => Self::Systemd(Systemd::new(Manager::System, settings)),
+            SupervisorKind::SystemdUser => Self::Systemd(Systemd::new(Manager::User, settings)),
+        }
+    }
+
+    /// Whether it could start something here.
+    ///
+    /// # Errors
+    /// `systemd-unavailable`, `unit-foreign`, `unit-edited`, `account-missing`, `account-taken`.
+    pub fn check(&self, place: &Place) -> Result<(), Problem> {
+        match self {
+            Self::Process => Ok(()),
+            Self::Systemd(units) => units.check(place),
+        }
+    }
+
+    /// Whether a reboot brings back what serves.
+    ///
+    /// # Errors
+    /// `not-lingering`. Keepers promise nothing, so that nothing is missing there.
+    pub fn check_boot(&self) -> Result<(), Problem> {
+        match self {
+            Self::Process => Ok(()),
+            Self::Systemd(units) => units.check_boot(),
         }
     }
 
@@ -66,19 +104,57 @@ impl Supervisor {
     pub fn start(&self, place: &Place, start: Start<'_>) -> Result<(), Problem> {
         match self {
             Self::Process => process::start(place, start),
+            Self::Systemd(units) => units.start(place, start),
         }
     }
 
-    /// Stops whatever runs in a slot; nothing running is fine.
+    /// Stops whatever runs in a slot, also what another supervisor started there; nothing running is
+    /// fine.
     pub fn stop(&self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {
+        let kept = process::stop(place, slot)?;
+        let unit = match self {
+            Self::Process => Systemd::left_behind(place).map(|units| units.stop(place, slot)),
+            Self::Systemd(units) => Some(units.stop(place, slot)),
+        };
+        let unit = unit.transpose()?.unwrap_or_default();
+        Ok(Stopped { killed: kept.killed || unit.killed })
+    }
+
+    /// What another supervisor started before the configuration changed runs on until it is
+    /// stopped.
+    pub fn condition(&self, place: &Place, slot: Slot) -> Condition {
+        let own = match self {
+            Self::Process => process::condition(place, slot),
+            Self::Systemd(units) => units.condition(place, slot),
+        };
         match self {
-            Self::Process => process::stop(place, slot),
+            Self::Process if own == Condition::Stopped => {
+                Systemd::left_behind(place).map_or(own, |units| units.condition(place, slot))
+            }
+            Self::Systemd(_) if own == Condition::Stopped && keeper_lives(&place.slot(slot)) => {
+                process::condition(place, slot)
+            }
+            _ => own,
         }
     }
 
-    pub fn condition(&self, place: &Place, slot: Slot) -> Condition {
+    /// How long to wait between two looks at a condition.
+    pub fn pause(&self) -> Duration {
         match self {
-            Self::Process => process::condition(place, slot),
+            Self::Process => Duration::ZERO,
+            // Each takes a process.
+            Self::Systemd(_) => Duration::from_millis(100),
+        }
+    }
+
+    /// Lets a reboot bring back the instances of these slots, and no other.
+    pub fn enable(&self, place: &Place, slots: &[Slot]) -> Result<(), Problem> {
+        match self {
+            Self::Process => match Systemd::left_behind(place) {
+                Some(units) => units.enable(place, &[]),
+                None => Ok(()),
+            },
+            Self::Systemd(units) => units.enable(place, slots),
         }
     }
 
@@ -86,6 +162,7 @@ impl Supervisor {
     pub fn log(&self, place: &Place, slot: Slot) -> Log {
         match self {
             Self::Process => Log::File(place.slot(slot).join("app.log")),
+            Self::Systemd(units) => Log::Journal(units.log(place, slot)),
         }
     }
 }

@@ -1,0 +1,91 @@
+//! What an instance prints, when systemd keeps it: read by way of `journalctl`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use crate::report::quoted;
+use crate::systemd::Manager;
+use crate::systemd::manager::journal;
+
+const LINES: &str = "20";
+const BYTES: usize = 4096;
+/// Asking the journal takes a process each time.
+const PAUSE: Duration = Duration::from_millis(250);
+const CURSOR: &str = "-- cursor: ";
+
+/// The journal of one unit, since the unit was last told what to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    pub(crate) manager: Manager,
+    pub(crate) unit: String,
+    /// Written at each start.
+    pub(crate) started: PathBuf,
+}
+
+impl Journal {
+    /// The last lines, systemd's own about the unit among them.
+    pub(super) fn tail(&self) -> String {
+        if self.manager == Manager::System {
+            journal(&["--sync"]);
+        }
+        let since = format!("--since={}", self.since());
+        let args = ["-o", "cat", "-n", LINES, &since, self.manager.journal_option(), &self.unit];
+        let text = journal(&args);
+        let text = text.trim_end();
+        let mut from = text.len().saturating_sub(BYTES);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        // A line whose beginning is missing says so: half a secret is known by that mark.
+        if from > 0 { format!("…{}", &text[from..]) } else { text.to_owned() }
+    }
+
+    fn since(&self) -> String {
+        let written = fs::metadata(&self.started).and_then(|meta| meta.modified()).ok();
+        let since = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        format!("@{}.{:06}", since.as_secs(), since.subsec_micros())
+    }
+
+    pub(super) fn hint(&self) -> String {
+        format!("journalctl {} {} -n 50", self.manager.journal_option(), quoted(&self.unit))
+    }
+
+    pub(super) fn follow(&self) -> JournalFollower {
+        let text = journal(&["-n", "0", "--show-cursor"]);
+        let cursor = text.lines().find_map(|line| line.strip_prefix(CURSOR)).map(str::to_owned);
+        JournalFollower { journal: self.clone(), cursor, looked: None }
+    }
+}
+
+/// A journal from where it stood at some moment.
+#[derive(Debug)]
+pub struct JournalFollower {
+    journal: Journal,
+    cursor: Option<String>,
+    looked: Option<Instant>,
+}
+
+impl JournalFollower {
+    /// The lines that the unit's processes printed since the last look; none when that is only a
+    /// moment ago.
+    pub(super) fn look(&mut self) -> String {
+        if self.looked.is_some_and(|at| at.elapsed() < PAUSE) {
+            return String::new();
+        }
+        self.looked = Some(Instant::now());
+        let Journal { manager, unit, .. } = &self.journal;
+        let from = match &self.cursor {
+            Some(cursor) => format!("--after-cursor={cursor}"),
+            None => format!("--since={}", self.journal.since()),
+        };
+        let field = format!("{}={unit}", manager.journal_field());
+        let text = journal(&["-o", "cat", "--show-cursor", &from, &field]);
+        let (cursors, lines): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with(CURSOR));
+        if let Some(cursor) = cursors.last().and_then(|line| line.strip_prefix(CURSOR)) {
+            self.cursor = Some(cursor.to_owned());
+        }
+        lines.iter().fold(String::new(), |text, line| text + line + "\n")
+    }
+}

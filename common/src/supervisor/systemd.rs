@@ -1,0 +1,238 @@
+//! The `systemd` supervisor: a template unit for each environment, whose instances are the slots.
+//! The unit's text stays the same from release to release; what a slot runs stands in two files of
+//! the slot, its variables and the line of shell that it is started with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::journal::Journal;
+use super::{Condition, Start, Stopped};
+use crate::clock;
+use crate::config::{Environment, ServiceType, SystemdOptions, can_name};
+use crate::durable;
+use crate::identity::Owner;
+use crate::layout::{Place, Slot};
+use crate::report::{OrProblem, Problem, quoted};
+use crate::systemd::account::Choice;
+use crate::systemd::manager::Properties;
+use crate::systemd::sandbox::{self, Views};
+use crate::systemd::syntax::{environment_file, plain, shell_word, word};
+use crate::systemd::unit::order;
+use crate::systemd::{Account, Manager, UnitFile, access};
+
+const ASKED: &str = "ActiveState,SubState,MainPID,NRestarts,ExecMainCode,ExecMainStatus,Result";
+/// A restarted instance counts as running once it has lived for so long.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Variables that tell of the one who deploys, which systemd sets for the account.
+const OPERATORS: [&str; 5] = ["HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"];
+
+/// Units of one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Systemd {
+    manager: Manager,
+    options: SystemdOptions,
+}
+
+impl Systemd {
+    pub(super) fn new(manager: Manager, settings: &Environment) -> Self {
+        Self { manager, options: settings.systemd.clone().unwrap_or_default() }
+    }
+
+    /// The one whose unit an environment has, whatever its configuration says now.
+    pub(super) fn left_behind(place: &Place) -> Option<Self> {
+        let found = [Manager::System, Manager::User]
+            .into_iter()
+            .map(|manager| Self { manager, options: SystemdOptions::default() });
+        found.into_iter().find(|driver| {
+            let unit = driver.unit(place, String::new());
+            unit.path(driver.manager).exists()
+                && unit.check(driver.manager).is_ok()
+                && driver.manager.check().is_ok()
+        })
+    }
+
+    /// Whether a start could work.
+    pub(super) fn check(&self, place: &Place) -> Result<(), Problem> {
+        self.manager.check()?;
+        if !can_name(place.state()) {
+            return Err(Problem::new(
+                "unit-foreign",
+                "the path of the state directory cannot stand in a unit",
+            )
+            .detail("it may hold no ':', '\"', '\\' or control character")
+            .hint(format!("ls -ld {}", quoted(place.state().display()))));
+        }
+        self.unit(place, String::new()).check(self.manager)?;
+        self.choice(place).check()
+    }
+
+    pub(super) fn check_boot(&self) -> Result<(), Problem> {
+        self.manager.check_boot()
+    }
+
+    pub(super) fn start(&self, place: &Place, start: Start<'_>) -> Result<(), Problem> {
+        self.check(place)?;
+        let account = self.choice(place).provide()?;
+        if let Some(account) = &account {
+            access::open_release(place, &start.dir)?;
+            access::give_shared(place, account, start.shared, start.database.as_deref())?;
+        }
+        let (slot, name) = (start.slot, self.name(place, start.slot));
+        let body = self.body(place, &start, account.as_ref());
+        write_slot(place, start, account.is_some())?;
+        self.unit(place, body).install(self.manager)?;
+        if self.manager.show(&[&name], "NeedDaemonReload")[0].get("NeedDaemonReload") == "yes" {
+            self.manager.reload()?;
+        }
+        // An app that says when it is ready may take its time, and whoever waits asks it over HTTP.
+        let block: &[&str] = if self.options.kind == ServiceType::Notify { &["--no-block"] } else { &[] };
+        let words: Vec<&str> = ["start"].iter().chain(block).copied().chain([name.as_str()]).collect();
+        order(self.manager, "not-started", &words).map_err(|problem| {
+            let log = self.log(place, slot);
+            problem.detail(log.tail()).hint(log.hint())
+        })
+    }
+
+    pub(super) fn stop(&self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {
+        if !self.unit(place, String::new()).path(self.manager).exists() {
+            return Ok(Stopped::default());
+        }
+        let name = self.name(place, slot);
+        order(self.manager, "not-stopped", &["stop", &name])
+            .map_err(|problem| problem.hint(format!("systemctl status {}", quoted(&name))))?;
+        let after = &self.manager.show(&[&name], ASKED)[0];
+        if after.get("ActiveState") == "failed" {
+            self.manager.control(&["reset-failed", &name])?;
+        }
+        Ok(Stopped { killed: after.get("Result") == "timeout" })
+    }
+
+    pub(super) fn condition(&self, place: &Place, slot: Slot) -> Condition {
+        if !self.unit(place, String::new()).path(self.manager).exists() {
+            return Condition::Stopped;
+        }
+        condition_of(&self.manager.show(&[&self.name(place, slot)], ASKED)[0])
+    }
+
+    pub(super) fn log(&self, place: &Place, slot: Slot) -> Journal {
+        let started = place.slot(slot).join("environment");
+        Journal { manager: self.manager, unit: self.name(place, slot), started }
+    }
+
+    /// Lets a boot start these slots and no other; one that never ran has nothing to start.
+    pub(super) fn enable(&self, place: &Place, slots: &[Slot]) -> Result<(), Problem> {
+        let unit = self.unit(place, String::new());
+        Slot::BOTH.into_iter().try_for_each(|slot| {
+            let name = self.name(place, slot);
+            let wanted = slots.contains(&slot) && place.slot(slot).join("environment").exists();
+            unit.enable(self.manager, self.manager.boot_target(), &name, wanted)
+        })
+    }
+
+    fn name(&self, place: &Place, slot: Slot) -> String {
+        let _ = self;
+        format!("{}-{}@{slot}.service", place.app(), place.environment())
+    }
+
+    fn unit(&self, place: &Place, body: String) -> UnitFile {
+        let _ = self;
+        UnitFile::new(place, format!("{}-{}@.service", place.app(), place.environment()), body)
+    }
+
+    fn choice(&self, place: &Place) -> Choice {
+        match self.manager {
+            Manager::System => Choice::of(place, self.options.user.as_deref()),
+            Manager::User => Choice::Own,
+        }
+    }
+
+    fn body(&self, place: &Place, start: &Start<'_>, account: Option<&Account>) -> String {
+        let (app, environment, slots) =
+            (place.app(), place.environment(), plain(&place.root().join("slots")));
+        let kind = match self.options.kind {
+            ServiceType::Exec => "Type=exec",
+            // The shell that `run` stands in may stay between systemd and the app.
+            ServiceType::Notify => "Type=notify\nNotifyAccess=all",
+        };
+        let run = format!("\"{slots}/%i/run\"");
+        let mut views = Views {
+            readable: vec![word(&place.releases()), run.clone()],
+            writable: vec![word(&place.shared())],
+        };
+        let outside = start.database.as_deref().filter(|path| !path.starts_with(place.shared()));
+        views.writable.extend(outside.and_then(Path::parent).map(word));
+        let mut lines = vec![
+            format!("[Unit]\nDescription={app} in {environment}, slot %i\nAfter=network.target"),
+            // However often it fails: nobody else would start it again.
+            format!("StartLimitIntervalSec=0\n\n[Service]\n{kind}"),
+            format!("ExecStart=/bin/sh {}", run.replace('$', "$$")),
+            format!("EnvironmentFile={slots}/%i/environment"),
+            format!(
+                "Restart=always\nRestartSec=200ms\nTimeoutStartSec=infinity\nTimeoutStopSec={}ms",
+                start.grace.as_millis()
+            ),
+            format!("KillMode=control-group\nSyslogIdentifier={app}-{environment}"),
+        ];
+        if let Some(account) = account {
+            lines.push(format!("User={}\nCapabilityBoundingSet=", account.name));
+        }
+        lines.extend(sandbox::lines(self.manager, &self.options, place.state(), &views));
+        lines.push(format!("\n[Install]\nWantedBy={}\n", self.manager.boot_target()));
+        lines.join("\n")
+    }
+}
+
+/// What the slot runs from now on. The variables come last: their time is that of the start.
+fn write_slot(place: &Place, start: Start<'_>, has_account: bool) -> Result<(), Problem> {
+    let dir = place.slot(start.slot);
+    let line = format!(
+        "cd {} && unset OLDPWD && exec /bin/sh -c {}\n",
+        shell_word(&start.dir.to_string_lossy()),
+        shell_word(start.run)
+    );
+    let mut variables = start.environment;
+    if has_account {
+        for name in OPERATORS {
+            if variables.get(name.as_ref() as &std::ffi::OsStr) == std::env::var_os(name).as_ref() {
+                variables.remove(name.as_ref() as &std::ffi::OsStr);
+            }
+        }
+    }
+    let variables = environment_file(&variables)?;
+    let files: [(PathBuf, &str); 2] = [(dir.join("run"), &line), (dir.join("environment"), &variables)];
+    durable::write_readable(&files[0].0, files[0].1.as_bytes())
+        .and_then(|()| durable::write(&files[1].0, files[1].1.as_bytes()))
+        .or_problem("state-unwritable", || format!("cannot write to {}", dir.display()))?;
+    // What a keeper left there is of another time.
+    let _ = fs::remove_file(dir.join("keeper.json"));
+    Ok(())
+}
+
+fn condition_of(found: &Properties) -> Condition {
+    let pid = u32::try_from(found.number("MainPID")).unwrap_or(0);
+    match (found.get("ActiveState"), found.get("SubState")) {
+        ("active" | "activating" | "reloading", sub) if pid != 0 && sub != "auto-restart" => {
+            let (starts, owner) = (found.number("NRestarts") + 1, Owner::read(pid));
+            let since_ms = owner.map_or(0, |owner| owner.started_at.as_millisecond());
+            if starts > 1 && clock::age(since_ms).is_ok_and(|age| age < SETTLED) {
+                return Condition::Exited { ending: format!("a crash, the last of {}", starts - 1) };
+            }
+            Condition::Running { pid, starts, since_ms }
+        }
+        ("activating", "auto-restart") | ("failed" | "deactivating", _) => {
+            Condition::Exited { ending: ending(found) }
+        }
+        _ => Condition::Stopped,
+    }
+}
+
+/// The codes are those of the kernel's `siginfo`.
+fn ending(found: &Properties) -> String {
+    let status = found.number("ExecMainStatus");
+    match found.number("ExecMainCode") {
+        1 => format!("exit status {status}"),
+        2 | 3 => format!("signal {status}"),
+        _ => format!("the result '{}'", found.get("Result")),
+    }
+}
