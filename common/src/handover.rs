@@ -31,6 +31,8 @@ pub struct Retired {
     pub killed: bool,
     /// Processes that kept its port afterwards, named; they were killed.
     pub kept_port: Vec<String>,
+    /// Requests behind nginx that it had not answered when it was told to end.
+    pub requests_cut: usize,
 }
 
 impl Retired {
@@ -38,11 +40,12 @@ impl Retired {
     pub(crate) fn add(&mut self, other: Self) {
         self.killed |= other.killed;
         self.kept_port.extend(other.kept_port);
+        self.requests_cut += other.requests_cut;
     }
 
     /// It ended by itself when it was asked to.
     pub fn is_clean(&self) -> bool {
-        !self.killed && self.kept_port.is_empty()
+        !self.killed && self.kept_port.is_empty() && self.requests_cut == 0
     }
 }
 
@@ -63,6 +66,7 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
     relocation::check(&site.config, &site.place, site.ledger.serving(&site.environment)?.as_ref())?;
     instance.write(&site.place)?;
+    site.gateway.make_room(&instance.address)?;
     fault::point("instance.before-start");
     site.supervisor.start(
         &site.place,
@@ -111,9 +115,12 @@ pub fn drain(site: &Site, deployment: &str) -> Result<Drained, Problem> {
 
 /// Ends whatever runs in a slot, and whoever of it still keeps its port.
 pub fn retire(site: &Site, slot: Slot) -> Result<Retired, Problem> {
+    let instance = Instance::read(&site.place, slot);
+    let requests_cut =
+        instance.as_ref().map_or(Ok(0), |instance| site.gateway.unfinished(&instance.address))?;
     let stopped = site.supervisor.stop(&site.place, slot)?;
-    let mut retired = Retired { killed: stopped.killed, kept_port: Vec::new() };
-    let Some(instance) = Instance::read(&site.place, slot) else { return Ok(retired) };
+    let mut retired = Retired { killed: stopped.killed, kept_port: Vec::new(), requests_cut };
+    let Some(instance) = instance else { return Ok(retired) };
     for owner in identity::owners(&instance.address)?.visible {
         if owner.belongs_to(&instance.release, &site.place.release(&instance.release)) {
             retired.kept_port.push(format!("pid {} ({})", owner.pid, owner.command));

@@ -74,6 +74,11 @@ impl Place {
         &self.state
     }
 
+    #[cfg(test)]
+    pub(crate) fn below(state: &Path, environment: &str) -> Self {
+        Self { state: state.to_owned(), app: "app".to_owned(), environment: environment.to_owned() }
+    }
+
     pub fn environment(&self) -> &str {
         &self.environment
     }

@@ -74,9 +74,10 @@ impl Site {
         release: &str,
         revision: &str,
     ) -> Result<Instance, Problem> {
-        let address = match self.settings().bind {
-            Some(bind) => bind.0.into(),
-            None => instance::free_address()?,
+        let address = match (self.gateway.private_address(slot), self.settings().bind) {
+            (Some(address), _) => address,
+            (None, Some(bind)) => bind.0.into(),
+            (None, None) => instance::free_address()?,
         };
         Ok(Instance::at(address, slot, deployment, release, revision))
     }

@@ -147,6 +147,9 @@ pub(crate) struct InitOptions {
     /// Name of the app [default: the directory's name]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Write what nginx has to include to serve this environment, and nothing else
+    #[arg(long, value_name = "ENV", conflicts_with_all = ["dir", "name"])]
+    pub(crate) nginx: Option<String>,
 }
 
 /// One line that says something, and fits into a status.

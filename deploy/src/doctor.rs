@@ -9,7 +9,7 @@ use common::report::{OrProblem, Problem};
 use common::supervisor::{Supervisor, has_systemd};
 
 use crate::arguments::Arguments;
-use crate::gates;
+use crate::{gates, nginx};
 
 /// The oldest SQLite without the bug that loses pages when a WAL is reset.
 const SAFE_SQLITE: &str = "3.51.3";
@@ -58,7 +58,8 @@ fn environment_checks(config: &Config, name: &str) -> Vec<(&'static str, Result<
 }
 
 fn notes(config: &Config) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> =
+        config.environments.keys().filter_map(|name| nginx::advise(config, name)).collect();
     if config.environments.values().any(|environment| environment.supervisor == SupervisorKind::Process) {
         let units =
             if has_systemd() { "supervisor = \"systemd\" survives one" } else { "systemd does not run here" };

@@ -17,6 +17,7 @@ mod gates;
 mod hooks;
 mod init;
 mod merge;
+mod nginx;
 mod plan;
 mod post_deployment;
 mod pre_deployment;
@@ -48,7 +49,10 @@ fn main() -> ExitCode {
 
 fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
     match (&arguments.verb, &arguments.environment) {
-        (Some(Verb::Init(options)), None) => init::run(run, options),
+        (Some(Verb::Init(options)), None) => match &options.nginx {
+            Some(environment) => nginx::introduce(run, &arguments.shared.load()?, environment),
+            None => init::run(run, options),
+        },
         (Some(Verb::Doctor), environment) => doctor::run(run, &arguments, environment.as_deref()),
         (Some(Verb::Confirm(options)), environment) => {
             confirm(run, &arguments, environment.as_deref(), options.guard.as_deref())

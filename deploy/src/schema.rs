@@ -125,13 +125,22 @@ fn hold(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Result<bool, Proble
 }
 
 fn check_length(site: &Site, lock: Duration, limit: Duration) -> Result<(), Problem> {
+    if !site.gateway.can_hold() {
+        return Err(too_long(site, lock).detail(
+            "nginx cannot keep requests waiting, and the app's own writers give up; --hold shows a page meanwhile",
+        ));
+    }
     if lock * 2 <= limit {
         return Ok(());
     }
-    let (took, may) = (lock.as_secs_f32(), limit.as_secs_f32());
-    Err(Problem::new("migration-too-long", format!("the rehearsal locked writers out for {took:.1} s"))
-        .detail(format!(
-            "requests may be held for {may:.0} s (hold_limit), and the real run can take twice as long"
-        ))
-        .hint(format!("migrate {} plan", site.environment)))
+    let may = limit.as_secs_f32();
+    Err(too_long(site, lock).detail(format!(
+        "requests may be held for {may:.0} s (hold_limit), and the real run can take twice as long"
+    )))
+}
+
+fn too_long(site: &Site, lock: Duration) -> Problem {
+    let took = lock.as_secs_f32();
+    Problem::new("migration-too-long", format!("the rehearsal locked writers out for {took:.1} s"))
+        .hint(format!("migrate {} plan", site.environment))
 }

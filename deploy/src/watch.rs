@@ -52,7 +52,11 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), 
     let time = attempt.site.settings().watch.0;
     attempt.run.note(&format!("serving; watched for {} s", time.as_secs_f32()));
     let mut seen = Seen::default();
-    let result = attempt.step("watch", |site, _| look_until(site, instance, time, &mut seen));
+    let result = attempt.step("watch", |site, _| {
+        site.gateway.count(true)?;
+        let seen = look_until(site, instance, time, &mut seen);
+        site.gateway.count(false).and(seen)
+    });
     attempt.run.detail("watch", seen);
     result
 }
@@ -109,7 +113,10 @@ impl Answers {
 
     fn look(&mut self, status: Option<GatewayStatus>) {
         let Some(now) = status else { return };
-        let of = |status: &GatewayStatus| (status.requests, status.failed + status.server_errors);
+        let errors = |status: &GatewayStatus| Some(status.failed.unwrap_or(0) + status.server_errors?);
+        let of = |status: &GatewayStatus| {
+            (status.requests.unwrap_or_default(), errors(status).unwrap_or_default())
+        };
         let same = self.last.as_ref().filter(|last| last.pid == now.pid);
         let (requests, errors) = same.map(of).unwrap_or_default();
         let (all, failed) = of(&now);

@@ -14,6 +14,7 @@ mod hook_files;
 mod hooks;
 mod locks;
 mod lost_ledger;
+mod nginx;
 mod power;
 mod refusals;
 mod regressions;

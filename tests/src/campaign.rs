@@ -43,12 +43,23 @@ pub const SHORT: usize = FAULTS.len();
 /// # Panics
 /// When one does not end as it should, or anything is lost or stale.
 pub fn run(world: &World, environment: &str, rounds: usize) -> Tally {
+    let tally = measure(world, environment, 0, rounds);
+    tally.assert_nothing_lost();
+    crate::tell(&format!("{} operations, requests {:?}, lost 0", rounds * 4, tally.ok));
+    tally
+}
+
+/// The same, beginning with the fault of this number; what was lost is for the caller to judge.
+///
+/// # Panics
+/// When an operation does not end as it should, or an answer is stale.
+pub fn measure(world: &World, environment: &str, first: usize, rounds: usize) -> Tally {
     prepare(world);
     let mut campaign = Campaign { world, environment, version: 0, cutovers: Vec::new(), tries: Vec::new() };
     campaign.deploy();
     let load = Load::start(world.listen(environment), Plan { write: 1, ..Plan::mixed() });
     load.wait_for(1);
-    for round in 0..rounds {
+    for round in first..first + rounds {
         campaign.deploy();
         load.wait_for(1);
         campaign.fail(FAULTS[round % FAULTS.len()]);
@@ -58,12 +69,10 @@ pub fn run(world: &World, environment: &str, rounds: usize) -> Tally {
         load.wait_for(1);
     }
     let mut tally = load.stop();
-    tally.assert_nothing_lost();
     tally.answers.retain(|answer| !campaign.tries.iter().any(|tried| tried.accounts_for(answer)));
     assert_eq!(tally.stale_answers_among(&campaign.cutovers), [], "an old release answered after a new one");
     let rows = world.get(environment, "/rows").1;
     assert_eq!(rows, tally.acknowledged.len().to_string(), "acknowledged writes");
-    crate::tell(&format!("{} operations, requests {:?}, lost 0", rounds * 4, tally.ok));
     tally
 }
 

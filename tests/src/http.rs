@@ -9,6 +9,18 @@ use std::time::Duration;
 /// # Errors
 /// What the socket said, or that the answer was no HTTP.
 pub fn request(address: SocketAddr, method: &str, path: &str) -> std::io::Result<(u16, String)> {
+    exchange(address, method, path).map(|(status, _, body)| (status, body))
+}
+
+/// Asks for a page; gives status and head.
+///
+/// # Errors
+/// As [`request`].
+pub fn head(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    exchange(address, "GET", path).map(|(status, head, _)| (status, head))
+}
+
+fn exchange(address: SocketAddr, method: &str, path: &str) -> std::io::Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     write!(
@@ -20,5 +32,5 @@ pub fn request(address: SocketAddr, method: &str, path: &str) -> std::io::Result
     let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;
     let status =
         head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
-    Ok((status, body.to_owned()))
+    Ok((status, head.to_owned(), body.to_owned()))
 }

@@ -12,6 +12,7 @@ pub mod host;
 pub mod http;
 pub mod keepers;
 pub mod load;
+pub mod nginx;
 pub mod ports;
 pub mod ran;
 pub mod soak;

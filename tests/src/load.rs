@@ -203,7 +203,9 @@ impl Client {
         while !self.shared.stopping.load(Ordering::Relaxed) {
             match self.ask() {
                 Ok(()) => self.ok += 1,
-                Err(what) => self.lost.push(Loss { kind: self.kind, at: Instant::now(), what }),
+                Err((what, is_race)) => {
+                    self.lost.push(Loss { kind: self.kind, at: Instant::now(), what, is_race });
+                }
             }
             self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner)[self.index] += 1;
             self.shared.progress.notify_all();
@@ -212,18 +214,31 @@ impl Client {
         self
     }
 
-    fn ask(&mut self) -> Result<(), String> {
-        let plan = &self.shared.plan;
-        let (asked_at, deadline) = (Instant::now(), Instant::now() + plan.patience);
+    /// An error comes with whether the server closed a reused connection just as a request was sent:
+    /// what HTTP allows it to do, and clients to ask again for.
+    fn ask(&mut self) -> Result<(), (String, bool)> {
+        let patience = self.shared.plan.patience;
         let mut connection = match self.kept.take().filter(Connection::is_reusable) {
-            Some(kept) => kept,
-            None => Connection::open(self.shared.addr, plan.patience)?,
+            Some(kept) => kept.again(),
+            None => Connection::open(self.shared.addr, patience).map_err(|what| (what, false))?,
         };
+        self.ask_on(&mut connection).map_err(|what| {
+            let is_closed = !what.starts_with(exchange::TOO_LATE);
+            (what, connection.is_reused && !connection.is_answered && is_closed)
+        })?;
+        if self.kind == Kind::KeepAlive && connection.stays {
+            self.kept = Some(connection);
+        }
+        Ok(())
+    }
+
+    fn ask_on(&mut self, connection: &mut Connection) -> Result<(), String> {
+        let (asked_at, deadline) = (Instant::now(), Instant::now() + self.shared.plan.patience);
         let number =
             (self.kind == Kind::Write).then(|| self.shared.next_write.fetch_add(1, Ordering::Relaxed));
-        self.send(&mut connection, number, deadline)?;
+        self.send(connection, number, deadline)?;
         let reply = match self.kind {
-            Kind::WebSocket => websocket::converse(&mut connection, deadline)?,
+            Kind::WebSocket => websocket::converse(connection, deadline)?,
             _ => connection.receive(deadline)?,
         };
         let good = if self.kind == Kind::WebSocket { 101..102 } else { 200..300 };
@@ -241,9 +256,7 @@ impl Client {
                 marker,
             });
         }
-        if self.kind == Kind::KeepAlive && !reply.closes {
-            self.kept = Some(connection);
-        }
+        connection.stays = !reply.closes;
         Ok(())
     }
 

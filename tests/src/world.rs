@@ -308,6 +308,11 @@ impl World {
         crate::http::request(self.listen(environment), "GET", path).expect("an answer")
     }
 
+    /// The same, where perhaps nothing answers.
+    pub fn try_get(&self, environment: &str, path: &str) -> Option<(u16, String)> {
+        crate::http::request(self.listen(environment), "GET", path).ok()
+    }
+
     /// What must be the same after a command that changed nothing.
     ///
     /// # Panics

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::nginx::Nginx;
 use super::systemd::SystemdOptions;
 use super::value::{Listen, Span};
 
@@ -67,6 +68,9 @@ pub struct Environment {
     pub systemd: Option<SystemdOptions>,
     #[serde(default)]
     pub gateway: GatewayKind,
+    /// Which nginx, and how traffic is switched there.
+    #[serde(default)]
+    pub nginx: Option<Nginx>,
     /// Secrets, `NAME=value` a line; relative to deploy.toml.
     #[serde(default)]
     pub env_file: Option<PathBuf>,

@@ -6,6 +6,7 @@
 mod environment;
 mod load;
 mod nearest;
+mod nginx;
 mod systemd;
 mod validate;
 mod value;
@@ -20,6 +21,7 @@ pub use environment::{
 };
 pub use load::load;
 pub use nearest::{nearest, nearest_first};
+pub use nginx::{Nginx, Switch};
 pub(crate) use systemd::can_name;
 pub use systemd::{ServiceType, SystemdOptions};
 pub use value::{Listen, Span};

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, can_name, nearest};
+use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, Switch, can_name, nearest};
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
@@ -67,10 +67,11 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
     validate_promotion(config, name, environment)?;
     validate_systemd(config, environment)?;
     validate_bind(config, environment)?;
+    validate_nginx(config, environment)?;
     refuse_unavailable(
         config,
         &[
-            (environment.gateway != GatewayKind::Builtin, "gateway other than builtin"),
+            (is_confined_behind_sockets(environment), "nginx.switch = \"symlink\" with units of systemd"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
             (!environment.notify.is_empty(), "notify"),
@@ -119,6 +120,37 @@ fn validate_promotion(config: &Config, name: &str, environment: &Environment) ->
     }
     let guess = nearest(from, known).map_or(String::new(), |near| format!(", did you mean '{near}'?"));
     Err(wrong(config, &format!("promote_from '{from}' is no environment{guess}")))
+}
+
+/// A unit's account may not bind in the directory of the sockets.
+fn is_confined_behind_sockets(environment: &Environment) -> bool {
+    let is_symlink = environment.nginx.as_ref().is_some_and(|nginx| nginx.switch == Switch::Symlink);
+    is_symlink && environment.supervisor != SupervisorKind::Process
+}
+
+/// The longest name in `sockets`, with its draft, and the end of the path that a socket may have.
+const SOCKETS_LENGTH: usize = 107 - "/current.sock.new".len();
+
+fn validate_nginx(config: &Config, environment: &Environment) -> Result<(), Problem> {
+    let Some(nginx) = &environment.nginx else { return Ok(()) };
+    check(config, environment.gateway == GatewayKind::Nginx, "nginx needs gateway = \"nginx\"")?;
+    check(config, !nginx.command.trim().is_empty(), "nginx.command is empty")?;
+    let is_named = nginx.switch == Switch::Reload || nginx.sockets.is_some();
+    let is_free = nginx.switch == Switch::Reload || environment.bind.is_none();
+    check(
+        config,
+        is_free,
+        "with nginx.switch = \"symlink\" the app cannot have an address of its own, bind",
+    )?;
+    check(config, is_named, "nginx.switch = \"symlink\" needs nginx.sockets, a directory")?;
+    let Some(sockets) = nginx.sockets.as_ref().and_then(|path| path.to_str()) else { return Ok(()) };
+    // It stands in nginx's configuration, and in the addresses that app servers take.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    check(
+        config,
+        sockets.starts_with('/') && sockets.len() <= SOCKETS_LENGTH && sockets.chars().all(plain),
+        "nginx.sockets must be an absolute path of letters, digits, '.', '_' and '-', not too long",
+    )
 }
 
 fn validate_listens(config: &Config) -> Result<(), Problem> {

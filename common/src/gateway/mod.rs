@@ -1,15 +1,19 @@
 //! What takes traffic: a driver per kind of gateway, chosen by the configuration.
 
 mod builtin;
+mod nginx;
+mod traffic;
 mod units;
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use traffic::{Traffic, running, traffic};
+
 use crate::address::Address;
-use crate::config::{Environment, Listen};
+use crate::config::{Environment, GatewayKind, Listen};
 use crate::identity;
 use crate::instance::Instance;
 use crate::layout::{Place, Slot};
@@ -40,11 +44,17 @@ pub struct GatewayStatus {
     pub version: String,
     pub listen: String,
     pub active: Option<Target>,
-    pub in_flight: u64,
-    pub requests: u64,
-    pub failed: u64,
-    pub server_errors: u64,
-    pub requests_cut: u64,
+    // What it does not count is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_errors: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_cut: Option<u64>,
 }
 
 /// How letting go of the old instance went.
@@ -52,6 +62,9 @@ pub struct GatewayStatus {
 pub struct Drained {
     pub drained: bool,
     pub requests_cut: u64,
+    /// What the old instance still works at, when it may.
+    #[serde(default)]
+    pub in_flight: usize,
     pub waited_ms: u64,
 }
 
@@ -60,21 +73,34 @@ pub struct Drained {
 pub enum Gateway {
     /// Our own reverse proxy.
     Builtin(builtin::Client),
+    /// An nginx that the operator runs.
+    Nginx(nginx::Client),
 }
 
 impl Gateway {
     /// The one that an environment's configuration names.
     pub fn of(place: &Place, settings: &Environment) -> Self {
-        Self::Builtin(builtin::Client::new(place, settings.listen, units::Units::of(place, settings)))
+        match settings.gateway {
+            GatewayKind::Builtin => {
+                let units = units::Units::of(place, settings);
+                Self::Builtin(builtin::Client::new(place, settings.listen, units))
+            }
+            GatewayKind::Nginx => {
+                let nginx = settings.nginx.clone().unwrap_or_default();
+                Self::Nginx(nginx::Client::new(place, settings.listen, &nginx))
+            }
+        }
     }
 
-    /// Starts the gateway when it does not run.
+    /// Starts the gateway when it does not run; an nginx must run, and be able to do its part.
     ///
     /// # Errors
-    /// `port-taken`, naming who has the public address; `gateway-failed`.
+    /// `port-taken`, naming who has the public address; `gateway-failed`; what keeps nginx from its
+    /// part, `nginx-…`.
     pub fn ensure(&self) -> Result<GatewayStatus, Problem> {
         match self {
             Self::Builtin(client) => client.ensure(),
+            Self::Nginx(client) => client.ensure(),
         }
     }
 
@@ -82,6 +108,74 @@ impl Gateway {
     pub fn status(&self) -> Option<GatewayStatus> {
         match self {
             Self::Builtin(client) => client.status(),
+            Self::Nginx(client) => client.status(),
+        }
+    }
+
+    /// Whether [`Gateway::hold`] keeps requests waiting; where not, they are answered 503 with
+    /// Retry-After, until [`Gateway::release`].
+    pub fn can_hold(&self) -> bool {
+        matches!(self, Self::Builtin(_))
+    }
+
+    /// Where the instance of a slot must listen, when it may not choose a port.
+    pub fn private_address(&self, slot: Slot) -> Option<Address> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::Nginx(client) => client.private_address(slot),
+        }
+    }
+
+    /// Takes away what would keep an instance from listening at its address.
+    ///
+    /// # Errors
+    /// `sockets-unusable`.
+    pub fn make_room(&self, address: &Address) -> Result<(), Problem> {
+        match self {
+            Self::Builtin(_) => Ok(()),
+            Self::Nginx(client) => client.make_room(address),
+        }
+    }
+
+    /// How many connections of requests would be cut if what listens at `address` ended now; the
+    /// builtin gateway has cut them itself, and told how many.
+    ///
+    /// # Errors
+    /// `unverified`.
+    pub fn unfinished(&self, address: &Address) -> Result<usize, Problem> {
+        match self {
+            Self::Builtin(_) => Ok(0),
+            Self::Nginx(_) => identity::connections(address),
+        }
+    }
+
+    /// Begins or ends counting answers, where that is not always done.
+    ///
+    /// # Errors
+    /// `sockets-unusable`, `state-unwritable`.
+    pub fn count(&self, wanted: bool) -> Result<(), Problem> {
+        match self {
+            Self::Builtin(_) => Ok(()),
+            Self::Nginx(client) => client.count(wanted),
+        }
+    }
+
+    /// Writes what the operator's gateway has to include; gives the files written.
+    ///
+    /// # Errors
+    /// `not-written`, `sockets-unusable`.
+    pub fn introduce(&self) -> Result<Vec<PathBuf>, Problem> {
+        match self {
+            Self::Builtin(_) => Ok(Vec::new()),
+            Self::Nginx(client) => client.introduce(),
+        }
+    }
+
+    /// The command that makes the operator's gateway include it.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::Nginx(client) => Some(client.advice()),
         }
     }
 
@@ -89,6 +183,7 @@ impl Gateway {
     pub fn is_orphaned(&self) -> bool {
         match self {
             Self::Builtin(client) => client.is_orphaned(),
+            Self::Nginx(_) => false,
         }
     }
 
@@ -96,6 +191,7 @@ impl Gateway {
     pub fn is_outdated(&self) -> bool {
         match self {
             Self::Builtin(client) => client.is_outdated(),
+            Self::Nginx(_) => false,
         }
     }
 
@@ -107,6 +203,7 @@ impl Gateway {
     pub fn renew(&self) -> Result<(), Problem> {
         match self {
             Self::Builtin(client) => client.renew(),
+            Self::Nginx(_) => Ok(()),
         }
     }
 
@@ -117,6 +214,16 @@ impl Gateway {
     pub fn switch(&self, target: Option<&Target>) -> Result<(), Problem> {
         match self {
             Self::Builtin(client) => client.switch(target),
+            Self::Nginx(client) => client.switch(target),
+        }
+    }
+
+    /// Whether requests go to `target` and no switch to another one is under way; false where asking
+    /// is no easier than switching.
+    pub fn has_never_left(&self, target: &Target) -> bool {
+        match self {
+            Self::Builtin(_) => false,
+            Self::Nginx(client) => client.has_never_left(target),
         }
     }
 
@@ -127,6 +234,7 @@ impl Gateway {
     pub fn drain(&self, deployment: &str, limit: Duration) -> Result<Drained, Problem> {
         match self {
             Self::Builtin(client) => client.drain(deployment, limit),
+            Self::Nginx(client) => client.drain(deployment, limit),
         }
     }
 
@@ -137,6 +245,7 @@ impl Gateway {
     pub fn hold(&self, limit: Duration) -> Result<(), Problem> {
         match self {
             Self::Builtin(client) => client.hold(limit),
+            Self::Nginx(client) => client.hold(),
         }
     }
 
@@ -147,6 +256,7 @@ impl Gateway {
     pub fn release(&self) -> Result<(), Problem> {
         match self {
             Self::Builtin(client) => client.release(),
+            Self::Nginx(client) => client.release(),
         }
     }
 
@@ -157,48 +267,20 @@ impl Gateway {
     pub fn stop(&self) -> Result<(), Problem> {
         match self {
             Self::Builtin(client) => client.stop(),
+            Self::Nginx(client) => client.switch(None),
         }
     }
 }
 
-/// What the gateway says that runs for an environment, configured or not.
-pub fn running(place: &Place) -> Option<GatewayStatus> {
-    let nowhere = Listen(SocketAddr::from(([0, 0, 0, 0], 0)));
-    builtin::Client::new(place, nowhere, None).status()
-}
-
-/// Where the requests of an environment go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Traffic {
-    /// No gateway was ever told.
-    #[default]
-    Untold,
-    /// They are answered by the gateway itself.
-    Nowhere,
-    To(Target),
-}
-
-impl From<Option<Target>> for Traffic {
-    fn from(active: Option<Target>) -> Self {
-        active.map_or(Self::Nowhere, Self::To)
-    }
-}
-
-/// What the gateway of an environment says, else what the last one noted on disk.
-pub fn traffic(place: &Place) -> Traffic {
-    match running(place) {
-        Some(status) => status.active.into(),
-        None => builtin::recorded(place),
-    }
-}
-
-/// Checks that the public address is free or our gateway's.
+/// Checks that the public address is free or our gateway's, or that nginx can do its part there.
 ///
 /// # Errors
-/// `port-taken`, naming who has it; for units of systemd also as the supervisor's check.
+/// `port-taken`, naming who has it; for units of systemd also as the supervisor's check; what keeps
+/// nginx from its part, `nginx-…`.
 pub fn check_address(gateway: &Gateway, listen: Listen) -> Result<(), Problem> {
     match gateway {
         Gateway::Builtin(client) => client.check()?,
+        Gateway::Nginx(client) => return client.ensure().map(drop),
     }
     let ours = gateway.status().is_some_and(|status| status.listen == listen.0.to_string());
     if ours || identity::stranger(&listen.0.into()).is_none() {

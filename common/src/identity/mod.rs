@@ -66,6 +66,14 @@ pub fn owners(address: &Address) -> Result<Owners, Problem> {
     })
 }
 
+/// How many connections to `address` are open, used or idle.
+///
+/// # Errors
+/// `unverified` when `/proc` cannot be read.
+pub fn connections(address: &Address) -> Result<usize, Problem> {
+    socket::connections(address).or_problem("unverified", || "cannot read /proc/net".into())
+}
+
 /// Who listens on `address`, for the end of a sentence; `None` when nobody does.
 pub fn stranger(address: &Address) -> Option<String> {
     let owners = owners(address).ok().filter(|owners| !owners.is_empty())?;

@@ -9,9 +9,12 @@ use std::path::Path;
 use crate::address::Address;
 
 const LISTEN: &str = "0A";
+const ESTABLISHED: &str = "01";
 const ROW: usize = 128;
 /// The flag of a unix socket that accepts connections.
 const ACCEPTS: &str = "00010000";
+/// States of a unix socket: not accepted yet, and connected.
+const CONNECTED: [&str; 2] = ["02", "03"];
 
 /// One listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,49 @@ fn parse_unix(line: &str) -> Option<(u64, &str)> {
     Some((inode.parse().ok()?, path)).filter(|_| flags == ACCEPTS)
 }
 
+/// How many connections to `address` are open.
+pub(super) fn connections(address: &Address) -> io::Result<usize> {
+    match address {
+        Address::Tcp(address) => tcp_connections(*address),
+        Address::Unix(path) => {
+            let table = fs::read("/proc/net/unix")?;
+            let rows = String::from_utf8_lossy(&table);
+            // The server's end has the path of the listener, from the moment of the connect.
+            Ok(rows.lines().filter_map(parse_accepted).filter(|bound| Path::new(bound) == path).count())
+        }
+    }
+}
+
+/// The clients' ends, which are on this host.
+fn tcp_connections(address: SocketAddr) -> io::Result<usize> {
+    let mut count = 0;
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        match fs::read_to_string(table) {
+            Ok(text) => count += text.lines().filter(|row| leads_to(row, address)).count(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+fn leads_to(row: &str, address: SocketAddr) -> bool {
+    let columns: Vec<&str> = row.split_ascii_whitespace().take(4).collect();
+    let remote = columns.get(2).and_then(|remote| parse_address(remote));
+    columns.get(3) == Some(&ESTABLISHED)
+        && remote.is_some_and(|remote| {
+            (remote.port(), remote.ip().to_canonical()) == (address.port(), address.ip().to_canonical())
+        })
+}
+
+/// The path of a connection's server end.
+fn parse_accepted(line: &str) -> Option<&str> {
+    let mut columns = line.split_ascii_whitespace();
+    let (flags, state) = (columns.nth(3)?, columns.nth(1)?);
+    let path = &line[line.find('/')?..];
+    Some(path).filter(|_| flags != ACCEPTS && CONNECTED.contains(&state))
+}
+
 /// The rows of listening sockets, which the kernel lists first. Read a row at a time: a larger
 /// buffer would make the kernel walk all connections of the host to fill it.
 fn read_table(path: &str) -> io::Result<Vec<Row>> {
@@ -96,10 +142,13 @@ fn parse(line: &str) -> Option<Row> {
     if columns.get(3) != Some(&LISTEN) {
         return None;
     }
-    let (ip, port) = columns[1].split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
     let (uid, inode) = (columns.get(7)?.parse().ok()?, columns.get(9)?.parse().ok()?);
-    Some(Row { address: SocketAddr::new(parse_ip(ip)?, port), socket: Socket { uid, inode } })
+    Some(Row { address: parse_address(columns[1])?, socket: Socket { uid, inode } })
+}
+
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    Some(SocketAddr::new(parse_ip(ip)?, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// The kernel prints an address as words in its own byte order.
@@ -143,6 +192,28 @@ mod tests {
             assert!(!row(other).serves(asked), "{other}");
         }
         assert!(row("127.0.0.1:80").serves("0.0.0.0:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn open_connections_are_counted_while_both_ends_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let count = || connections(&Address::Unix(path.clone())).unwrap();
+        assert_eq!(count(), 0);
+        let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert_eq!(count(), 1);
+        let accepted = listener.accept().unwrap();
+        assert_eq!(count(), 1);
+        drop(accepted);
+        assert_eq!(count(), 0);
+        drop(waiting);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        assert_eq!(connections(&address.into()).unwrap(), 1);
+        drop(client);
+        assert_eq!(connections(&address.into()).unwrap(), 0);
     }
 
     #[test]

@@ -30,7 +30,14 @@ pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result
         Undo::RedoMigrations { release } => redo_migrations(site, deployment, release),
         Undo::StopInstance { slot } => {
             let retired = handover::retire(site, *slot)?;
-            Ok(retired.killed.then(|| format!("the instance in {slot} refused to end and was killed")))
+            let killed = format!("the instance in {slot} refused to end and was killed");
+            let cut = format!("{} requests were cut when it ended", retired.requests_cut);
+            Ok(match (retired.killed, retired.requests_cut) {
+                (true, 0) => Some(killed),
+                (true, _) => Some(format!("{killed}; {cut}")),
+                (false, 0) => None,
+                (false, _) => Some(cut),
+            })
         }
         Undo::PointGateway { deployment: earlier } => {
             let cut = if is_alone(site, deployment)? {
@@ -52,10 +59,13 @@ pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result
 fn point_gateway(site: &Site, failed: &Deployment, earlier: Option<&str>) -> Result<u64, Problem> {
     match earlier {
         Some(id) => {
-            let instance = handover::revive(site, &known(site, id)?)?;
-            site.gateway.ensure()?;
-            handover::enable_both(site)?;
-            site.gateway.switch(Some(&Target::from(&instance)))?;
+            let target = Target::from(&handover::revive(site, &known(site, id)?)?);
+            // What keeps an nginx from switching must not keep us from seeing that it never did.
+            if !site.gateway.has_never_left(&target) {
+                site.gateway.ensure()?;
+                handover::enable_both(site)?;
+                site.gateway.switch(Some(&target))?;
+            }
         }
         None if site.gateway.status().is_some() => site.gateway.switch(None)?,
         None => {}

@@ -82,7 +82,7 @@ impl Found {
         let releases = fs::read_dir(place.releases()).into_iter().flatten().flatten();
         let built = releases.map(|entry| entry.file_name().to_string_lossy().into_owned());
         Self {
-            traffic: gateway::traffic(&place),
+            traffic: gateway::traffic(&place, config.environments.get(name)),
             instances: Slot::BOTH.into_iter().filter_map(|slot| Instance::read(&place, slot)).collect(),
             ids: built.chain(backed_up).filter(|id| began_ms(id).is_some()).collect(),
         }

@@ -27,13 +27,15 @@ const MADE: [(&str, &str); 2] = [
 ];
 /// Points that no command passes: gateways and keepers do, which do not inherit our environment.
 /// `deploy/tests/gateway/faults.rs` breaks a gateway there. Units of systemd pass the others:
-/// `systemd/crashes.rs` and `systemd/gateways.rs` break in there.
-const ELSEWHERE: [&str; 5] = [
+/// `systemd/crashes.rs` and `systemd/gateways.rs` break in there; and nginx, `nginx/broken.rs`.
+const ELSEWHERE: [&str; 7] = [
     "rename-for-now.before",
     "rename-for-now.after",
     "remove.before",
     "remove.after",
     "gateway.successor-started",
+    "nginx.before-reload",
+    "nginx.after-reload",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -10,6 +10,12 @@ pub(super) struct Connection {
     pub(super) opened_at: Instant,
     stream: TcpStream,
     unread: Vec<u8>,
+    /// It has carried an answer before the one that is due.
+    pub(super) is_reused: bool,
+    /// Something of the answer that is due has come.
+    pub(super) is_answered: bool,
+    /// After an answer: the server would take another request.
+    pub(super) stays: bool,
 }
 
 #[derive(Debug)]
@@ -41,7 +47,12 @@ impl Connection {
         let stream =
             TcpStream::connect_timeout(&addr, patience).map_err(|error| format!("connect: {error}"))?;
         stream.set_nodelay(true).map_err(|error| format!("connect: {error}"))?;
-        Ok(Self { opened_at, stream, unread: Vec::new() })
+        Ok(Self { opened_at, stream, unread: Vec::new(), is_reused: false, is_answered: false, stays: false })
+    }
+
+    /// The same, for one more request.
+    pub(super) fn again(self) -> Self {
+        Self { is_reused: true, is_answered: false, ..self }
     }
 
     /// False once the server has closed it, or has sent something that nobody asked for.
@@ -167,11 +178,12 @@ impl Connection {
             _ => format!("receive: {error}"),
         })?;
         self.unread.extend_from_slice(&buffer[..got]);
+        self.is_answered |= got > 0;
         Ok(got)
     }
 }
 
-const TOO_LATE: &str = "no whole answer in time";
+pub(super) const TOO_LATE: &str = "no whole answer in time";
 
 fn remaining(deadline: Instant) -> Result<Duration, String> {
     let remaining = deadline.saturating_duration_since(Instant::now());

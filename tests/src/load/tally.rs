@@ -16,6 +16,8 @@ pub struct Loss {
     /// When the client knew.
     pub at: Instant,
     pub what: String,
+    /// A reused connection was closed or reset before a byte of the answer.
+    pub is_race: bool,
 }
 
 /// A good answer that named the release behind it.
@@ -99,6 +101,17 @@ impl Tally {
         for (kind, ok) in &self.ok {
             assert!(*ok > 0, "no {kind:?} request ended, so nothing is known about them");
         }
+    }
+
+    /// The same, apart from races for a reused connection; gives their number.
+    ///
+    /// # Panics
+    /// When anything else was lost.
+    #[track_caller]
+    pub fn assert_only_races_lost(&self) -> usize {
+        let lost = self.lost.iter().filter(|loss| !loss.is_race).count();
+        assert_eq!(lost, 0, "{}", self.describe_losses());
+        self.lost.len()
     }
 
     fn describe_losses(&self) -> String {

@@ -252,7 +252,7 @@ fn a_connection_closed_while_idle_is_not_reused() {
 fn the_message_counts_and_shows_losses() {
     let mut tally = Tally::new(Instant::now());
     let at = tally.started_at + Duration::from_millis(5);
-    let loss = Loss { kind: Kind::Slow, at, what: "answered 502".to_owned() };
+    let loss = Loss { kind: Kind::Slow, at, what: "answered 502".to_owned(), is_race: false };
     tally.add(Kind::Fresh, 3, vec![loss; 12], Vec::new(), Vec::new());
     tally.assert_nothing_lost();
 }

@@ -2,14 +2,18 @@
 
 use std::fmt::Write;
 
+use common::address::Address;
 use common::report::quoted;
 use reqwest::Url;
 
 use crate::checks::Route;
 
 /// A command for a shell in which the named secrets are set.
-pub(crate) fn command(route: &Route, url: &Url) -> String {
+pub(crate) fn command(route: &Route, url: &Url, address: &Address) -> String {
     let mut line = String::from("curl -si");
+    if let Address::Unix(socket) = address {
+        let _ = write!(line, " --unix-socket {}", quoted(socket.display()));
+    }
     if route.method == "HEAD" {
         line.push_str(" -I");
     } else if route.method != "GET" {
@@ -49,11 +53,20 @@ mod tests {
             form: vec![field("user", "it's", "it's"), field("password", "$PASSWORD", "hunter2")],
             ..Route::default()
         };
+        let tcp = "127.0.0.1:1".parse().unwrap();
         let url = Url::parse("http://127.0.0.1:1/login/?a='b'").unwrap();
         assert_eq!(
-            command(&route, &url),
+            command(&route, &url, &tcp),
             r#"curl -si -X POST --data-urlencode "user=it's" --data-urlencode password="$PASSWORD" -b cookies -c cookies 'http://127.0.0.1:1/login/?a=%27b%27'"#
         );
-        assert_eq!(command(&Route::get("/"), &url), "curl -si 'http://127.0.0.1:1/login/?a=%27b%27'");
+        assert_eq!(command(&Route::get("/"), &url, &tcp), "curl -si 'http://127.0.0.1:1/login/?a=%27b%27'");
+    }
+
+    #[test]
+    fn a_unix_socket_is_named() {
+        let socket = "unix:/run/a b.sock".parse().unwrap();
+        let url = Url::parse("http://localhost/").unwrap();
+        let line = command(&Route::get("/"), &url, &socket);
+        assert_eq!(line, "curl -si --unix-socket '/run/a b.sock' http://localhost/");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::address::Address;
 use common::interrupt;
 use common::report::Problem;
 use reqwest::Url;
@@ -24,6 +25,8 @@ const AT_ONCE: usize = 8;
 pub(super) struct Page<'a> {
     pub(super) route: &'a Route,
     pub(super) url: Url,
+    /// Where it was asked for.
+    pub(super) address: &'a Address,
     pub(super) duration_ms: u64,
     /// Whether an answer came.
     pub(super) seen: bool,
@@ -95,6 +98,7 @@ impl<'a> Visitor<'a> {
         let mut page = Page {
             route,
             url,
+            address: &self.subject.address,
             duration_ms: 0,
             seen: false,
             not_asked: None,

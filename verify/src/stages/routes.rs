@@ -18,7 +18,7 @@ fn step(page: &Page<'_>) -> Step {
     if let Some(reason) = &page.not_asked {
         return step.skip(reason);
     }
-    match Finding::tell(&name, &page.findings, http::command(page.route, &page.url)) {
+    match Finding::tell(&name, &page.findings, http::command(page.route, &page.url, page.address)) {
         Some(problem) => step.fail(problem),
         None => step,
     }
