@@ -72,6 +72,7 @@ pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
         &site.place,
         Start {
             slot: instance.slot,
+            address: &instance.address,
             run: &site.config.app.run,
             dir: site.place.release(&instance.release),
             shared: &site.config.app.shared,

@@ -55,7 +55,10 @@ fn serve_two_releases(switch: &str) {
         assert_eq!(loaded["active"]["deployment"], second.deployment.unwrap().as_str());
     } else {
         assert_eq!(loaded["sockets"], nginx.sockets().to_str().unwrap());
-        assert_eq!(fs::read_link(nginx.sockets().join("current.sock")).unwrap().to_str(), Some("green.sock"));
+        assert_eq!(
+            fs::read_link(nginx.sockets().join("current.sock")).unwrap().to_str(),
+            Some("green/app.sock")
+        );
     }
     let back = world.run("rollback", &["dev", "--last"]).ok().report();
     assert_eq!(back.details["rollback"]["warm"], true);

@@ -15,7 +15,6 @@ pub mod load;
 pub mod nginx;
 pub mod ports;
 pub mod ran;
-pub mod soak;
 pub mod ssh;
 pub mod world;
 

@@ -49,7 +49,8 @@ impl Nginx {
             skipped("nginx is not installed: scripts/setup");
             return None;
         }
-        let dir = tempfile::Builder::new().prefix("deploy-nginx-").tempdir().expect("a directory");
+        let beside = world.path().parent().expect("a parent");
+        let dir = tempfile::Builder::new().prefix("deploy-nginx-").tempdir_in(beside).expect("a directory");
         // Its workers are another user.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a chmod");
         let nginx = Self { dir, process: None };
@@ -108,8 +109,8 @@ impl Nginx {
     /// # Panics
     /// When it does not.
     pub fn start(&mut self, world: &World) {
-        let mut command = Command::new(program());
-        command.arg("-c").arg(self.path().join("nginx.conf")).args(["-g", "daemon off;"]);
+        let configuration = self.path().join("nginx.conf").display().to_string();
+        let mut command = world.program(&program(), &["-c", &configuration, "-g", "daemon off;"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().expect("nginx"));
         let begun = Instant::now();

@@ -256,6 +256,11 @@ impl World {
         command
     }
 
+    /// Any other program, where the tools run.
+    pub fn program(&self, program: &str, args: &[&str]) -> Command {
+        self.prepared(Path::new(program), args)
+    }
+
     /// Runs `deploy ENV` of another installation, as before an upgrade of the tools.
     ///
     /// # Panics

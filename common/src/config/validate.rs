@@ -71,7 +71,6 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
     refuse_unavailable(
         config,
         &[
-            (is_confined_behind_sockets(environment), "nginx.switch = \"symlink\" with units of systemd"),
             (environment.backups.second.is_some(), "backups.second"),
             (!environment.backups.files.is_empty(), "backups.files"),
             (!environment.notify.is_empty(), "notify"),
@@ -120,12 +119,6 @@ fn validate_promotion(config: &Config, name: &str, environment: &Environment) ->
     }
     let guess = nearest(from, known).map_or(String::new(), |near| format!(", did you mean '{near}'?"));
     Err(wrong(config, &format!("promote_from '{from}' is no environment{guess}")))
-}
-
-/// A unit's account may not bind in the directory of the sockets.
-fn is_confined_behind_sockets(environment: &Environment) -> bool {
-    let is_symlink = environment.nginx.as_ref().is_some_and(|nginx| nginx.switch == Switch::Symlink);
-    is_symlink && environment.supervisor != SupervisorKind::Process
 }
 
 /// The longest name in `sockets`, with its draft, and the end of the path that a socket may have.

@@ -14,6 +14,7 @@ pub use log::{Follower, Log};
 
 pub(crate) use process::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
 
+use crate::address::Address;
 use crate::config::{Environment, SupervisorKind};
 use crate::layout::{Place, Slot};
 use crate::report::Problem;
@@ -50,6 +51,8 @@ pub enum Condition {
 /// What to start in a slot.
 pub struct Start<'a> {
     pub slot: Slot,
+    /// Where it will listen.
+    pub address: &'a Address,
     /// Run by `sh -c`.
     pub run: &'a str,
     pub dir: PathBuf,

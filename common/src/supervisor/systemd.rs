@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::journal::Journal;
 use super::{Condition, Start, Stopped};
+use crate::address::Address;
 use crate::clock;
 use crate::config::{Environment, ServiceType, SystemdOptions, can_name};
 use crate::durable;
@@ -77,6 +78,9 @@ impl Systemd {
         if let Some(account) = &account {
             access::open_release(place, &start.dir)?;
             access::give_shared(place, account, start.shared, start.database.as_deref())?;
+            if let Address::Unix(socket) = start.address {
+                access::give_socket_dir(socket.parent().unwrap_or(socket), account)?;
+            }
         }
         let (slot, name) = (start.slot, self.name(place, start.slot));
         let body = self.body(place, &start, account.as_ref());
@@ -162,6 +166,8 @@ impl Systemd {
         };
         let outside = start.database.as_deref().filter(|path| !path.starts_with(place.shared()));
         views.writable.extend(outside.and_then(Path::parent).map(word));
+        let sockets = sockets(start.address).map(|dir| format!("{dir}/%i"));
+        views.writable.extend(sockets.clone());
         let mut lines = vec![
             format!("[Unit]\nDescription={app} in {environment}, slot %i\nAfter=network.target"),
             // However often it fails: nobody else would start it again.
@@ -174,6 +180,8 @@ impl Systemd {
             ),
             format!("KillMode=control-group\nSyslogIdentifier={app}-{environment}"),
         ];
+        // A socket of the time before a reboot would be in the app's way.
+        lines.extend(sockets.map(|dir| format!("ExecStartPre=-/bin/rm -f {dir}/app.sock")));
         if let Some(account) = account {
             lines.push(format!("User={}\nCapabilityBoundingSet=", account.name));
         }
@@ -181,6 +189,13 @@ impl Systemd {
         lines.push(format!("\n[Install]\nWantedBy={}\n", self.manager.boot_target()));
         lines.join("\n")
     }
+}
+
+/// The directory that has a directory for each slot's socket; its name has no character that means
+/// anything to systemd.
+fn sockets(address: &Address) -> Option<String> {
+    let Address::Unix(socket) = address else { return None };
+    Some(socket.parent()?.parent()?.display().to_string())
 }
 
 /// What the slot runs from now on. The variables come last: their time is that of the start.

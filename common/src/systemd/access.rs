@@ -91,6 +91,17 @@ pub(crate) fn give_shared(
         .map_err(|problem| problem.hint(format!("ls -la {}", quoted(root.display()))))
 }
 
+/// Gives the account the directory that its socket is in.
+///
+/// # Errors
+/// `sockets-unusable`.
+pub(crate) fn give_socket_dir(dir: &Path, account: &Account) -> Result<(), Problem> {
+    let given = File::open(dir).and_then(|opened| own(opened.as_fd(), c"", account));
+    given
+        .or_problem("sockets-unusable", || format!("cannot give {} to '{}'", dir.display(), account.name))
+        .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(dir.display()))))
+}
+
 /// Gives each part of a path that is still root's, and all that lies below its end.
 fn give_path(root: BorrowedFd<'_>, path: &Path, account: &Account) -> io::Result<()> {
     let mut parts: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();

@@ -106,7 +106,7 @@ fn a_socket_that_nginx_may_not_use_is_found_before_traffic_moves() {
     world.faulty("{\"socket_umask\": 127}");
     let report = world.run("deploy", &["dev"]).ended_with(1, "socket-refused");
     let detail = report.problem.unwrap().detail.unwrap();
-    assert!(detail.contains("green.sock: mode 0600"), "{detail}");
+    assert!(detail.contains("green/app.sock: mode 0600"), "{detail}");
     assert_serves(&world, "v1");
     world.mend("v2");
     world.run("deploy", &["dev"]).ok();

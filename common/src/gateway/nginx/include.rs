@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::super::Target;
+use super::sockets::SOCKET;
 use crate::address::Address;
 use crate::hex;
 use crate::layout::{Place, Slot};
@@ -143,7 +144,7 @@ impl Facts {
                 let current = server("current.sock");
                 // Named twice, since nginx asks a second server when the first refuses.
                 let pair = format!("    server {current} max_fails=0;\n").repeat(2);
-                let both = Slot::BOTH.map(|of| slot(of, server(&format!("{of}.sock")))).concat();
+                let both = Slot::BOTH.map(|of| slot(of, server(&format!("{of}/{SOCKET}")))).concat();
                 format!("upstream {name} {{\n{pair}}}\n{both}")
             }
             (None, active) => {

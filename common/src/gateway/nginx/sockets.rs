@@ -1,5 +1,5 @@
-//! The symlink way: each slot's instance has a unix socket, and nginx knows `current.sock`, a
-//! symlink to one of them. A cutover is one rename, which nginx need not hear of.
+//! The symlink way: each slot's instance has a unix socket in a directory of its own, and nginx knows
+//! `current.sock`, a symlink to one of them. A cutover is one rename, which nginx need not hear of.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -11,6 +11,9 @@ use crate::durable;
 use crate::layout::Slot;
 use crate::report::{OrProblem, Problem, quoted};
 
+/// What the socket of a slot is called in the directory of that slot.
+pub(super) const SOCKET: &str = "app.sock";
+
 /// The directory of one environment's sockets.
 #[derive(Debug, Clone)]
 pub(super) struct Sockets {
@@ -20,7 +23,7 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Where the instance of a slot listens.
     pub(super) fn of(&self, slot: Slot) -> Address {
-        Address::Unix(self.dir.join(format!("{slot}.sock")))
+        Address::Unix(self.dir.join(slot.name()).join(SOCKET))
     }
 
     fn current(&self) -> PathBuf {
@@ -47,22 +50,25 @@ impl Sockets {
         Slot::BOTH.into_iter().find(|slot| self.of(*slot) == Address::Unix(target.clone()))
     }
 
-    /// Makes the directory, which a reboot may have taken: nginx's workers must come in, and the
-    /// sockets themselves say who may do what. Nobody else may put one there.
+    /// Makes the directories, which a reboot may have taken: nginx's workers must come in, and the
+    /// sockets themselves say who may do what. Nobody else may put one there, and an app only into
+    /// that of its slot, which its supervisor may give to it.
     ///
     /// # Errors
     /// `sockets-unusable`.
     pub(super) fn prepare(&self) -> Result<(), Problem> {
-        if self.dir.is_dir() {
-            return Ok(());
+        let slots = Slot::BOTH.map(|slot| self.dir.join(slot.name()));
+        let missing = [self.dir.clone()].into_iter().chain(slots).filter(|dir| !dir.is_dir());
+        for dir in missing {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&dir)
+                // The umask may have taken what nginx needs.
+                .and_then(|()| fs::set_permissions(&dir, Permissions::from_mode(0o755)))
+                .map_err(|error| self.unusable(&error))?;
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&self.dir)
-            // The umask may have taken what nginx needs.
-            .and_then(|()| fs::set_permissions(&self.dir, Permissions::from_mode(0o755)))
-            .map_err(|error| self.unusable(&error))
+        Ok(())
     }
 
     /// Removes a socket that nobody listens on: an app would find its address taken.
@@ -85,7 +91,7 @@ impl Sockets {
     pub(super) fn point_to(&self, slot: Slot) -> Result<(), Problem> {
         let draft = self.dir.join(format!("current.sock{}", durable::DRAFT));
         ignore_missing(fs::remove_file(&draft))
-            .and_then(|()| symlink(format!("{slot}.sock"), &draft))
+            .and_then(|()| symlink(Path::new(slot.name()).join(SOCKET), &draft))
             .and_then(|()| durable::rename(&draft, &self.current()))
             .and_then(|()| ignore_missing(fs::remove_file(self.held())))
             .map_err(|error| self.unusable(&error))
