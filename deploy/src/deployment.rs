@@ -19,7 +19,7 @@ use crate::{schema, standstill};
 pub(crate) fn run(attempt: &mut Attempt<'_>, options: &DeployOptions) -> Result<(), Problem> {
     build(attempt)?;
     let rehearsed = schema::rehearse(attempt)?;
-    if let Some(reason) = standstill::reason(&attempt.site, options, &rehearsed) {
+    if let Some(reason) = standstill::reason(attempt.site.settings(), options, &rehearsed) {
         standstill::begin(attempt, &reason)?;
     }
     schema::migrate(attempt, &rehearsed)?;

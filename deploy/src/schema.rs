@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use common::journal::Undo;
-use common::report::Problem;
+use common::report::{Problem, Report};
 use common::site::Site;
 use serde::Deserialize;
 
@@ -35,6 +35,16 @@ struct Verdict {
 }
 
 impl Rehearsed {
+    /// What a report of `migrate rehearse` says.
+    pub(crate) fn of(report: &Report) -> Result<Self, Problem> {
+        let facts = report.details.get("migrate").cloned().unwrap_or_default();
+        serde_json::from_value(facts).map_err(|error| {
+            Problem::new("sibling-failed", "the report of migrate makes no sense")
+                .detail(error.to_string())
+                .hint("migrate --version --json")
+        })
+    }
+
     fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }
@@ -61,11 +71,7 @@ pub(crate) fn rehearse(attempt: &mut Attempt<'_>) -> Result<Rehearsed, Problem> 
         return Ok(Rehearsed::default());
     }
     let id = attempt.id.clone();
-    let report = attempt.sibling("migrate", &["rehearse", "--release", &id])?;
-    let facts = report.details.get("migrate").cloned().unwrap_or_default();
-    serde_json::from_value(facts).map_err(|error| {
-        Problem::new("sibling-failed", "the report of migrate makes no sense").detail(error.to_string())
-    })
+    Rehearsed::of(&attempt.sibling("migrate", &["rehearse", "--release", &id])?)
 }
 
 /// Backs up, then migrates: beside the serving release, or in a standstill.

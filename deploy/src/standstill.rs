@@ -6,7 +6,6 @@ use common::config::{Environment, Strategy};
 use common::guard::Guard;
 use common::journal::Undo;
 use common::report::Problem;
-use common::site::Site;
 use common::standstill;
 use serde_json::json;
 
@@ -24,9 +23,13 @@ pub(crate) struct Standstill {
 }
 
 /// Why the new instance cannot run beside the one that serves; `None` when it can.
-pub(crate) fn reason(site: &Site, options: &DeployOptions, rehearsed: &Rehearsed) -> Option<String> {
+pub(crate) fn reason(
+    settings: &Environment,
+    options: &DeployOptions,
+    rehearsed: &Rehearsed,
+) -> Option<String> {
     let objections = rehearsed.objections();
-    asked_for(site.settings(), options).map(str::to_owned).or_else(|| {
+    asked_for(settings, options).map(str::to_owned).or_else(|| {
         (!objections.is_empty()).then(|| {
             format!("the serving release could not live with the migrated schema: {}", objections.join("; "))
         })
@@ -34,7 +37,7 @@ pub(crate) fn reason(site: &Site, options: &DeployOptions, rehearsed: &Rehearsed
 }
 
 /// What the configuration or the command line says, whatever the migrations do.
-pub(crate) fn asked_for(settings: &Environment, options: &DeployOptions) -> Option<&'static str> {
+fn asked_for(settings: &Environment, options: &DeployOptions) -> Option<&'static str> {
     match settings.strategy {
         _ if options.hold => Some("--hold was asked for"),
         Strategy::Restart => Some("strategy is restart"),

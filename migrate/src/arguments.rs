@@ -99,7 +99,8 @@ impl Verb {
 /// Where the migrations come from.
 #[derive(Debug, Clone, Group)]
 pub(crate) struct Origin {
-    /// Take the migrations of this release [default: the serving one, then the work tree]
+    /// Take the migrations of this release, or of a revision in a directory, by its absolute path
+    /// [default: the serving one, then the work tree]
     #[arg(long, value_name = "ID")]
     release: Option<String>,
 }

@@ -152,9 +152,11 @@ impl Scene {
         self.config.environment(self.environment()).is_ok_and(|settings| settings.promote_from.is_some())
     }
 
+    /// What changes nothing may look at a revision that is no release yet, by its path.
     fn release_dir(&self, id: &str) -> Result<PathBuf, Problem> {
         let dir = self.place.release(id);
-        if is_plain_name(id) && dir.is_dir() {
+        let is_elsewhere = self.lock.is_none() && Path::new(id).is_absolute();
+        if (is_plain_name(id) || is_elsewhere) && dir.is_dir() {
             return Ok(dir);
         }
         Err(Problem::new("release-unknown", format!("there is no release '{id}' in {}", self.environment()))

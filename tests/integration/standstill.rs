@@ -56,8 +56,13 @@ fn a_change_that_the_serving_release_could_not_live_with_is_made_while_requests_
     let world = serving();
     incompatible(&world);
     world.release("v3");
+    let before = world.footprint("dev");
+    let plan = world.run("deploy", &["dev", "--plan"]).ok().report();
+    let foreseen = plan.details["deploy"]["standstill"]["reason"].as_str().unwrap().to_owned();
+    assert_eq!(world.footprint("dev"), before);
     let report = under_load(&world, || world.run("deploy", &["dev"]).ok().report());
     let facts = &report.details["deploy"];
+    assert_eq!(facts["standstill"]["reason"], foreseen.as_str());
     assert!(facts["standstill"]["reason"].as_str().unwrap().contains("tag.b is gone"), "{facts}");
     assert_eq!((facts["drain"]["requests_cut"].as_u64(), columns(&world).as_str()), (Some(0), "a"));
     assert!(facts["standstill"]["held_ms"].as_u64().unwrap() > 0, "{facts}");
