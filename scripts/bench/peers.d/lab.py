@@ -17,7 +17,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "t
 BIN = TARGET / "release"
 PATH = f"{BIN}:{TARGET}/bench-peers/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SSHD = "/usr/sbin/sshd"
-PATIENCE = 10
+PATIENCE = 30
 TAKEN = set()
 
 
