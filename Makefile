@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := build
-.PHONY: build test lint demo bench soak setup install
+.PHONY: build test lint demo bench bench-peers soak setup install
 
 build:
 	cargo build --workspace
@@ -23,6 +23,11 @@ demo: build
 bench:
 	cargo build --release --workspace
 	scripts/bench/run
+
+# Beside other deployment tools: time, CPU, lost requests (scripts/setup --peers).
+bench-peers:
+	cargo build --release --workspace
+	scripts/bench/peers
 
 # The cutover tests, and those that break, kill and race every command, in their long form.
 soak: build
