@@ -8,7 +8,7 @@ use common::instance::Instance;
 use common::interrupt;
 use common::report::Problem;
 use common::site::Site;
-use common::supervisor::{Condition, Follower};
+use common::supervisor::{Condition, Follower, Log};
 use serde::Serialize;
 
 use crate::attempt::Attempt;
@@ -50,22 +50,28 @@ impl Seen {
 /// `watch-failed`, `interrupted`.
 pub(crate) fn run(attempt: &mut Attempt<'_>, instance: &Instance) -> Result<(), Problem> {
     let time = attempt.site.settings().watch.0;
+    // From here on, before anybody hears of the watch: what is printed then counts.
+    let mut errors = ErrorLines::of(&attempt.site.supervisor.log(&attempt.site.place, instance.slot));
     attempt.run.note(&format!("serving; watched for {} s", time.as_secs_f32()));
     let mut seen = Seen::default();
     let result = attempt.step("watch", |site, _| {
         site.gateway.count(true)?;
-        let seen = look_until(site, instance, time, &mut seen);
+        let seen = look_until(site, instance, time, &mut seen, &mut errors);
         site.gateway.count(false).and(seen)
     });
     attempt.run.detail("watch", seen);
     result
 }
 
-fn look_until(site: &Site, instance: &Instance, time: Duration, seen: &mut Seen) -> Result<(), Problem> {
+fn look_until(
+    site: &Site,
+    instance: &Instance,
+    time: Duration,
+    seen: &mut Seen,
+    errors: &mut ErrorLines,
+) -> Result<(), Problem> {
     let begun = Instant::now();
     let mut answers = Answers::begin(site.gateway.status());
-    let log = site.supervisor.log(&site.place, instance.slot);
-    let mut errors = ErrorLines { log: log.follow(), last: None };
     loop {
         interrupt::check()?;
         let is_last = begun.elapsed() >= time;
@@ -75,12 +81,10 @@ fn look_until(site: &Site, instance: &Instance, time: Duration, seen: &mut Seen)
         seen.error_lines += errors.look();
         seen.watched_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(trouble) = seen.trouble() {
-            return Err(Problem::new(
-                "watch-failed",
-                format!("the new release {trouble} while it was watched"),
-            )
-            .detail(errors.last.unwrap_or_default())
-            .hint(log.hint()));
+            let title = format!("the new release {trouble} while it was watched");
+            return Err(Problem::new("watch-failed", title)
+                .detail(errors.last.clone().unwrap_or_default())
+                .hint(errors.hint.clone()));
         }
         if is_last {
             return Ok(());
@@ -131,9 +135,15 @@ impl Answers {
 struct ErrorLines {
     log: Follower,
     last: Option<String>,
+    /// The command that shows more of them.
+    hint: String,
 }
 
 impl ErrorLines {
+    fn of(log: &Log) -> Self {
+        Self { log: log.follow(), last: None, hint: log.hint() }
+    }
+
     /// How many more lines tell of an error.
     fn look(&mut self) -> u64 {
         let text = self.log.look();
@@ -152,7 +162,6 @@ fn tells_error(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::supervisor::Log;
 
     fn trouble(requests: u64, server_errors: u64, error_lines: u64) -> bool {
         Seen { requests, server_errors, error_lines, ..Seen::default() }.trouble().is_some()
@@ -200,7 +209,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.log");
         std::fs::write(&path, "").unwrap();
-        let mut lines = ErrorLines { log: Log::File(path.clone()).follow(), last: None };
+        let mut lines = ErrorLines::of(&Log::File(path.clone()));
         std::fs::write(&path, "INFO fine\nERROR one\nCRITICAL two\nINFO fine\n").unwrap();
         assert_eq!((lines.look(), lines.look()), (2, 0));
         assert_eq!(lines.last.as_deref(), Some("CRITICAL two"));
