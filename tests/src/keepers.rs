@@ -32,7 +32,19 @@ fn any_below(state: &Path) -> bool {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| u32::try_from(*pid) != Ok(std::process::id()))
         .filter_map(Pid::from_raw);
-    pids.any(|pid| works_below(pid, state))
+    pids.any(|pid| works_below(pid, state) || is_exiting(pid))
+}
+
+/// Such a process may be one of ours: it has given up all by which it could be known, and still has
+/// its files and ports for a moment.
+fn is_exiting(pid: Pid) -> bool {
+    const EXITING: u64 = 4;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let columns: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, columns)| columns).split_whitespace().collect();
+    let flags = columns.get(6).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
+    let is_gone = columns.first().is_none_or(|state| matches!(*state, "Z" | "X"));
+    !is_gone && flags & EXITING != 0
 }
 
 fn records_below(state: &Path) -> Vec<PathBuf> {
