@@ -86,8 +86,8 @@ pub fn recover_under(
     let ledger = Ledger::open(config)?;
     let settings = config.environment(environment)?;
     let gateway = Gateway::of(&Place::new(config, environment), settings);
-    let is_nowhere = gateway.status().is_none_or(|status| status.active.is_none());
-    let is_down = ledger.serving(environment)?.is_some() && is_nowhere;
+    let is_nowhere = || gateway.status().is_none_or(|status| status.active.is_none());
+    let is_down = ledger.serving(environment)?.is_some() && is_nowhere();
     // Without its secrets it cannot be started; a backup is still wanted then.
     let is_needed =
         !ledger.unfinished(environment)?.is_empty() || (is_down && Secrets::of(config, settings).is_ok());

@@ -85,8 +85,7 @@ pub(crate) fn take_back(
     version: i64,
     release: &str,
 ) -> Result<(), Problem> {
-    let protect = ["create", "--reason", "pre-rollback", "--protect", "--deployment", id];
-    tool(run, site, "backup", &protect, DATA_LIMIT)?;
+    protect(run, site, id)?;
     let undo = Undo::RedoMigrations { release: release.to_owned() };
     journal::record(site, id, &undo, || {
         tool(run, site, "migrate", &["down", "--to", &version.to_string()], DATA_LIMIT)
@@ -98,8 +97,7 @@ pub(crate) fn take_back(
 /// # Errors
 /// When the snapshot, the way down or the proof failed: nothing is half undone.
 pub(crate) fn undo(run: &mut Run, site: &Site, operation: &str) -> Result<(), Problem> {
-    let protect = ["create", "--reason", "pre-rollback", "--protect", "--deployment", operation];
-    tool(run, site, "backup", &protect, DATA_LIMIT)?;
+    protect(run, site, operation)?;
     tool(run, site, "migrate", &["down", "--deployment", operation], DATA_LIMIT)?;
     site.ledger.set_state(operation, State::RolledBack)?;
     run.report.conclude(Outcome::RolledBack);
@@ -109,6 +107,12 @@ pub(crate) fn undo(run: &mut Run, site: &Site, operation: &str) -> Result<(), Pr
         run.warn(&format!("after the way back: {problem}"));
     }
     Ok(())
+}
+
+/// A snapshot that is never pruned, of all that the way back may take.
+fn protect(run: &mut Run, site: &Site, id: &str) -> Result<(), Problem> {
+    let args = ["create", "--reason", "pre-rollback", "--protect", "--deployment", id];
+    tool(run, site, "backup", &args, DATA_LIMIT)
 }
 
 fn tool(

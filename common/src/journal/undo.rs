@@ -97,9 +97,9 @@ fn known(site: &Site, id: &str) -> Result<Deployment, Problem> {
     })
 }
 
-/// Whether a failed undo leaves a schema that the release before could not live with. Nothing serves
-/// then, so the failed release itself is brought back: it can.
-pub(super) fn is_stuck(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<bool, Problem> {
+/// Where a failed undo leaves a schema that the release before could not live with, nothing serves:
+/// the failed release itself is brought back, since it can. False where that is not so.
+pub(super) fn resume_failed(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<bool, Problem> {
     let is_schema = matches!(undo, Undo::UndoMigrations { grew: false });
     if !is_schema || !is_alone(site, deployment)? {
         return Ok(false);
