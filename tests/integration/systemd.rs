@@ -25,6 +25,15 @@ fn serving_unit(world: &World) -> String {
     format!("tinyapp-dev@{}.service", status["instance"]["slot"].as_str().unwrap())
 }
 
+/// A host whose `dev` serves v1, under its systemd; nothing where there can be none.
+fn serving() -> Option<(Host, World)> {
+    let host = Host::boot()?;
+    let world = World::on(&host, "systemd");
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    Some((host, world))
+}
+
 #[test]
 fn each_slot_is_a_unit_of_the_environments_own_account() {
     let Some(host) = Host::boot() else { return };
@@ -70,10 +79,7 @@ fn each_slot_is_a_unit_of_the_environments_own_account() {
 
 #[test]
 fn a_start_that_fails_shows_its_journal_and_leaves_all_as_it_was() {
-    let Some(host) = Host::boot() else { return };
-    let world = World::on(&host, "systemd");
-    world.release("v1");
-    world.run("deploy", &["dev"]).ok();
+    let Some((host, world)) = serving() else { return };
     let before = (world.footprint("dev").serving, world.get("dev", "/"), enabled(&host));
     world.faulty("{\"exit_at_start\": 3}");
     let report = world.run("deploy", &["dev"]).refused("instance-exited");
@@ -109,10 +115,7 @@ fn an_app_that_ignores_sigterm_is_killed_and_the_report_says_so() {
 
 #[test]
 fn a_foreign_edit_of_the_unit_is_refused_and_a_drop_in_is_respected() {
-    let Some(host) = Host::boot() else { return };
-    let world = World::on(&host, "systemd");
-    world.release("v1");
-    world.run("deploy", &["dev"]).ok();
+    let Some((host, world)) = serving() else { return };
     host.says("echo '# mine' >> /etc/systemd/system/tinyapp-dev@.service");
     world.release("v2");
     let plan = world.run("deploy", &["dev", "--plan"]).refused("unit-edited");

@@ -2,19 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use tests::host::Host;
-use tests::world::World;
-
-use super::{enabled, main_pid, serving_unit};
+use super::{enabled, main_pid, serving, serving_unit};
 
 const SOON: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_killed_instance_or_gateway_is_started_again_and_status_tells() {
-    let Some(host) = Host::boot() else { return };
-    let world = World::on(&host, "systemd");
-    world.release("v1");
-    world.run("deploy", &["dev"]).ok();
+    let Some((host, world)) = serving() else { return };
     let pid = main_pid(&host, "tinyapp-dev@blue");
     host.says(&format!("kill -9 {pid}"));
     let begun = Instant::now();
@@ -33,10 +27,7 @@ fn a_killed_instance_or_gateway_is_started_again_and_status_tells() {
 
 #[test]
 fn a_deployment_killed_anywhere_is_undone_by_the_next_command() {
-    let Some(host) = Host::boot() else { return };
-    let world = World::on(&host, "systemd");
-    world.release("v1");
-    world.run("deploy", &["dev"]).ok();
+    let Some((host, world)) = serving() else { return };
     world.release("v2");
     for point in [
         "instance.before-start",
