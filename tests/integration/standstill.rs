@@ -3,8 +3,8 @@
 
 use common::report::Outcome;
 use rusqlite::Connection;
+use tests::campaign::under_load;
 use tests::fault::Act;
-use tests::load::{Load, Plan};
 use tests::world::{World, steps};
 
 /// The serving release would miss `tag.b`.
@@ -33,22 +33,6 @@ fn incompatible(world: &World) {
 fn columns(world: &World) -> String {
     let db = Connection::open(world.database("dev")).unwrap();
     db.query_row("SELECT group_concat(name) FROM pragma_table_info('tag')", [], |row| row.get(0)).unwrap()
-}
-
-/// Nothing is lost while `act` runs, and every acknowledged write is there afterwards.
-fn under_load<T>(world: &World, act: impl FnOnce() -> T) -> T {
-    let before: usize = world.get("dev", "/rows").1.parse().unwrap();
-    let first_write = i64::try_from(before).unwrap() * 1000 + 1;
-    let plan = Plan { fresh: 1, keep_alive: 1, slow: 1, write: 1, first_write, ..Plan::default() };
-    let load = Load::start(world.listen("dev"), plan);
-    load.wait_for(1);
-    let result = act();
-    load.wait_for(1);
-    let tally = load.stop();
-    tally.assert_nothing_lost();
-    let rows: usize = world.get("dev", "/rows").1.parse().unwrap();
-    assert_eq!(rows, before + tally.acknowledged.len(), "acknowledged writes");
-    result
 }
 
 #[test]
@@ -205,4 +189,19 @@ fn what_has_no_way_back_serves_on_when_users_have_reached_it() {
     let before = world.footprint("dev");
     world.run("rollback", &["dev"]).refused("migration-irreversible");
     assert_eq!(world.footprint("dev"), before);
+}
+
+#[test]
+fn a_way_back_that_can_be_neither_finished_nor_undone_never_starts_a_release_on_a_foreign_schema() {
+    let world = serving();
+    incompatible(&world);
+    world.release("v3");
+    let newest = world.run("deploy", &["dev"]).ok().report().deployment.unwrap();
+    let up = world.state().join("dev/releases").join(newest).join("migrations/003_tag.up.sql");
+    std::fs::write(up, "INSERT INTO nowhere VALUES (1);\n").unwrap();
+    let (ran, _) = Act::new("rollback", &["dev"]).run(&world, Some("rollback:gateway.release#1=sigterm"));
+    assert_eq!((ran.status, ran.report().outcome), (143, Outcome::Broken), "{}", ran.stdout);
+    assert_eq!((world.get("dev", "/").1.as_str(), columns(&world).as_str()), ("v2", "a,b"));
+    world.run("deploy", &["dev"]).ok();
+    assert_eq!((world.get("dev", "/").1.as_str(), columns(&world).as_str()), ("v3", "a"));
 }

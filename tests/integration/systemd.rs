@@ -1,5 +1,6 @@
 //! Whole deployments under a real systemd, on a host of each test's own.
 
+mod adopting;
 mod crashes;
 mod gateways;
 mod hardening;

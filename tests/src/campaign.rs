@@ -149,3 +149,22 @@ impl Campaign<'_> {
         self.tries.push(Tried { revision, from, to: Instant::now() });
     }
 }
+
+/// Nothing is lost while `act` runs, and every acknowledged write is there afterwards.
+///
+/// # Panics
+/// When something is.
+pub fn under_load<T>(world: &World, act: impl FnOnce() -> T) -> T {
+    let before: usize = world.get("dev", "/rows").1.parse().expect("a number");
+    let first_write = i64::try_from(before).expect("few rows") * 1000 + 1;
+    let plan = Plan { fresh: 1, keep_alive: 1, slow: 1, write: 1, first_write, ..Plan::default() };
+    let load = Load::start(world.listen("dev"), plan);
+    load.wait_for(1);
+    let result = act();
+    load.wait_for(1);
+    let tally = load.stop();
+    tally.assert_nothing_lost();
+    let rows: usize = world.get("dev", "/rows").1.parse().expect("a number");
+    assert_eq!(rows, before + tally.acknowledged.len(), "acknowledged writes");
+    result
+}

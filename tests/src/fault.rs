@@ -58,7 +58,7 @@ impl Act {
     /// # Panics
     /// When it cannot be started.
     pub fn run(&self, world: &World, fault: Option<&str>) -> (Ran, Vec<String>) {
-        let dir = tempfile::tempdir().expect("a directory for the trace");
+        let dir = tempfile::tempdir_in(world.path()).expect("a directory for the trace");
         let trace = dir.path().join("trace");
         let faults: Vec<&str> = self.faults.iter().map(String::as_str).chain(fault).collect();
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();

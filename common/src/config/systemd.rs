@@ -20,6 +20,9 @@ pub enum ServiceType {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SystemdOptions {
+    /// A unit that is there already: the app's own, taken over. Needs `strategy = "restart"`.
+    #[serde(default)]
+    pub unit: Option<String>,
     /// An account that exists. Default: one of its own, made for app and environment.
     #[serde(default)]
     pub user: Option<String>,
@@ -54,6 +57,49 @@ pub struct SystemdOptions {
     /// Directories that the app may read although `protect_home` or `private_state` hides them.
     #[serde(default)]
     pub readable_paths: Vec<PathBuf>,
+}
+
+impl SystemdOptions {
+    /// What limits the app, each as it was said.
+    fn switches(&self) -> [Option<bool>; 8] {
+        [
+            self.private_state,
+            self.no_new_privileges,
+            self.protect_system,
+            self.protect_home,
+            self.private_tmp,
+            self.private_devices,
+            self.protect_proc,
+            self.protect_kernel.or(self.restrict),
+        ]
+    }
+
+    /// Whether anything is said that a unit which is there already says itself.
+    pub(super) fn describes_a_unit(&self) -> bool {
+        let limits = self.switches().iter().any(Option::is_some);
+        limits || self.user.is_some() || self.kind != ServiceType::default()
+    }
+
+    /// Nothing is limited; what has to be seen of the state is shown all the same.
+    pub(crate) fn views_only(&self) -> Self {
+        let off = Some(false);
+        Self {
+            unit: None,
+            user: None,
+            kind: ServiceType::default(),
+            private_state: None,
+            no_new_privileges: off,
+            protect_system: off,
+            protect_home: off,
+            private_tmp: off,
+            private_devices: off,
+            protect_proc: off,
+            protect_kernel: off,
+            restrict: off,
+            writable_paths: self.writable_paths.clone(),
+            readable_paths: self.readable_paths.clone(),
+        }
+    }
 }
 
 /// Whether a unit file can name the path at all: lists of paths end words at colons.

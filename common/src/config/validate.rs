@@ -90,6 +90,13 @@ fn validate_systemd(config: &Config, environment: &Environment) -> Result<(), Pr
         check(config, supervisor == SupervisorKind::Systemd, "systemd.user needs supervisor = \"systemd\"")?;
         check(config, is_plain_name(user), "systemd.user needs the name of an account")?;
     }
+    if let Some(unit) = &options.unit {
+        let restarts = environment.strategy == Strategy::Restart;
+        check(config, restarts, "systemd.unit needs strategy = \"restart\": it runs one release at a time")?;
+        check(config, is_service(unit), "systemd.unit needs the name of a service, such as app.service")?;
+        let others = "systemd.unit says itself as whom it runs and what it may not do: of the other keys it takes writable_paths and readable_paths";
+        check(config, !options.describes_a_unit(), others)?;
+    }
     let mut paths = options.writable_paths.iter().chain(&options.readable_paths);
     check(
         config,
@@ -179,6 +186,17 @@ fn wrong(config: &Config, what: &str) -> Problem {
 fn is_plain_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     !name.is_empty() && name.len() <= 64 && !name.starts_with('-') && name.chars().all(plain)
+}
+
+/// What systemd takes for the name of one service; of a template only an instance is one.
+fn is_service(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let stem = name.strip_suffix(".service").unwrap_or_default();
+    !stem.is_empty()
+        && !stem.ends_with('@')
+        && !stem.starts_with('-')
+        && name.len() < 256
+        && stem.chars().all(plain)
 }
 
 fn is_inside(path: &Path) -> bool {

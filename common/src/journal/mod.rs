@@ -126,8 +126,7 @@ pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undo
             Err(problem) => {
                 undone.steps.push(step.fail(problem.clone()));
                 undone.problem.get_or_insert(problem);
-                if matches!(undo, Undo::PointGateway { .. }) || undo::resume_failed(site, deployment, &undo)?
-                {
+                if matches!(undo, Undo::PointGateway { .. }) || undo::is_stuck(site, deployment, &undo)? {
                     // Traffic goes to what the other entries would stop and remove.
                     break;
                 }

@@ -30,6 +30,9 @@ pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result
         Undo::RedoMigrations { release } => redo_migrations(site, deployment, release),
         Undo::StopInstance { slot } => {
             let retired = handover::retire(site, *slot)?;
+            if !is_alone(site, deployment)? && site.ledger.serving(&site.environment)?.is_none() {
+                site.supervisor.give_back(&site.place)?;
+            }
             let killed = format!("the instance in {slot} refused to end and was killed");
             let cut = format!("{} requests were cut when it ended", retired.requests_cut);
             Ok(match (retired.killed, retired.requests_cut) {
@@ -97,15 +100,17 @@ fn known(site: &Site, id: &str) -> Result<Deployment, Problem> {
     })
 }
 
-/// Where a failed undo leaves a schema that the release before could not live with, nothing serves:
-/// the failed release itself is brought back, since it can. False where that is not so.
-pub(super) fn resume_failed(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<bool, Problem> {
-    let is_schema = matches!(undo, Undo::UndoMigrations { grew: false });
+/// Whether a failed undo leaves a schema that the release before could not live with, so that it must
+/// not be started. The deployment's own release can: it is brought back when it was placed.
+pub(super) fn is_stuck(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<bool, Problem> {
+    let is_schema = matches!(undo, Undo::UndoMigrations { grew: false } | Undo::RedoMigrations { .. });
     if !is_schema || !is_alone(site, deployment)? {
         return Ok(false);
     }
-    standstill::resume(site, deployment)?;
-    site.ledger.set_serving(&site.environment, &deployment.id)?;
+    if deployment.release.is_some() && deployment.slot.is_some() {
+        standstill::resume(site, deployment)?;
+        site.ledger.set_serving(&site.environment, &deployment.id)?;
+    }
     Ok(true)
 }
 

@@ -1,8 +1,10 @@
 //! What keeps an instance alive: a driver per kind of supervisor, chosen by the configuration.
 
+mod adopted;
 mod journal;
 mod log;
 mod process;
+mod slot_files;
 mod systemd;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use crate::config::{Environment, SupervisorKind};
 use crate::layout::{Place, Slot};
 use crate::report::Problem;
 use crate::systemd::Manager;
+use adopted::Adopted;
 use systemd::Systemd;
 
 /// The drivers.
@@ -28,6 +31,8 @@ pub enum Supervisor {
     Process,
     /// A unit of systemd per instance.
     Systemd(Systemd),
+    /// One unit that an operator wrote.
+    Adopted(Adopted),
 }
 
 /// Whether the host was started with systemd.
@@ -74,32 +79,51 @@ pub struct Stopped {
 impl Supervisor {
     /// The one that an environment's configuration names.
     pub fn of(settings: &Environment) -> Self {
-        match settings.supervisor {
-            SupervisorKind::Process => Self::Process,
-            SupervisorKind::Systemd => Self::Systemd(Systemd::new(Manager::System, settings)),
-            SupervisorKind::SystemdUser => Self::Systemd(Systemd::new(Manager::User, settings)),
+        let manager = match settings.supervisor {
+            SupervisorKind::Process => return Self::Process,
+            SupervisorKind::Systemd => Manager::System,
+            SupervisorKind::SystemdUser => Manager::User,
+        };
+        let options = settings.systemd.clone().unwrap_or_default();
+        match &options.unit {
+            Some(unit) => Self::Adopted(Adopted::new(manager, unit, &options)),
+            None => Self::Systemd(Systemd::new(manager, options)),
         }
+    }
+
+    /// Other ones that may have something here since the configuration was another.
+    fn left_behind(&self, place: &Place) -> Vec<Self> {
+        let is_other = |found: &Self| match (self, found) {
+            (Self::Adopted(own), Self::Adopted(found)) => !own.is_same_unit(found),
+            _ => std::mem::discriminant(self) != std::mem::discriminant(found),
+        };
+        let units = Systemd::left_behind(place).map(Self::Systemd);
+        let adopted = Adopted::left_behind(place).map(Self::Adopted);
+        [Self::Process].into_iter().chain(units).chain(adopted).filter(is_other).collect()
     }
 
     /// Whether it could start something here.
     ///
     /// # Errors
-    /// `systemd-unavailable`, `unit-foreign`, `unit-edited`, `account-missing`, `account-taken`.
+    /// `systemd-unavailable`, `unit-foreign`, `unit-edited`, `account-missing`, `account-taken`; of a
+    /// unit that is taken over also `unit-missing`, `unit-unsuited`.
     pub fn check(&self, place: &Place) -> Result<(), Problem> {
         match self {
             Self::Process => Ok(()),
             Self::Systemd(units) => units.check(place),
+            Self::Adopted(unit) => unit.check(place),
         }
     }
 
     /// Whether a reboot brings back what serves.
     ///
     /// # Errors
-    /// `not-lingering`. Keepers promise nothing, so that nothing is missing there.
+    /// `not-lingering`, `unit-disabled`. Keepers promise nothing, so that nothing is missing there.
     pub fn check_boot(&self) -> Result<(), Problem> {
         match self {
             Self::Process => Ok(()),
             Self::Systemd(units) => units.check_boot(),
+            Self::Adopted(unit) => unit.check_boot(),
         }
     }
 
@@ -108,36 +132,62 @@ impl Supervisor {
         match self {
             Self::Process => process::start(place, start),
             Self::Systemd(units) => units.start(place, start),
+            Self::Adopted(unit) => unit.start(place, start),
         }
     }
 
     /// Stops whatever runs in a slot, also what another supervisor started there; nothing running is
     /// fine.
     pub fn stop(&self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {
-        let kept = process::stop(place, slot)?;
-        let unit = match self {
-            Self::Process => Systemd::left_behind(place).map(|units| units.stop(place, slot)),
-            Self::Systemd(units) => Some(units.stop(place, slot)),
-        };
-        let unit = unit.transpose()?.unwrap_or_default();
-        Ok(Stopped { killed: kept.killed || unit.killed })
+        let mut stopped = self.stop_own(place, slot)?;
+        for other in self.left_behind(place) {
+            stopped.killed |= other.stop_own(place, slot)?.killed;
+            if let Self::Adopted(unit) = other {
+                unit.give_back(place, false)?;
+            }
+        }
+        Ok(stopped)
+    }
+
+    fn stop_own(&self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {
+        match self {
+            Self::Process => process::stop(place, slot),
+            Self::Systemd(units) => units.stop(place, slot),
+            Self::Adopted(unit) => unit.stop(place, slot),
+        }
+    }
+
+    /// When no release of ours is left to run: a unit that was taken over is as it was, and runs if
+    /// it ran.
+    ///
+    /// # Errors
+    /// `not-stopped`, `not-started`, `state-unwritable`.
+    pub fn give_back(&self, place: &Place) -> Result<(), Problem> {
+        match self {
+            Self::Adopted(unit) => unit.give_back(place, true),
+            Self::Process | Self::Systemd(_) => Ok(()),
+        }
     }
 
     /// What another supervisor started before the configuration changed runs on until it is
     /// stopped.
     pub fn condition(&self, place: &Place, slot: Slot) -> Condition {
-        let own = match self {
+        let own = self.condition_of_own(place, slot);
+        if own != Condition::Stopped {
+            return own;
+        }
+        let others = self.left_behind(place).into_iter();
+        others
+            .map(|other| other.condition_of_own(place, slot))
+            .find(|found| *found != Condition::Stopped)
+            .unwrap_or(own)
+    }
+
+    fn condition_of_own(&self, place: &Place, slot: Slot) -> Condition {
+        match self {
             Self::Process => process::condition(place, slot),
             Self::Systemd(units) => units.condition(place, slot),
-        };
-        match self {
-            Self::Process if own == Condition::Stopped => {
-                Systemd::left_behind(place).map_or(own, |units| units.condition(place, slot))
-            }
-            Self::Systemd(_) if own == Condition::Stopped && keeper_lives(&place.slot(slot)) => {
-                process::condition(place, slot)
-            }
-            _ => own,
+            Self::Adopted(unit) => unit.condition(place, slot),
         }
     }
 
@@ -146,17 +196,22 @@ impl Supervisor {
         match self {
             Self::Process => Duration::ZERO,
             // Each takes a process.
-            Self::Systemd(_) => Duration::from_millis(100),
+            Self::Systemd(_) | Self::Adopted(_) => Duration::from_millis(100),
         }
     }
 
-    /// Lets a reboot bring back the instances of these slots, and no other.
+    /// Lets a reboot bring back the instances of these slots, and no other; whether a unit that was
+    /// taken over starts at boot is its operator's to say.
     pub fn enable(&self, place: &Place, slots: &[Slot]) -> Result<(), Problem> {
+        for other in self.left_behind(place) {
+            other.enable_own(place, &[])?;
+        }
+        self.enable_own(place, slots)
+    }
+
+    fn enable_own(&self, place: &Place, slots: &[Slot]) -> Result<(), Problem> {
         match self {
-            Self::Process => match Systemd::left_behind(place) {
-                Some(units) => units.enable(place, &[]),
-                None => Ok(()),
-            },
+            Self::Process | Self::Adopted(_) => Ok(()),
             Self::Systemd(units) => units.enable(place, slots),
         }
     }
@@ -166,6 +221,7 @@ impl Supervisor {
         match self {
             Self::Process => Log::File(place.slot(slot).join("app.log")),
             Self::Systemd(units) => Log::Journal(units.log(place, slot)),
+            Self::Adopted(unit) => Log::Journal(unit.log(place, slot)),
         }
     }
 }

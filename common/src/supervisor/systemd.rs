@@ -2,31 +2,26 @@
 //! The unit's text stays the same from release to release; what a slot runs stands in two files of
 //! the slot, its variables and the line of shell that it is started with.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::journal::Journal;
+use super::slot_files::{self, Slots};
 use super::{Condition, Start, Stopped};
 use crate::address::Address;
 use crate::clock;
-use crate::config::{Environment, ServiceType, SystemdOptions, can_name};
-use crate::durable;
+use crate::config::{ServiceType, SystemdOptions};
 use crate::identity::Owner;
 use crate::layout::{Place, Slot};
-use crate::report::{OrProblem, Problem, quoted};
+use crate::report::{Problem, quoted};
 use crate::systemd::account::Choice;
 use crate::systemd::manager::Properties;
-use crate::systemd::sandbox::{self, Views};
-use crate::systemd::syntax::{environment_file, plain, shell_word, word};
+use crate::systemd::sandbox;
 use crate::systemd::unit::order;
 use crate::systemd::{Account, Manager, UnitFile, access};
 
-const ASKED: &str = "ActiveState,SubState,MainPID,NRestarts,ExecMainCode,ExecMainStatus,Result";
+pub(super) const ASKED: &str = "ActiveState,SubState,MainPID,NRestarts,ExecMainCode,ExecMainStatus,Result";
 /// A restarted instance counts as running once it has lived for so long.
 const SETTLED: Duration = Duration::from_secs(2);
-/// Variables that tell of the one who deploys, which systemd sets for the account.
-const OPERATORS: [&str; 5] = ["HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"];
 
 /// Units of one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +31,8 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    pub(super) fn new(manager: Manager, settings: &Environment) -> Self {
-        Self { manager, options: settings.systemd.clone().unwrap_or_default() }
+    pub(super) fn new(manager: Manager, options: SystemdOptions) -> Self {
+        Self { manager, options }
     }
 
     /// The one whose unit an environment has, whatever its configuration says now.
@@ -56,14 +51,7 @@ impl Systemd {
     /// Whether a start could work.
     pub(super) fn check(&self, place: &Place) -> Result<(), Problem> {
         self.manager.check()?;
-        if !can_name(place.state()) {
-            return Err(Problem::new(
-                "unit-foreign",
-                "the path of the state directory cannot stand in a unit",
-            )
-            .detail("it may hold no ':', '\"', '\\' or control character")
-            .hint(format!("ls -ld {}", quoted(place.state().display()))));
-        }
+        slot_files::check_state(place)?;
         self.unit(place, String::new()).check(self.manager)?;
         self.choice(place).check()
     }
@@ -84,7 +72,7 @@ impl Systemd {
         }
         let (slot, name) = (start.slot, self.name(place, start.slot));
         let body = self.body(place, &start, account.as_ref());
-        write_slot(place, start, account.is_some())?;
+        slot_files::write(place, start, account.is_some())?;
         self.unit(place, body).install(self.manager)?;
         if self.manager.show(&[&name], "NeedDaemonReload")[0].get("NeedDaemonReload") == "yes" {
             self.manager.reload()?;
@@ -120,7 +108,7 @@ impl Systemd {
     }
 
     pub(super) fn log(&self, place: &Place, slot: Slot) -> Journal {
-        let started = place.slot(slot).join("environment");
+        let started = slot_files::variables(place, slot);
         Journal { manager: self.manager, unit: self.name(place, slot), started }
     }
 
@@ -129,7 +117,7 @@ impl Systemd {
         let unit = self.unit(place, String::new());
         Slot::BOTH.into_iter().try_for_each(|slot| {
             let name = self.name(place, slot);
-            let wanted = slots.contains(&slot) && place.slot(slot).join("environment").exists();
+            let wanted = slots.contains(&slot) && slot_files::variables(place, slot).exists();
             unit.enable(self.manager, self.manager.boot_target(), &name, wanted)
         })
     }
@@ -152,28 +140,19 @@ impl Systemd {
     }
 
     fn body(&self, place: &Place, start: &Start<'_>, account: Option<&Account>) -> String {
-        let (app, environment, slots) =
-            (place.app(), place.environment(), plain(&place.root().join("slots")));
+        let (app, environment, slots) = (place.app(), place.environment(), Slots::of(place));
         let kind = match self.options.kind {
             ServiceType::Exec => "Type=exec",
             // The shell that `run` stands in may stay between systemd and the app.
             ServiceType::Notify => "Type=notify\nNotifyAccess=all",
         };
-        let run = format!("\"{slots}/%i/run\"");
-        let mut views = Views {
-            readable: vec![word(&place.releases()), run.clone()],
-            writable: vec![word(&place.shared())],
-        };
-        let outside = start.database.as_deref().filter(|path| !path.starts_with(place.shared()));
-        views.writable.extend(outside.and_then(Path::parent).map(word));
-        let sockets = sockets(start.address).map(|dir| format!("{dir}/%i"));
-        views.writable.extend(sockets.clone());
+        let views = slots.views(place, "%i", start);
         let mut lines = vec![
             format!("[Unit]\nDescription={app} in {environment}, slot %i\nAfter=network.target"),
             // However often it fails: nobody else would start it again.
             format!("StartLimitIntervalSec=0\n\n[Service]\n{kind}"),
-            format!("ExecStart=/bin/sh {}", run.replace('$', "$$")),
-            format!("EnvironmentFile={slots}/%i/environment"),
+            format!("ExecStart=/bin/sh {}", slots.run("%i").replace('$', "$$")),
+            format!("EnvironmentFile={}", slots.environment("%i")),
             format!(
                 "Restart=always\nRestartSec=200ms\nTimeoutStartSec=infinity\nTimeoutStopSec={}ms",
                 start.grace.as_millis()
@@ -181,6 +160,7 @@ impl Systemd {
             format!("KillMode=control-group\nSyslogIdentifier={app}-{environment}"),
         ];
         // A socket of the time before a reboot would be in the app's way.
+        let sockets = slot_files::sockets(start.address, "%i");
         lines.extend(sockets.map(|dir| format!("ExecStartPre=-/bin/rm -f {dir}/app.sock")));
         if let Some(account) = account {
             lines.push(format!("User={}\nCapabilityBoundingSet=", account.name));
@@ -191,40 +171,7 @@ impl Systemd {
     }
 }
 
-/// The directory that has a directory for each slot's socket; its name has no character that means
-/// anything to systemd.
-fn sockets(address: &Address) -> Option<String> {
-    let Address::Unix(socket) = address else { return None };
-    Some(socket.parent()?.parent()?.display().to_string())
-}
-
-/// What the slot runs from now on. The variables come last: their time is that of the start.
-fn write_slot(place: &Place, start: Start<'_>, has_account: bool) -> Result<(), Problem> {
-    let dir = place.slot(start.slot);
-    let line = format!(
-        "cd {} && unset OLDPWD && exec /bin/sh -c {}\n",
-        shell_word(&start.dir.to_string_lossy()),
-        shell_word(start.run)
-    );
-    let mut variables = start.environment;
-    if has_account {
-        for name in OPERATORS {
-            if variables.get(name.as_ref() as &std::ffi::OsStr) == std::env::var_os(name).as_ref() {
-                variables.remove(name.as_ref() as &std::ffi::OsStr);
-            }
-        }
-    }
-    let variables = environment_file(&variables)?;
-    let files: [(PathBuf, &str); 2] = [(dir.join("run"), &line), (dir.join("environment"), &variables)];
-    durable::write_readable(&files[0].0, files[0].1.as_bytes())
-        .and_then(|()| durable::write(&files[1].0, files[1].1.as_bytes()))
-        .or_problem("state-unwritable", || format!("cannot write to {}", dir.display()))?;
-    // What a keeper left there is of another time.
-    let _ = fs::remove_file(dir.join("keeper.json"));
-    Ok(())
-}
-
-fn condition_of(found: &Properties) -> Condition {
+pub(super) fn condition_of(found: &Properties) -> Condition {
     let pid = u32::try_from(found.number("MainPID")).unwrap_or(0);
     match (found.get("ActiveState"), found.get("SubState")) {
         ("active" | "activating" | "reloading", sub) if pid != 0 && sub != "auto-restart" => {

@@ -6,6 +6,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde::{Deserialize, Serialize};
+
 use crate::exec::{Finished, Program};
 use crate::lock::{INHERITED, account_name};
 use crate::report::Problem;
@@ -19,7 +21,8 @@ const OLDEST: u32 = 247;
 const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// Which of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Manager {
     System,
     User,
@@ -118,7 +121,7 @@ impl Manager {
     }
 
     /// The option that names this manager to its programs.
-    fn option(self) -> &'static str {
+    pub(crate) fn option(self) -> &'static str {
         match self {
             Self::System => "--system",
             Self::User => "--user",

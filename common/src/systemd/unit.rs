@@ -18,10 +18,15 @@ use crate::report::{OrProblem, Problem, quoted};
 const MARK: &str = "# Written by agent-deploy for ";
 const SEAL: &str = "# sha256 ";
 
-/// A unit's name and what belongs into its file.
+/// The drop-ins of others may come before it, and after it.
+const DROP_IN: &str = "80-agent-deploy.conf";
+
+/// A unit's name and what belongs into its file, or into a drop-in of it.
 #[derive(Debug, Clone)]
 pub(crate) struct UnitFile {
     pub(crate) name: String,
+    /// Below the directory of units.
+    file: PathBuf,
     owner: String,
     body: String,
 }
@@ -29,11 +34,17 @@ pub(crate) struct UnitFile {
 impl UnitFile {
     pub(crate) fn new(place: &Place, name: String, body: String) -> Self {
         let owner = format!("{MARK}{} in {}", place.environment(), place.state().display());
-        Self { name, owner, body }
+        Self { file: PathBuf::from(&name), name, owner, body }
+    }
+
+    /// Our addition to the unit `name` of somebody else.
+    pub(crate) fn drop_in(place: &Place, name: &str, body: String) -> Self {
+        let file = PathBuf::from(format!("{name}.d")).join(DROP_IN);
+        Self { file, ..Self::new(place, name.to_owned(), body) }
     }
 
     pub(crate) fn path(&self, manager: Manager) -> PathBuf {
-        manager.unit_dir().join(&self.name)
+        manager.unit_dir().join(&self.file)
     }
 
     fn text(&self) -> String {
@@ -96,10 +107,28 @@ impl UnitFile {
             return Ok(());
         }
         let path = self.path(manager);
-        fs::create_dir_all(manager.unit_dir())
+        let dir = path.parent().unwrap_or(&path);
+        fs::create_dir_all(dir)
             .and_then(|()| durable::write_readable(&path, text.as_bytes()))
             .or_problem("state-unwritable", || format!("cannot write {}", path.display()))
-            .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(manager.unit_dir().display()))))
+            .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(dir.display()))))
+    }
+
+    /// Takes the file away, and a directory of drop-ins that has nothing else.
+    ///
+    /// # Errors
+    /// As [`UnitFile::check`].
+    pub(crate) fn remove(&self, manager: Manager) -> Result<(), Problem> {
+        let path = self.path(manager);
+        if self.found(manager)?.is_none() {
+            return Ok(());
+        }
+        durable::remove(&path)
+            .or_problem("state-unwritable", || format!("cannot remove {}", path.display()))?;
+        if let Some(dir) = path.parent().filter(|dir| *dir != manager.unit_dir()) {
+            let _ = fs::remove_dir(dir);
+        }
+        Ok(())
     }
 
     /// The link by which `target` starts the unit `name`, which this file describes.
