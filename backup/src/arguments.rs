@@ -1,5 +1,6 @@
 //! The command line of `backup`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Options, Parser, Subcommand};
@@ -44,6 +45,15 @@ pub(crate) enum Verb {
         /// A backup's id, as `list` shows it
         #[arg(value_name = "ID")]
         id: String,
+    },
+    /// Write a backup's database into a new file
+    Extract {
+        /// A backup's id, as `list` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Where to; nothing may be there
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Remove the backups that are no longer kept
     Prune {
@@ -90,6 +100,7 @@ impl Verb {
             Self::List => "list",
             Self::Restore { .. } => "restore",
             Self::Verify { .. } => "verify",
+            Self::Extract { .. } => "extract",
             Self::Prune { .. } => "prune",
         }
     }

@@ -56,6 +56,7 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
             restoration::restore(run, &site, &id, discard_writes, wait.limit())
         }
         Verb::Verify { id } => verification::verify(run, &site, &id),
+        Verb::Extract { id, file } => verification::extract(run, &site, &id, &file),
         Verb::Prune { dry_run, wait } => {
             run.begin(&environment, None);
             let _lock = site.lock("backup prune", wait.limit())?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use common::backups::{self, Backup, DATABASE};
 use common::cli::Run;
 use common::durable;
-use common::report::{OrProblem, Problem};
+use common::report::{OrProblem, Problem, quoted};
 
 use crate::content::{self, Content};
 use crate::site::Site;
@@ -40,6 +40,25 @@ pub(crate) fn verify(run: &mut Run, site: &Site<'_>, id: &str) -> Result<(), Pro
         Err(damaged(&backup, "its tables are not those of the manifest"))
     })?;
     run.detail("verified", true);
+    Ok(())
+}
+
+/// Writes the database of backup `id` into the new file `target`, as it was when it was backed up.
+///
+/// # Errors
+/// Usage (exit 2) for an unknown id; `backup-damaged`, `file-exists`, `state-unwritable`.
+pub(crate) fn extract(run: &mut Run, site: &Site<'_>, id: &str, target: &Path) -> Result<(), Problem> {
+    run.begin(site.name(), None);
+    let mut backup = backups::find(&site.place, id)?;
+    if target.symlink_metadata().is_ok() {
+        return Err(Problem::usage(format!("{} is there already", target.display()))
+            .hint(format!("ls -l {}", quoted(target.display()))));
+    }
+    run.detail("id", id);
+    run.step("backup.files", || check_files_again(&mut backup, site))?;
+    run.step("backup.unpack", || unpack(&backup, target))
+        .map_err(|problem| space::explain(problem, target.parent().unwrap_or(target)))?;
+    run.detail("file", target.display().to_string());
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as Group, Parser, Subcommand};
 use common::cli::{Grammar, Shared};
 
-use crate::down::Choice;
+use crate::down::{Choice, Manner};
 
 /// Applies and undoes the schema changes of a release
 #[derive(Debug, Parser)]
@@ -147,11 +147,24 @@ pub(crate) struct DownOptions {
     /// Undo exactly what this deployment applied
     #[arg(long, value_name = "ID")]
     deployment: Option<String>,
+    /// A backup from right before what is undone
+    #[arg(long, value_name = "ID")]
+    backup: Option<String>,
+    /// Go back to that backup's schema and keep what was written since, whatever the down texts say
+    #[arg(long, requires = "backup")]
+    in_place: bool,
+    /// Say which values the older schema has no room for
+    #[arg(long)]
+    list: bool,
     #[command(flatten)]
     patience: Patience,
 }
 
 impl DownOptions {
+    pub(crate) fn manner(&self) -> Manner<'_> {
+        Manner { backup: self.backup.as_deref(), in_place: self.in_place, listed: self.list }
+    }
+
     pub(crate) fn choice(&self) -> Choice {
         match (self.to, &self.deployment) {
             (Some(version), _) => Choice::To(version),
@@ -189,6 +202,12 @@ pub(crate) struct RehearseOptions {
     /// Keep the migrated copy at this path, which must not exist
     #[arg(long, value_name = "PATH")]
     pub(crate) keep_copy: Option<PathBuf>,
+    /// Find the way back to this version instead, and try it on a copy
+    #[arg(long, value_name = "V", value_parser = clap::value_parser!(i64).range(0..), conflicts_with_all = ["keep_copy", "contract", "release"])]
+    pub(crate) back_to: Option<i64>,
+    /// A backup from right before what is to be undone
+    #[arg(long, value_name = "ID", requires = "back_to")]
+    pub(crate) backup: Option<String>,
 }
 
 #[derive(Debug, Clone, Group)]

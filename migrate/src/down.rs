@@ -1,22 +1,27 @@
 //! `migrate ENV down`: undoes applied migrations by the down text stored with each, newest first,
 //! all in one transaction.
 
+use std::path::Path;
+use std::time::Instant;
+
 use common::cli::Run;
-use common::database::open_read_only;
+use common::database::{open_read_only, snapshot};
 use common::migrations::{Applied, Kind, Migration, Source, Unfinished, read_unfinished};
 use common::report::Problem;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::belonging;
 use crate::books::Books;
-use crate::engine::{Room, Terms};
+use crate::engine::{Room, Terms, millis};
+use crate::in_place::{self, Origin};
 use crate::job::Job;
 use crate::operation;
 use crate::outcome::{report_done, report_failure};
 use crate::outside::check_prefix;
 use crate::python::Python;
 use crate::scene::{Scene, applied_in};
+use crate::scratch::Scratch;
 use crate::screen::screen;
 use crate::up::tell_source;
 
@@ -31,12 +36,30 @@ pub(crate) enum Choice {
     Deployment(String),
 }
 
+/// How they are undone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner<'a> {
+    /// A backup from right before them.
+    pub(crate) backup: Option<&'a str>,
+    /// By that backup, and not by the stored texts.
+    pub(crate) in_place: bool,
+    /// Say which values the older schema has no room for.
+    pub(crate) listed: bool,
+}
+
 /// Undoes what `choice` names; nothing there to undo is a success.
 ///
 /// # Errors
 /// `migration-irreversible`, `migration-covered`, `migration-refused`, `migration-failed`,
-/// `foreign-keys-broken`, usage for an unknown version; nothing is changed then.
-pub(crate) fn undo(run: &mut Run, scene: &Scene, choice: &Choice, id: &str) -> Result<(), Problem> {
+/// `foreign-keys-broken`, usage for an unknown version; in place those of [`Origin`]; nothing is
+/// changed then.
+pub(crate) fn undo(
+    run: &mut Run,
+    scene: &Scene,
+    choice: &Choice,
+    manner: Manner<'_>,
+    id: &str,
+) -> Result<(), Problem> {
     let Some(database) = scene.database_for(&[])?.filter(|path| path.exists()) else {
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
@@ -45,16 +68,35 @@ pub(crate) fn undo(run: &mut Run, scene: &Scene, choice: &Choice, id: &str) -> R
     let source = scene.source_of_records(database)?;
     tell_source(run, &source);
     applied_in(database, &source, scene.environment())?;
-    if choose_jobs(scene, choice, &source, &open_read_only(database)?)?.is_empty() {
+    if chosen(scene, choice, &source, &open_read_only(database)?)?.is_empty() {
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     }
     operation::record(run, scene, id, |run| {
-        let environment = scene.environment();
-        let room = Room::open(database, Python::new(&source.root, environment))?;
-        let books = Books::of(&source, environment);
+        let site = Site { scene, source: &source, database, choice };
+        match manner.backup.filter(|_| manner.in_place) {
+            Some(backup) => site.in_place(run, backup, id),
+            None if manner.listed => site.by_text_listed(run, manner.backup, id),
+            None => site.by_text(run),
+        }
+    })
+}
+
+/// Where migrations are undone, and which.
+struct Site<'a> {
+    scene: &'a Scene,
+    source: &'a Source,
+    database: &'a Path,
+    choice: &'a Choice,
+}
+
+impl Site<'_> {
+    fn by_text(&self, run: &mut Run) -> Result<(), Problem> {
+        let environment = self.scene.environment();
+        let room = Room::open(self.database, Python::new(&self.source.root, environment))?;
+        let books = Books::of(self.source, environment);
         let terms = Terms::of(environment, books.as_ref());
-        match room.run(terms, |db| choose_jobs(scene, choice, &source, db)) {
+        match room.run(terms, |db| choose_jobs(self.scene, self.choice, self.source, db)) {
             Ok(Some(done)) => report_done(run, "migrate.undo", "undone", &done),
             Ok(None) => run.detail("undone", Vec::<Value>::new()),
             Err(failure) => {
@@ -63,11 +105,62 @@ pub(crate) fn undo(run: &mut Run, scene: &Scene, choice: &Choice, id: &str) -> R
             }
         }
         Ok(())
-    })
+    }
+
+    /// The same, and what had no room is found in a copy from right before it.
+    fn by_text_listed(&self, run: &mut Run, backup: Option<&str>, id: &str) -> Result<(), Problem> {
+        let scratch = Scratch::make(&self.scene.place.root())?;
+        let now = scratch.file("now.db");
+        snapshot(self.database, &now, &mut |_, _| {})?;
+        let origin = backup.map(|backup| self.origin(&scratch, backup)).transpose()?;
+        self.by_text(run)?;
+        let lost = match origin {
+            Some(origin) => origin.go_back(&now, |_| Ok(()))?.lost,
+            None => in_place::unlisted(&now, self.database, self.source)?,
+        };
+        in_place::publish(run, self.scene, id, &lost)
+    }
+
+    fn in_place(&self, run: &mut Run, backup: &str, id: &str) -> Result<(), Problem> {
+        let scratch = Scratch::make(&self.scene.place.root())?;
+        let origin = run.step("migrate.prepare", || self.origin(&scratch, backup))?;
+        let begun = Instant::now();
+        let done = origin.go_back(self.database, |salvaged| {
+            run.report.changed = true;
+            in_place::publish(run, self.scene, id, &salvaged.lost)
+        });
+        run.end_step("migrate.in-place", None, begun.elapsed(), done.as_ref().err());
+        let salvaged = done?;
+        let entry = |row: &Applied| json!({ "version": row.version, "name": row.name });
+        run.detail("undone", origin.undone.iter().map(entry).collect::<Vec<_>>());
+        run.detail("rebuilt", salvaged.tables);
+        run.detail("write_lock_ms", millis(begun.elapsed()));
+        Ok(())
+    }
+
+    fn origin(&self, scratch: &Scratch, backup: &str) -> Result<Origin, Problem> {
+        let undone = chosen(self.scene, self.choice, self.source, &open_read_only(self.database)?)?;
+        Origin::prepare(self.scene, self.source, scratch, backup, undone)
+    }
+}
+
+/// What `choice` names, last applied first, whether its text can undo it or not.
+pub(crate) fn chosen(
+    scene: &Scene,
+    choice: &Choice,
+    source: &Source,
+    db: &Connection,
+) -> Result<Vec<Applied>, Problem> {
+    let environment = scene.environment();
+    let mut applied = source.applied(db)?;
+    belonging::check(&applied, environment)?;
+    applied.extend(read_unfinished(db)?.into_iter().map(|found| found.applied));
+    applied.sort_by_key(|row| (row.sequence, row.version));
+    Ok(choose(choice, &applied, environment)?.into_iter().cloned().collect())
 }
 
 /// The jobs that undo `choice`, last applied first, each text screened.
-fn choose_jobs(
+pub(crate) fn choose_jobs(
     scene: &Scene,
     choice: &Choice,
     source: &Source,

@@ -17,6 +17,7 @@ mod down;
 mod engine;
 mod fingerprint;
 mod guard;
+mod in_place;
 mod job;
 mod lint;
 mod loss;
@@ -29,6 +30,7 @@ mod references;
 mod rehearsal;
 mod rehearse;
 mod rows;
+mod salvage;
 mod scene;
 mod schema_file;
 mod scratch;
@@ -40,6 +42,7 @@ mod template;
 mod tokens;
 mod up;
 mod verdict;
+mod way_back;
 
 use std::process::ExitCode;
 
@@ -47,7 +50,7 @@ use common::cli::{Run, read_report};
 use common::relocation;
 use common::report::Problem;
 
-use arguments::{Args, Verb};
+use arguments::{Args, RehearseOptions, Verb};
 use choice::Wanted;
 use scene::Scene;
 use up::Baseline;
@@ -107,13 +110,16 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Resu
     let wanted = Wanted { release, contract: verb.contract() };
     match verb {
         Verb::Up(options) => up::apply_pending(run, &scene, wanted, options.each, &id),
-        Verb::Down(options) => down::undo(run, &scene, &options.choice(), &id),
+        Verb::Down(options) => down::undo(run, &scene, &options.choice(), options.manner(), &id),
         Verb::Baseline(options) => {
             let asked = Baseline { release, to: options.to, take_over: options.take_over };
             up::record_pending(run, &scene, asked, &id)
         }
         Verb::Status(_) => standing::show(run, &scene, release),
         Verb::Plan(_) => rehearse::plan(run, &scene, wanted),
+        Verb::Rehearse(RehearseOptions { back_to: Some(version), backup, .. }) => {
+            way_back::rehearse(run, &scene, version, backup.as_deref())
+        }
         Verb::Rehearse(options) => rehearse::rehearse(run, &scene, wanted, options.keep_copy.as_deref()),
         Verb::Schema => schema_file::write(run, &scene),
         Verb::New(_) | Verb::Squash { .. } => {

@@ -22,6 +22,13 @@ pub(crate) struct Arguments {
     /// Go to a tagged version that was verified here
     #[arg(long, value_name = "TAG")]
     pub(crate) to_version: Option<String>,
+    /// Change nothing; say where it would go, and how
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Where the schema has to go back, restore the backup from before it: what was written since
+    /// then is lost, but for the protected snapshot
+    #[arg(long)]
+    pub(crate) discard_writes: bool,
     /// How many seconds to wait for another command to end
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
@@ -42,9 +49,10 @@ impl Arguments {
 
     /// A report says itself what is to be undone.
     pub(crate) fn refuse_wishes(&self) -> Result<(), Problem> {
-        if self.last || self.to_commit.is_some() || self.to_version.is_some() {
-            return Err(Problem::usage("--last, --to-commit and --to-version need an environment")
-                .hint("rollback prod --last"));
+        let wishes = self.last || self.to_commit.is_some() || self.to_version.is_some();
+        if wishes || self.plan || self.discard_writes {
+            let named = "--last, --to-commit, --to-version, --plan and --discard-writes need an environment";
+            return Err(Problem::usage(named).hint("rollback prod --last"));
         }
         Ok(())
     }

@@ -2,11 +2,14 @@
 //!
 //! From a report on stdin it acts only when the ledger agrees that there is something to undo; a
 //! good report passes through untouched. From flags it does as asked. `decision` says whether to
-//! act, `target` where to go, `return_trip` goes there; `schema` takes a migration back.
+//! act, `target` where to go, `ladder` what the schema needs for it, `return_trip` goes there and
+//! `schema` takes migrations back; `plan` only tells.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
 mod decision;
+mod ladder;
+mod plan;
 mod return_trip;
 mod schema;
 mod target;
@@ -42,6 +45,9 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
     run.report.environment = Some(environment.to_owned());
     let wish = Wish::of(arguments);
     let site = open(run, config, environment, arguments)?;
+    if arguments.plan {
+        return plan::tell(run, &site, &wish, arguments.discard_writes);
+    }
     let declined = site.ledger.awaiting(environment)?;
     if let Some(declined) = &declined {
         site.ledger.give_up_waiting(&declined.id)?;
@@ -59,7 +65,7 @@ fn as_asked(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(
         run.skip("rollback", "this release serves already");
         return Ok(());
     }
-    return_trip::go(run, site, &target, Reason::Asked)
+    return_trip::go(run, site, &target, Reason::Asked, arguments.discard_writes)
 }
 
 /// What waited to be confirmed has gone back: that was the wish. `None` when it could not.
@@ -97,7 +103,7 @@ fn from_report(run: &mut Run, arguments: &Arguments) -> Result<(), Problem> {
     match candidate {
         Decision::Undo { deployment, .. } => {
             let target = run.step("target", || target::before(&site, &deployment))?;
-            return_trip::go(run, site, &target, Reason::Failed(deployment))
+            return_trip::go(run, site, &target, Reason::Failed(deployment), false)
         }
         Decision::UndoMigrations { operation } => schema::undo(run, &site, &operation),
         Decision::AlreadyUndone { outcome } => {

@@ -19,7 +19,8 @@ use common::site::Site;
 use common::standstill;
 use common::supervisor::Condition;
 
-use crate::schema::{self, Need};
+use crate::ladder::{self, Choice};
+use crate::schema;
 
 /// Why a rollback happens.
 pub(crate) enum Reason {
@@ -34,12 +35,20 @@ struct Trip<'a> {
     id: String,
     previous: Option<Deployment>,
     begun: Instant,
+    /// What was written since may go.
+    discard: bool,
     /// Ends a standstill at once when this run is killed.
     guard: Option<Guard>,
 }
 
 /// Makes `target`'s release serve again.
-pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason) -> Result<(), Problem> {
+pub(crate) fn go(
+    run: &mut Run,
+    site: Site,
+    target: &Deployment,
+    reason: Reason,
+    discard: bool,
+) -> Result<(), Problem> {
     let begun = Instant::now();
     let previous = site.ledger.serving(&site.environment)?;
     if let Reason::Failed(failed) = &reason {
@@ -66,7 +75,7 @@ pub(crate) fn go(run: &mut Run, site: Site, target: &Deployment, reason: Reason)
         restores: Some(&target.id),
         log_file: run.report.log_file.as_deref(),
     })?;
-    let mut trip = Trip { run, site, id, previous, begun, guard: None };
+    let mut trip = Trip { run, site, id, previous, begun, discard, guard: None };
     let result = trip.travel(target);
     trip.end(result, &reason)
 }
@@ -79,12 +88,13 @@ impl Trip<'_> {
             Some(instance) => instance.release.clone(),
             None => self.release(target)?,
         };
-        let need = schema::need(&self.site, &release)?;
+        let choice = ladder::choose(self.run, &self.site, &release, self.discard)?;
+        choice.tell(self.run);
         let restarts = self.site.settings().strategy == Strategy::Restart;
-        let halted = self.previous.clone().filter(|_| restarts || need != Need::Nothing);
+        let halted = self.previous.clone().filter(|_| restarts || choice.needs_standstill());
         let instance = match (&halted, warm) {
             (Some(previous), _) => {
-                self.halt(previous, need)?;
+                self.halt(previous, &choice)?;
                 self.start(target, &release)?
             }
             (None, Some(instance)) => instance,
@@ -95,7 +105,7 @@ impl Trip<'_> {
     }
 
     /// Ends what serves while requests wait, and takes back what the target cannot live with.
-    fn halt(&mut self, previous: &Deployment, need: Need) -> Result<(), Problem> {
+    fn halt(&mut self, previous: &Deployment, choice: &Choice) -> Result<(), Problem> {
         self.run.report.changed = true;
         self.guard = Some(Guard::start(&self.site, &self.id)?);
         let (site, id) = (&self.site, &self.id);
@@ -104,12 +114,9 @@ impl Trip<'_> {
         let halted = self.run.step("standstill", || journal::record(site, id, &undo, begin))?;
         self.run.detail("drain", halted.drained);
         tell_retired(self.run, &halted.retired);
-        match (need, &previous.release) {
-            (Need::BackTo(version), Some(release)) => {
-                self.run.detail("migrations_back_to", version);
-                schema::take_back(self.run, site, id, version, release)
-            }
-            _ => Ok(()),
+        match &previous.release {
+            Some(release) => schema::take_back(self.run, site, id, &choice.rung, release),
+            None => Ok(()),
         }
     }
 

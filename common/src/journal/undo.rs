@@ -137,8 +137,27 @@ fn undo_migrations(site: &Site, deployment: &Deployment, grew: bool) -> Result<O
             Ok(Some("kept: there is no way back, and old code lives on with what was added".into()))
         }
         Err(_) if !reached && is_alone(site, deployment)? => restore(site, deployment),
-        other => other.map(|()| None),
+        Err(problem) => undo_in_place(site, deployment, problem),
+        Ok(()) => Ok(None),
     }
+}
+
+/// Without a text that undoes them, from the backup before them, with all that was written since.
+fn undo_in_place(site: &Site, deployment: &Deployment, why: Problem) -> Result<Option<String>, Problem> {
+    let Some(backup) = own_backup(site, deployment, "deploy")? else { return Err(why) };
+    let words = ["down", "--deployment", &deployment.id, "--backup", &backup, "--in-place"];
+    run(site, "migrate", &words)?;
+    Ok(Some(format!("undone in place, from backup {backup}: what was written since is kept")))
+}
+
+/// The id of the newest backup that was taken for a deployment, for that reason.
+fn own_backup(site: &Site, deployment: &Deployment, reason: &str) -> Result<Option<String>, Problem> {
+    let is_its = |backup: &Backup| {
+        let manifest = &backup.manifest;
+        manifest.deployment.as_ref() == Some(&deployment.id) && manifest.reason == reason
+    };
+    let found = backups::list(&site.place)?.backups.into_iter().find(is_its);
+    Ok(found.map(|backup| backup.manifest.id))
 }
 
 /// What was written since the way back stays; what the way back took is in the protected snapshot.

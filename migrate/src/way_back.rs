@@ -1,0 +1,141 @@
+//! `migrate ENV rehearse --back-to V`: which way back is right, tried on a copy of the database. The
+//! text that each migration brought along, when it keeps every row; else in place, from a backup.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::cli::Run;
+use common::database::{Change, Schema, open_read_only, snapshot};
+use common::migrations::Source;
+use common::report::{OrProblem, Problem};
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::books::Books;
+use crate::down::{self, Choice, choose_jobs};
+use crate::engine::{Room, Terms};
+use crate::in_place::{self, Origin};
+use crate::python::Python;
+use crate::salvage::{Lost, Salvaged, missing_rows};
+use crate::scene::Scene;
+use crate::scratch::Scratch;
+
+/// What each way makes of its copy.
+const DOWN: &str = "down.db";
+const IN_PLACE: &str = "in-place.db";
+
+/// Copies on which both ways are tried.
+struct Trial<'a> {
+    scene: &'a Scene,
+    source: &'a Source,
+    scratch: &'a Scratch,
+    choice: Choice,
+    /// The database as it is.
+    now: PathBuf,
+}
+
+/// Finds the way back to `version`; `backup` is from right before what is to be undone.
+///
+/// # Errors
+/// `migration-irreversible`: neither way is right, for the reasons in its detail.
+pub(crate) fn rehearse(
+    run: &mut Run,
+    scene: &Scene,
+    version: i64,
+    backup: Option<&str>,
+) -> Result<(), Problem> {
+    let Some(database) = scene.database_for(&[])?.filter(|path| path.exists()) else { return Ok(()) };
+    let source = scene.source_of_records(database)?;
+    let scratch = Scratch::make(&scene.place.root())?;
+    let now = scratch.file("now.db");
+    run.step("back.copy", || snapshot(database, &now, &mut |_, _| {}))?;
+    let trial = Trial { scene, source: &source, scratch: &scratch, choice: Choice::To(version), now };
+    let in_place = backup.map(|id| trial.in_place(run, id));
+    // Only the backup tells what a migration wrote from what users did.
+    run.detail("exact", in_place.as_ref().is_some_and(Result::is_ok));
+    let by_text = trial.by_text(run, in_place.as_ref().and_then(|found| found.as_ref().ok()));
+    let (way, lost, why) = match (by_text, in_place) {
+        (Ok(lost), _) => ("down", lost, None),
+        (Err(problem), Some(Ok((_, salvaged)))) => ("in_place", salvaged.lost, Some(problem)),
+        (Err(problem), other) => return Err(neither(scene, &problem, other.and_then(Result::err))),
+    };
+    run.detail("way", way);
+    run.detail("change", trial.change(way)?);
+    run.detail("reason", why.map(|problem| problem.to_string()));
+    in_place::tell(run, &lost);
+    Ok(())
+}
+
+impl Trial<'_> {
+    fn copy(&self, name: &str) -> Result<PathBuf, Problem> {
+        let copy = self.scratch.file(name);
+        fs::copy(&self.now, &copy)
+            .or_problem("state-unwritable", || format!("cannot write {}", copy.display()))?;
+        Ok(copy)
+    }
+
+    /// What the newer schema does to code written for the older one.
+    fn change(&self, way: &str) -> Result<&'static str, Problem> {
+        let older = self.scratch.file(if way == "down" { DOWN } else { IN_PLACE });
+        let older = Schema::read(&open_read_only(&older)?)?;
+        Ok(match older.compare(&Schema::read(&open_read_only(&self.now)?)?) {
+            Change::Same => "same",
+            Change::Grew => "grew",
+            Change::Changed(_) => "changed",
+        })
+    }
+
+    fn in_place(&self, run: &mut Run, backup: &str) -> Result<(PathBuf, Salvaged), Problem> {
+        run.step("back.in-place", || {
+            let undone = down::chosen(self.scene, &self.choice, self.source, &open_read_only(&self.now)?)?;
+            let origin = Origin::prepare(self.scene, self.source, self.scratch, backup, undone)?;
+            let copy = self.copy(IN_PLACE)?;
+            origin.go_back(&copy, |_| Ok(())).map(|salvaged| (copy, salvaged))
+        })
+    }
+
+    /// By the stored texts. No row may be missing of those that the other way keeps, or, when there
+    /// is none, of those that are there now.
+    fn by_text(&self, run: &mut Run, in_place: Option<&(PathBuf, Salvaged)>) -> Result<Vec<Lost>, Problem> {
+        run.step("back.down", || {
+            let copy = self.copy(DOWN)?;
+            let environment = self.scene.environment();
+            let room = Room::open(&copy, Python::new(&self.source.root, environment))?;
+            let books = Books::of(self.source, environment);
+            room.run(Terms::of(environment, books.as_ref()), |db| {
+                choose_jobs(self.scene, &self.choice, self.source, db)
+            })?;
+            let kept = in_place.map_or(&self.now, |(path, _)| path);
+            refuse_missing(&room.db, kept, &in_place::records(self.source))?;
+            match in_place {
+                Some((_, salvaged)) => Ok(salvaged.lost.clone()),
+                None => in_place::unlisted(&self.now, &copy, self.source),
+            }
+        })
+    }
+}
+
+/// Refuses a result that lacks rows.
+fn refuse_missing(result: &Connection, kept: &Path, records: &[String]) -> Result<(), Problem> {
+    let missing = missing_rows(result, kept, records).map_err(|error| unreadable(&error))?;
+    let Some((table, rows)) = missing.first() else { return Ok(()) };
+    Err(Problem::new("rows-lost", format!("the way down loses {rows} rows of {table}")).detail(
+        missing.iter().map(|(table, rows)| format!("{table}: {rows}")).collect::<Vec<_>>().join("\n"),
+    ))
+}
+
+fn unreadable(error: &rusqlite::Error) -> Problem {
+    Problem::new("database-unreadable", "cannot read the rehearsed copy").detail(error.to_string())
+}
+
+fn neither(scene: &Scene, by_text: &Problem, in_place: Option<Problem>) -> Problem {
+    let environment = scene.environment();
+    let other =
+        in_place.map_or("there is no backup from right before it".into(), |problem| problem.to_string());
+    Problem::new(
+        "migration-irreversible",
+        format!("there is no way back that keeps what was written: {by_text}"),
+    )
+    .detail(format!("{}; in place: {other}; nothing was changed", json!(by_text.detail)))
+    .hint(format!("rollback {environment} --plan --discard-writes"))
+}

@@ -1,0 +1,224 @@
+//! The ladder of a way back: the first rung that is right for the schema. Code alone where it lives
+//! with the schema as it is; the text that undoes a migration; the older schema in place, from the
+//! backup before it; and the backup itself, when a person gives up what was written since.
+
+use std::time::Duration;
+
+use common::backups::{self, Backup};
+use common::cli::Run;
+use common::database;
+use common::exec::Sibling;
+use common::journal;
+use common::migrations::{self, Applied, Source};
+use common::report::{Problem, Report};
+use common::site::Site;
+use serde_json::json;
+
+/// How long trying out a way may take.
+const TRIAL: Duration = Duration::from_secs(30 * 60);
+
+/// How the schema becomes one that the target can live with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rung {
+    /// Not at all: the target lives with it as it is.
+    Code,
+    /// Everything newer than `to` is undone by its own text; the backup tells what users wrote.
+    Down { to: i64, backup: Option<String> },
+    /// The schema becomes that of the backup, and what was written since stays.
+    InPlace { to: i64, backup: String },
+    /// The database becomes the backup.
+    Discard { backup: String },
+}
+
+/// A rung, and why it is the first that is right.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) rung: Rung,
+    reason: String,
+    /// What trying it out has shown.
+    facts: serde_json::Value,
+}
+
+impl Choice {
+    fn code(reason: &str) -> Self {
+        Self { rung: Rung::Code, reason: reason.to_owned(), facts: json!({}) }
+    }
+
+    /// Whether the target could not run beside what serves now.
+    pub(crate) fn needs_standstill(&self) -> bool {
+        self.rung != Rung::Code
+    }
+
+    /// Puts the choice into the report.
+    pub(crate) fn tell(&self, run: &mut Run) {
+        let (number, name) = match self.rung {
+            Rung::Code => (1, "code alone"),
+            Rung::Down { .. } => (2, "down migration"),
+            Rung::InPlace { .. } => (3, "undo in place"),
+            Rung::Discard { .. } => (5, "restore, writes discarded"),
+        };
+        run.detail("rung", json!({ "number": number, "name": name, "reason": self.reason }));
+        match &self.rung {
+            Rung::Down { to, .. } => run.detail("migrations_back_to", to),
+            Rung::InPlace { to, backup } => {
+                run.detail("migrations_back_to", to);
+                run.detail("backup", backup);
+            }
+            Rung::Discard { backup } => run.detail("backup", backup),
+            Rung::Code => {}
+        }
+        for name in ["not_kept_total", "not_kept"] {
+            if let Some(fact) = self.facts.get(name) {
+                run.detail(name, fact);
+            }
+        }
+    }
+}
+
+/// Compares the database with the migrations of a release that is to serve again.
+///
+/// # Errors
+/// `schema-behind`: the release needs migrations that were taken back; `migration-irreversible`: no
+/// way back keeps what was written. Nothing is changed.
+pub(crate) fn choose(run: &mut Run, site: &Site, release: &str, discard: bool) -> Result<Choice, Problem> {
+    let Some(path) = site.place.database(site.settings()).filter(|path| path.exists()) else {
+        return Ok(Choice::code("there is no database"));
+    };
+    let db = database::open_read_only(&path)?;
+    let source = Source::read(&site.place.release(release), Some(&db))?;
+    let applied = source.applied(&db)?;
+    drop(db);
+    if let Some(first) = migrations::compare(&source.migrations, &applied).pending.first() {
+        return Err(behind(site, &first.file));
+    }
+    let unknown = |row: &&Applied| source.migrations.iter().all(|file| file.version != row.version);
+    let mut doubtful = None;
+    for row in applied.iter().filter(unknown) {
+        match changed(site, row)? {
+            Some(true) => return climb(run, site, &applied, row, discard),
+            Some(false) => {}
+            None => doubtful = doubtful.or(Some(row)),
+        }
+    }
+    match doubtful {
+        Some(row) => ask_schema(run, site, &applied, row, discard),
+        None => Ok(Choice::code("the schema is the same, or has only grown")),
+    }
+}
+
+/// Whether old code cannot live with what a migration did; unknown for one that no deployment ran,
+/// or whose journal is lost.
+fn changed(site: &Site, row: &Applied) -> Result<Option<bool>, Problem> {
+    if row.after {
+        return Ok(Some(true));
+    }
+    match &row.deployment {
+        Some(id) => Ok(journal::grew(&site.ledger, id)?.map(|grew| !grew)),
+        None => Ok(None),
+    }
+}
+
+/// Where the journal is silent, a copy that goes back says what the newer schema does to older code.
+fn ask_schema(
+    run: &mut Run,
+    site: &Site,
+    applied: &[Applied],
+    row: &Applied,
+    discard: bool,
+) -> Result<Choice, Problem> {
+    let tried = attempt(run, site, applied, row);
+    match tried {
+        Ok((_, report)) if fact(&report, "change") != Some("changed") => {
+            Ok(Choice::code("the schema has only grown, as a copy that went back shows"))
+        }
+        Ok(_) => climb(run, site, applied, row, discard),
+        Err(problem) => {
+            run.warn(&format!(
+                "nothing tells whether the release can live with migration {}_{}: {problem}",
+                row.version, row.name
+            ));
+            Ok(Choice::code("nothing says that the release could not live with the schema"))
+        }
+    }
+}
+
+/// The schema has to go back to what it was before `oldest`.
+fn climb(
+    run: &mut Run,
+    site: &Site,
+    applied: &[Applied],
+    oldest: &Applied,
+    discard: bool,
+) -> Result<Choice, Problem> {
+    let why = format!("the release cannot live with migration {}_{}", oldest.version, oldest.name);
+    let backup = backup_before(site, oldest)?.map(|backup| backup.manifest.id);
+    if discard {
+        let backup = backup.ok_or_else(|| no_backup(site, oldest))?;
+        return Ok(Choice {
+            rung: Rung::Discard { backup },
+            reason: format!("{why}; --discard-writes"),
+            facts: json!({}),
+        });
+    }
+    let (to, report) = attempt(run, site, applied, oldest)?;
+    let facts = report.details.get("migrate").cloned().unwrap_or_default();
+    Ok(match (fact(&report, "way"), backup) {
+        (Some("in_place"), Some(backup)) => {
+            let because = facts["reason"].as_str().unwrap_or_default();
+            Choice { rung: Rung::InPlace { to, backup }, reason: format!("{why}; {because}"), facts }
+        }
+        (_, backup) => {
+            let backup = backup.filter(|_| facts["exact"] == true);
+            Choice { rung: Rung::Down { to, backup }, reason: why, facts }
+        }
+    })
+}
+
+/// Tries the ways back on a copy.
+fn attempt(
+    run: &mut Run,
+    site: &Site,
+    applied: &[Applied],
+    oldest: &Applied,
+) -> Result<(i64, Report), Problem> {
+    let before = applied.iter().map(|row| row.version).filter(|version| *version < oldest.version).max();
+    let (to, backup) = (before.unwrap_or(0), backup_before(site, oldest)?);
+    let version = to.to_string();
+    let mut words = vec!["rehearse", "--back-to", &version];
+    if let Some(backup) = &backup {
+        words.extend(["--backup", &backup.manifest.id]);
+    }
+    let report = site.run_sibling(&Sibling::find("migrate")?, &words, TRIAL)?;
+    for step in &report.steps {
+        run.push(step.clone());
+    }
+    report.verdict()?;
+    Ok((to, report))
+}
+
+fn fact<'a>(report: &'a Report, name: &str) -> Option<&'a str> {
+    report.details.get("migrate")?[name].as_str()
+}
+
+/// The backup that was made right before the deployment which applied `row`.
+fn backup_before(site: &Site, row: &Applied) -> Result<Option<Backup>, Problem> {
+    let Some(id) = &row.deployment else { return Ok(None) };
+    let is_its = |backup: &Backup| {
+        backup.manifest.deployment.as_ref() == Some(id) && backup.manifest.reason == "deploy"
+    };
+    Ok(backups::list(&site.place)?.backups.into_iter().find(is_its))
+}
+
+fn no_backup(site: &Site, row: &Applied) -> Problem {
+    Problem::new(
+        "no-backup",
+        format!("there is no backup from right before migration {}_{}", row.version, row.name),
+    )
+    .hint(format!("backup {} list", site.environment))
+}
+
+fn behind(site: &Site, file: &str) -> Problem {
+    let environment = &site.environment;
+    Problem::new("schema-behind", format!("the release needs the migration {file}, which was taken back"))
+        .hint(format!("deploy {environment} --revision REVISION   # runs it again"))
+}
