@@ -51,9 +51,14 @@ impl<'a> Pair<'a> {
     /// Columns that have another name now: known by what they hold, else by where they stand.
     fn find_renamed(&self, db: &Connection, columns: &mut [Becomes<'a>]) -> Result<()> {
         for by_content in [true, false] {
-            let free: Vec<&Column> =
-                self.new.columns.iter().filter(|new| columns.iter().all(|(_, it)| *it != Some(*new))).collect();
-            let open: Vec<&Column> = columns.iter().filter(|(_, it)| it.is_none()).map(|(old, _)| *old).collect();
+            let free: Vec<&Column> = self
+                .new
+                .columns
+                .iter()
+                .filter(|new| columns.iter().all(|(_, it)| *it != Some(*new)))
+                .collect();
+            let open: Vec<&Column> =
+                columns.iter().filter(|(_, it)| it.is_none()).map(|(old, _)| *old).collect();
             let mut same = Vec::new();
             for (old, new) in open.iter().flat_map(|old| free.iter().map(move |new| (*old, *new))) {
                 let is_same = if by_content {
@@ -133,7 +138,8 @@ impl<'a> Pair<'a> {
         let stable = self.stable_columns(db)?;
         let ranked = |schema: &str, table: &Table, id: &str| {
             let columns: String = stable.iter().map(|column| format!(", {column}")).collect();
-            let group = if stable.is_empty() { String::new() } else { format!("PARTITION BY {}", stable.join(", ")) };
+            let group =
+                if stable.is_empty() { String::new() } else { format!("PARTITION BY {}", stable.join(", ")) };
             format!(
                 "(SELECT {id} AS id, row_number() OVER ({group} ORDER BY {id}) AS place{columns} FROM {schema}.{})",
                 quote(&table.name)
@@ -255,7 +261,7 @@ pub(super) fn match_tables(
         for (other, candidate) in migrated {
             let is_free =
                 !old.contains_key(other) && new.contains_key(other) && !found.values().any(|it| it == other);
-            if is_free && names(table) == names(candidate) && hold_the_same_rows(db, table, candidate)? {
+            if is_free && are_alike(table, candidate) && hold_the_same_rows(db, table, candidate)? {
                 same.push(other);
             }
         }
@@ -266,18 +272,30 @@ pub(super) fn match_tables(
     Ok(found)
 }
 
-fn names(table: &Table) -> Vec<&str> {
-    table.columns.iter().map(|column| column.name.as_str()).collect()
+/// Whether most columns have the same names, and the key is the same.
+fn are_alike(old: &Table, new: &Table) -> bool {
+    let key = |table: &Table| -> Vec<String> {
+        table.key().into_iter().map(|column| column.name.to_lowercase()).collect()
+    };
+    key(old) == key(new) && shared(old, new).len() * 2 > old.columns.len()
 }
 
+fn shared<'t>(old: &'t Table, new: &Table) -> Vec<&'t Column> {
+    old.columns.iter().filter(|column| new.column(&column.name).is_some()).collect()
+}
+
+/// Whether the rows are the same in the columns that both have. Of empty tables all are the same, so
+/// that they must have every column.
 fn hold_the_same_rows(db: &Connection, old: &Table, new: &Table) -> Result<bool> {
-    let columns: Vec<String> = old.columns.iter().map(Column::quoted).collect();
+    let columns: Vec<String> = shared(old, new).into_iter().map(Column::quoted).collect();
     let rows = |schema: &str, table: &Table| {
         format!("SELECT {} FROM {schema}.{}", columns.join(", "), quote(&table.name))
     };
     let (b, m) = (rows("before", old), rows("migrated", new));
+    let is_whole = columns.len() == old.columns.len() && columns.len() == new.columns.len();
     let sql = format!(
-        "SELECT (SELECT count(*) FROM ({b})) = (SELECT count(*) FROM ({m})) AND NOT EXISTS ({b} EXCEPT {m})"
+        "SELECT (SELECT count(*) FROM ({b})) = (SELECT count(*) FROM ({m})) AND NOT EXISTS ({b} EXCEPT {m})
+             AND ({is_whole} OR EXISTS ({b}))"
     );
     db.query_row(&sql, [], |row| row.get(0))
 }

@@ -35,7 +35,8 @@ impl Column {
 
     /// Whether both are declared the same, but for their names.
     pub(super) fn is_of_kind(&self, other: &Self) -> bool {
-        self.kind.eq_ignore_ascii_case(&other.kind) && (self.required, self.key) == (other.required, other.key)
+        self.kind.eq_ignore_ascii_case(&other.kind)
+            && (self.required, self.key) == (other.required, other.key)
     }
 
     /// Whether [`Column::filler`] makes a value up.

@@ -17,6 +17,8 @@ enum Case {
     Standstill,
     /// The way back from it.
     StandstillRollback,
+    /// The same from a migration that has no way back of its own.
+    InPlaceRollback,
     /// A deployment that is interrupted late, and undoes itself.
     Undo,
     /// A backup that finds a deployment that was killed late.
@@ -58,8 +60,8 @@ impl Scenario {
         [Case::WarmRollback, Case::ColdRollback, Case::RebuildingRollback].map(Self::new)
     }
 
-    pub(crate) fn standstills() -> [Self; 2] {
-        [Case::Standstill, Case::StandstillRollback].map(Self::new)
+    pub(crate) fn standstills() -> [Self; 3] {
+        [Case::Standstill, Case::StandstillRollback, Case::InPlaceRollback].map(Self::new)
     }
 
     pub(crate) fn by_hand() -> [Self; 2] {
@@ -103,7 +105,11 @@ impl Scenario {
                 let (killed, _) = Act::new("deploy", &["dev", "--wait", "60"]).run(world, Some(LATE));
                 self.killed = deployment_of(&killed);
             }
-            Case::WarmRollback | Case::ColdRollback | Case::RebuildingRollback | Case::StandstillRollback => {
+            Case::WarmRollback
+            | Case::ColdRollback
+            | Case::RebuildingRollback
+            | Case::StandstillRollback
+            | Case::InPlaceRollback => {
                 self.release(world);
                 world.run("deploy", &["dev", "--wait", "60"]).ok();
             }
@@ -128,7 +134,9 @@ impl Scenario {
                 act
             }
             Case::Recovery | Case::Backup => Act::new("backup", &["dev", "create", "--wait", "60"]),
-            Case::WarmRollback | Case::StandstillRollback => back(self.revisions.len() - 2),
+            Case::WarmRollback | Case::StandstillRollback | Case::InPlaceRollback => {
+                back(self.revisions.len() - 2)
+            }
             Case::ColdRollback => back(self.revisions.len() - 3),
             Case::RebuildingRollback => back(1),
             Case::Migrate => Act::new("migrate", &["dev", "up", "--wait", "60"]),
@@ -140,13 +148,15 @@ impl Scenario {
         let number = self.revisions.len() + 2;
         let (up, down) = self.migration(number);
         world.write(&format!("migrations/{number:03}_m.up.sql"), &up);
-        world.write(&format!("migrations/{number:03}_m.down.sql"), &down);
+        if self.case != Case::InPlaceRollback {
+            world.write(&format!("migrations/{number:03}_m.down.sql"), &down);
+        }
         self.revisions.push(world.release(&format!("v{number}")));
     }
 
     /// One that adds, or one that takes away what the serving release has.
     fn migration(&self, number: usize) -> (String, String) {
-        let alone = matches!(self.case, Case::Standstill | Case::StandstillRollback);
+        let alone = matches!(self.case, Case::Standstill | Case::StandstillRollback | Case::InPlaceRollback);
         let before = number - 1;
         if alone && number > 2 {
             let rename = |from, to| format!("ALTER TABLE m RENAME COLUMN a{from} TO a{to};\n");

@@ -102,16 +102,11 @@ fn a_table_that_the_migration_left_alone_is_not_touched() {
 
 #[test]
 fn renamed_tables_and_columns_are_known_by_what_they_hold() {
-    let case = Case::new(
-        NOTES,
-        "ALTER TABLE note RENAME TO memo; ALTER TABLE memo RENAME COLUMN text TO body",
-        "UPDATE memo SET body = 'mine' WHERE id = 1; INSERT INTO memo VALUES (4, 'new', 4)",
-    );
-    // Two changes of names at once are no guess any more: what was written is listed.
-    let both = case.undo();
-    assert_eq!(case.rows("SELECT * FROM note"), "1|a|1 2|b|2 3|c|3");
-    assert_eq!(both.lost.len(), 2);
     for (migration, users) in [
+        (
+            "ALTER TABLE note RENAME TO memo; ALTER TABLE memo RENAME COLUMN text TO body",
+            "UPDATE memo SET body = 'mine' WHERE id = 1; INSERT INTO memo VALUES (4, 'new', 4)",
+        ),
         (
             "ALTER TABLE note RENAME TO memo",
             "UPDATE memo SET text = 'mine' WHERE id = 1; INSERT INTO memo VALUES (4, 'new', 4)",

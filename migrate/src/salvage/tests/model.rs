@@ -13,7 +13,10 @@ const KINDS: [(&str, &str); 10] = [
     ("without a key", "CREATE TABLE $t(k, $v $keep)"),
     ("with keys that are NULL", "CREATE TABLE $t(k INT, $v $keep, p TEXT, PRIMARY KEY(p))"),
     ("without rowid", "CREATE TABLE $t(k INT, $v $keep, PRIMARY KEY(k)) WITHOUT ROWID"),
-    ("generated", "CREATE TABLE $t(k INTEGER PRIMARY KEY, $v $keep, g AS ($v || '!'), s INT AS (k * 2) STORED)"),
+    (
+        "generated",
+        "CREATE TABLE $t(k INTEGER PRIMARY KEY, $v $keep, g AS ($v || '!'), s INT AS (k * 2) STORED)",
+    ),
     ("autoincrement", "CREATE TABLE $t(k INTEGER PRIMARY KEY AUTOINCREMENT, $v $keep)"),
     ("strict", "CREATE TABLE $t(k INTEGER PRIMARY KEY, $v TEXT $keep) STRICT"),
     ("unique", "CREATE TABLE $t(k INTEGER PRIMARY KEY, $v TEXT UNIQUE $keep)"),
@@ -71,7 +74,9 @@ fn migration(kind: usize, changes: &[Change]) -> (String, &'static str) {
             }
             Change::Upper => format!("UPDATE t SET {value} = upper({value});"),
             Change::Delete(key) => format!("DELETE FROM t WHERE k = {key};"),
-            Change::Make => format!("INSERT INTO t(k, {value}) SELECT 50, 'MADE' WHERE NOT EXISTS (SELECT 1 FROM t WHERE k = 50);"),
+            Change::Make => format!(
+                "INSERT INTO t(k, {value}) SELECT 50, 'MADE' WHERE NOT EXISTS (SELECT 1 FROM t WHERE k = 50);"
+            ),
             Change::Rename if value != "v" => String::new(),
             Change::Rename => {
                 value = "body";
@@ -170,8 +175,10 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
 /// The case, and what its table must hold after the way back.
 fn make(kind: usize, changes: &[Change], writes: &[Write]) -> (Case, String) {
     let before: Rows = (1..6).map(|key| (key, format!("b{key}"))).collect();
-    let fill: String =
-        before.keys().map(|key| format!("INSERT INTO t(k, v, keep) VALUES ({key}, 'b{key}', 'keep{key}');")).collect();
+    let fill: String = before
+        .keys()
+        .map(|key| format!("INSERT INTO t(k, v, keep) VALUES ({key}, 'b{key}', 'keep{key}');"))
+        .collect();
     let (up, value) = migration(kind, changes);
     let made = migrated(&before, changes);
     let (users, now) = written(&made, writes, value);
