@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::database::TableFacts;
 use crate::durable;
 use crate::layout::Place;
 use crate::report::{OrProblem, Problem};
@@ -37,14 +38,6 @@ pub struct FileFacts {
     pub size: u64,
     /// Hex.
     pub sha256: String,
-}
-
-/// What one table held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableFacts {
-    pub rows: u64,
-    /// Hex SHA-256 over all rows in the order of their keys.
-    pub hash: String,
 }
 
 /// What was proved before the backup counted.
@@ -93,6 +86,7 @@ pub struct Manifest {
     /// Size and hex SHA-256 of the database before compression.
     pub raw_bytes: u64,
     pub raw_sha256: String,
+    /// Hashes are over the rows in order.
     pub tables: BTreeMap<String, TableFacts>,
     pub schema_hash: String,
     pub verified: Verified,
