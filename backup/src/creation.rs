@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::content::Content;
 use crate::draft::Draft;
+use crate::files::{self, Stock};
 use crate::site::Site;
 use crate::{archive, content, export, provenance, space};
 
@@ -51,7 +52,7 @@ pub(crate) fn create(
         return Ok(None);
     }
     let root = site.place.backups();
-    run.step("backup.space", || space::require(&live, &root))?;
+    run.step("backup.space", || space::require(&live, further_bytes(site, request)?, &root))?;
     let draft = Draft::begin(&site.place)?;
     let manifest =
         fill(run, site, request, &live, &draft).map_err(|problem| space::explain(problem, &root))?;
@@ -102,6 +103,7 @@ fn fill(
         run.skip("backup.export", "writers wait");
     } else {
         export_readable(run, &raw, draft, &content, &mut manifest)?;
+        collect_further(run, site, draft, &mut manifest)?;
     }
     run.step("backup.settings", || write_provenance(site, draft, &mut manifest))?;
     manifest.tables = content.tables;
@@ -132,6 +134,7 @@ fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> 
         raw_sha256: String::new(),
         tables: BTreeMap::new(),
         schema_hash: String::new(),
+        further: None,
         verified: Verified::default(),
     }
 }
@@ -210,6 +213,36 @@ fn export_readable(
             Ok(())
         }
     }
+}
+
+/// Files that an earlier backup keeps take no room; of an equal size they most likely are the same.
+fn further_bytes(site: &Site<'_>, request: &Request<'_>) -> Result<u64, Problem> {
+    if request.rescue || site.settings.backups.files.is_empty() {
+        return Ok(0);
+    }
+    let stock = Stock::of(&backups::list(&site.place)?.backups);
+    Ok(files::survey(site)?.bytes_beyond(&stock))
+}
+
+/// After the snapshot: a file that one of its rows names was there before the row.
+fn collect_further(
+    run: &mut Run,
+    site: &Site<'_>,
+    draft: &Draft,
+    manifest: &mut Manifest,
+) -> Result<(), Problem> {
+    if site.settings.backups.files.is_empty() {
+        return Ok(());
+    }
+    let collected = run.step("backup.collect", || {
+        let stock = Stock::of(&backups::list(&site.place)?.backups);
+        files::collect(&site.place.shared(), files::survey(site)?, stock, &draft.directory)
+    })?;
+    manifest.further = Some(collected.facts());
+    manifest.files.insert(backups::FILES_INDEX.to_owned(), collected.index.clone());
+    run.warn_all(&collected.warnings);
+    run.detail("further", &collected);
+    Ok(())
 }
 
 fn write_provenance(site: &Site<'_>, draft: &Draft, manifest: &mut Manifest) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-use common::backups::{Backup, MANIFEST, Manifest};
+use common::backups::{Backup, FILES, MANIFEST, Manifest};
 use common::durable;
 use common::layout::Place;
 use common::report::{OrProblem, Problem, now};
@@ -69,7 +69,7 @@ impl Draft {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name != MANIFEST && !manifest.files.contains_key(&name) {
+            if name != MANIFEST && name != FILES && !manifest.files.contains_key(&name) {
                 fs::remove_file(entry.path())?;
             }
         }

@@ -4,9 +4,11 @@
 
 mod creation;
 mod damage;
+mod further;
 mod grammar;
 mod kill;
 mod project;
 mod restoration;
 mod retention;
+mod second;
 mod space;
