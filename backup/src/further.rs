@@ -25,6 +25,8 @@ pub(crate) struct Further {
     /// Files here that the backup does not know: they stay.
     newer: usize,
     id: String,
+    /// A directory on each disk that files go to.
+    disks: Vec<PathBuf>,
 }
 
 impl Further {
@@ -37,18 +39,22 @@ impl Further {
         let id = backup.manifest.id.clone();
         if backup.manifest.further.is_none() {
             let placing = Placing::plan(&shared, backup, &stamp)?;
-            return Ok(Self { placing, newer: 0, id });
+            return Ok(Self { placing, newer: 0, id, disks: Vec::new() });
         }
         let placing = run.step("backup.compare_files", || Placing::plan(&shared, backup, &stamp))?;
         let index = Index::of(backup)?;
         let found = files::survey(site)?.found;
         let newer = found.keys().filter(|path| !index.holds(path)).count();
-        space::require_bytes(placing.bytes(), &shared)?;
-        let mut further = Self { placing, newer, id };
+        let disks = placing.room();
+        for (disk, bytes) in &disks {
+            space::require_bytes(*bytes, disk)?;
+        }
+        let disks = disks.into_iter().map(|(disk, _)| disk).collect();
+        let mut further = Self { placing, newer, id, disks };
         if further.placing.needs(Way::Missing) {
             let placed = run.step("backup.missing_files", || further.placing.place(Way::Missing));
             further.tell(run);
-            placed.map_err(|problem| space::explain(problem, &shared))?;
+            placed.map_err(|problem| further.explain(problem))?;
         }
         if further.placing.needs(Way::Differing) {
             interrupt::check()?;
@@ -72,7 +78,7 @@ impl Further {
         if database.is_ok() && self.placing.needs(Way::Differing) {
             let placed = run.step("backup.differing_files", || self.placing.place(Way::Differing));
             self.tell(run);
-            placed.map_err(|problem| space::explain(problem, &site.place.shared()))?;
+            placed.map_err(|problem| self.explain(problem))?;
         }
         self.tell(run);
         let mark = mark(site);
@@ -81,6 +87,13 @@ impl Further {
             durable::remove(&mark).or_problem("state-unwritable", title)?;
         }
         database
+    }
+
+    fn explain(&self, problem: Problem) -> Problem {
+        self.disks.iter().fold(problem, |problem, disk| match problem.kind.as_str() {
+            "no-space" => problem,
+            _ => space::explain(problem, disk),
+        })
     }
 
     fn tell(&self, run: &mut Run) {

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use common::backups::Backup;
 use common::durable;
-use common::report::{OrProblem, Problem, quoted};
+use common::report::{Problem, quoted};
 use sha2::{Digest, Sha256};
 
 use super::folder::Folder;
@@ -41,6 +41,8 @@ pub(crate) struct Placing {
     entries: Vec<(PathBuf, Entry, Way)>,
     /// Directories among them: what lies below one has to be put back with it.
     roots: BTreeMap<PathBuf, Way>,
+    /// What a run that was cut off left under the name of a draft: it may be the app's.
+    stale: Vec<PathBuf>,
     /// Paths below the shared directory under which lies what was there before.
     pub(crate) aside: Vec<String>,
     pub(crate) placed: usize,
@@ -54,8 +56,8 @@ impl Placing {
     pub(crate) fn plan(shared: &Path, backup: &Backup, stamp: &str) -> Result<Self, Problem> {
         let (shared, directory) = (shared.to_owned(), backup.directory.clone());
         let (stamp, aside) = (stamp.to_owned(), Vec::new());
-        let (entries, roots) = (Vec::new(), BTreeMap::new());
-        let mut plan = Self { shared, directory, stamp, entries, roots, aside, placed: 0 };
+        let (entries, roots, stale) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut plan = Self { shared, directory, stamp, entries, roots, stale, aside, placed: 0 };
         let index = Index::of(backup)?;
         if index.entries.is_empty() {
             return Ok(plan);
@@ -77,25 +79,34 @@ impl Placing {
     /// Whether anything has to be done in that way.
     pub(crate) fn needs(&self, way: Way) -> bool {
         self.entries.iter().any(|(.., other)| *other == way)
+            || (way == Way::Missing && !self.stale.is_empty())
     }
 
-    /// Bytes of all files to be put back.
-    pub(crate) fn bytes(&self) -> u64 {
-        let size = |entry: &Entry| if let Entry::File { facts, .. } = entry { facts.size } else { 0 };
-        self.entries.iter().map(|(_, entry, _)| size(entry)).sum()
+    /// A directory on each disk that files go to, and how many bytes of them.
+    pub(crate) fn room(&self) -> Vec<(PathBuf, u64)> {
+        let mut disks: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
+        for (path, entry, _) in &self.entries {
+            let Entry::File { facts, .. } = entry else { continue };
+            let full = self.shared.join(path);
+            let above = full.ancestors().skip(1).find_map(|dir| Some((dir, fs::metadata(dir).ok()?)));
+            if let Some((dir, meta)) = above {
+                disks.entry(meta.dev()).or_insert_with(|| (dir.to_owned(), 0)).1 += facts.size;
+            }
+        }
+        disks.into_values().collect()
     }
 
-    fn compare(&self, root: &Folder, path: &Path, entry: &Entry) -> Result<Option<Way>, Problem> {
+    fn compare(&mut self, root: &Folder, path: &Path, entry: &Entry) -> Result<Option<Way>, Problem> {
         if let Some(way) = path.ancestors().find_map(|above| self.roots.get(above)) {
             return Ok(Some(*way));
         }
         let (parent, name) = split(path);
         let found = root.below(parent).and_then(|folder| Ok((folder.look(name)?, folder)));
-        let (meta, folder) = match found {
-            Ok((Some(meta), folder)) => (meta, folder),
-            Ok((None, _)) => return Ok(Some(Way::Missing)),
-            Err(error) => return Err(self.unreadable(parent, &error)),
-        };
+        let (meta, folder) = found.map_err(|error| self.unreadable(parent, &error))?;
+        if folder.path(draft_of(name)).symlink_metadata().is_ok() {
+            self.stale.push(path.to_owned());
+        }
+        let Some(meta) = meta else { return Ok(Some(Way::Missing)) };
         let is_same = match entry {
             Entry::Directory { .. } if meta.is_symlink() => return Err(self.outside(path)),
             Entry::Directory { .. } => Ok(meta.is_dir()),
@@ -117,29 +128,36 @@ impl Placing {
     pub(crate) fn place(&mut self, way: Way) -> Result<(), Problem> {
         let due: Vec<(PathBuf, Entry, Way)> =
             self.entries.iter().filter(|(.., other)| *other == way).cloned().collect();
-        if due.is_empty() {
+        if !self.needs(way) {
             return Ok(());
         }
         let root = Folder::open(&self.shared).map_err(|error| self.unreadable(Path::new(""), &error))?;
+        for path in std::mem::take(&mut self.stale) {
+            let (parent, name) = split(&path);
+            let folder = root.below(parent).map_err(|error| self.unplaced(&path, &error))?;
+            let moved = self.lay_aside(&folder, &folder.path(draft_of(name)), name, &path);
+            moved.map_err(|error| self.unplaced(&path, &error))?;
+        }
         for (path, entry, _) in due {
             common::interrupt::check()?;
             let (parent, name) = split(&path);
             let placed = root.below(parent).and_then(|folder| self.put(&folder, name, &path, &entry));
-            placed.or_problem("files-unplaced", || format!("cannot put back {}", path.display())).map_err(
-                |problem| problem.hint(format!("ls -ld {}", quoted(self.shared.join(parent).display()))),
-            )?;
+            placed.map_err(|error| self.unplaced(&path, &error))?;
             self.placed += 1;
         }
         Ok(())
     }
 
+    fn unplaced(&self, path: &Path, error: &io::Error) -> Problem {
+        let full = self.shared.join(path);
+        Problem::new("files-unplaced", format!("cannot put back {}", full.display()))
+            .detail(error.to_string())
+            .hint(format!("ls -ld {}", quoted(full.parent().unwrap_or(&full).display())))
+    }
+
     fn put(&mut self, folder: &Folder, name: &OsStr, path: &Path, entry: &Entry) -> io::Result<()> {
         let draft_name = draft_of(name);
         let draft = folder.path(&draft_name);
-        // A run that was killed may have left the app's own file under this name.
-        if draft.symlink_metadata().is_ok() {
-            self.lay_aside(folder, &draft, name, path)?;
-        }
         let owner = folder.metadata()?;
         let (uid, gid) = (Some(owner.uid()), Some(owner.gid()));
         match entry {

@@ -4,6 +4,7 @@
 
 mod creation;
 mod damage;
+mod faults;
 mod further;
 mod grammar;
 mod kill;
