@@ -2,12 +2,14 @@
 //! exported, and only then named. The live database is read once and never written.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use common::backups::{self, Backup, FORMAT, FileFacts, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
 use common::database;
+use common::durable;
 use common::relocation;
 use common::report::{OrProblem, Problem, Status, now};
 use serde_json::{Map, Value};
@@ -21,6 +23,8 @@ use crate::{archive, content, export, provenance, space};
 /// The snapshot before compression, and the database that the export is loaded into.
 const RAW: &str = "raw.db";
 const LOADED: &str = "loaded.db";
+/// A kept snapshot, before it takes the place of an equal one.
+const LINK: &str = "kept.db.zst";
 
 /// What kind of backup is asked for.
 pub(crate) struct Request<'a> {
@@ -99,6 +103,7 @@ fn fill(
     let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
     let content = prove(run, request, &raw, &mut manifest)?;
     run.step("backup.compress", || compress(&raw, draft, &mut manifest))?;
+    share_snapshot(site, draft, &manifest)?;
     if request.rescue {
         run.skip("backup.export", "writers wait");
     } else {
@@ -183,6 +188,22 @@ fn compress(raw: &Path, draft: &Draft, manifest: &mut Manifest) -> Result<(), Pr
     manifest.raw_bytes = written.raw.size;
     manifest.raw_sha256 = written.raw.sha256;
     Ok(())
+}
+
+/// Keeps one copy of a snapshot that the newest backup has as well: commands that are repeated in a
+/// loop must not fill the disk. That one is read first.
+fn share_snapshot(site: &Site<'_>, draft: &Draft, manifest: &Manifest) -> Result<(), Problem> {
+    let listing = backups::list(&site.place)?;
+    let facts = &manifest.files[backups::DATABASE];
+    let newest =
+        listing.backups.first().filter(|backup| backup.manifest.files.get(backups::DATABASE) == Some(facts));
+    let Some(kept) = newest.map(|backup| backup.directory.join(backups::DATABASE)) else { return Ok(()) };
+    let (own, link) = (draft.path(backups::DATABASE), draft.path(LINK));
+    let is_sound = archive::measure(&kept).is_ok_and(|held| &held == facts);
+    if !is_sound || fs::hard_link(&kept, &link).is_err() {
+        return Ok(());
+    }
+    durable::rename(&link, &own).or_problem("state-unwritable", || format!("cannot write {}", own.display()))
 }
 
 /// Writes the readable export. A restore never needs it, so a database that only the app itself

@@ -20,11 +20,11 @@ pub(crate) fn list(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
     let here: BTreeSet<String> = listing.backups.iter().map(|backup| backup.manifest.id.clone()).collect();
     listing.backups.extend(second.only_there(&here));
     listing.backups.sort_by(|a, b| order(&b.manifest).cmp(&order(&a.manifest)));
-    let places = |id: &String| {
-        let known = [("here", here.contains(id)), ("second", second.ids.contains(id))];
+    let places = |backup: &Backup| {
+        let known = [("here", here.contains(&backup.manifest.id)), ("second", second.has(backup))];
         known.into_iter().filter_map(|(place, holds)| holds.then_some(place)).collect::<Vec<_>>()
     };
-    let lines = listing.backups.iter().map(|backup| line(backup, &places(&backup.manifest.id)));
+    let lines = listing.backups.iter().map(|backup| line(backup, &places(backup)));
     run.detail("directory", site.place.backups().display().to_string());
     run.detail("backups", lines.collect::<Vec<_>>());
     run.warn_all(&second.warnings.into_iter().chain(further::cut_off(site)).collect::<Vec<_>>());

@@ -51,7 +51,7 @@ pub(crate) fn restore(run: &mut Run, site: &Site<'_>, request: &Request<'_>) -> 
     run.begin(site.name(), Some(&operation.id));
     run.detail("restored", request.id);
     run.detail("directory", backup.directory.display().to_string());
-    let result = put_back(run, site, &backup, request.discard_writes);
+    let result = put_back(run, site, &backup, request.discard_writes, lock.is_own());
     operation.end(run, &result);
     second::follow(run, site, &lock);
     result
@@ -65,7 +65,14 @@ enum Way {
     Overwrite,
 }
 
-fn put_back(run: &mut Run, site: &Site<'_>, backup: &Backup, discard_writes: bool) -> Result<(), Problem> {
+/// Further files only `with_files`: an undo brings back the database alone, while requests wait.
+fn put_back(
+    run: &mut Run,
+    site: &Site<'_>,
+    backup: &Backup,
+    discard_writes: bool,
+    with_files: bool,
+) -> Result<(), Problem> {
     let live = site.database().ok_or_else(|| {
         Problem::configuration(format!("'{}' has no database", site.name()))
             .hint(format!("grep -n database {}", quoted(site.config.file.display())))
@@ -76,7 +83,7 @@ fn put_back(run: &mut Run, site: &Site<'_>, backup: &Backup, discard_writes: boo
     run.step("backup.unpack", || verification::unpack(backup, &raw))
         .map_err(|problem| space::explain(problem, scratch.path()))?;
     let way = decide(run, site, backup, &raw, &live, discard_writes)?;
-    let mut further = Further::begin(run, site, backup)?;
+    let mut further = if with_files { Some(Further::begin(run, site, backup)?) } else { None };
     let done = match way {
         Way::Nothing => {
             run.skip("backup.restore", "the database holds this content already");
@@ -85,7 +92,10 @@ fn put_back(run: &mut Run, site: &Site<'_>, backup: &Backup, discard_writes: boo
         Way::NewFile => replace(run, backup, &raw, &live),
         Way::Overwrite => overwrite(run, site, backup, &raw, &live),
     };
-    further.finish(run, site, done)
+    match &mut further {
+        Some(further) => further.finish(run, site, done),
+        None => done,
+    }
 }
 
 fn decide(

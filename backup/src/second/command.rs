@@ -15,7 +15,7 @@ use common::report::{OrProblem, Problem};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Sending;
+use super::{Key, Sending, key};
 use crate::site::Site;
 use crate::verification;
 
@@ -28,14 +28,14 @@ const SHOWN: usize = 5;
 struct Taken {
     /// Hex SHA-256: a line may hold what nobody should read.
     line: String,
-    ids: BTreeSet<String>,
+    backups: BTreeSet<Key>,
 }
 
-/// Ids that this command has taken.
+/// Backups that this command has taken.
 ///
 /// # Errors
 /// `state-unreadable`.
-pub(super) fn sent(site: &Site<'_>, line: &str) -> Result<BTreeSet<String>, Problem> {
+pub(super) fn sent(site: &Site<'_>, line: &str) -> Result<BTreeSet<Key>, Problem> {
     let file = note(site);
     let text = match fs::read_to_string(&file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
@@ -43,7 +43,7 @@ pub(super) fn sent(site: &Site<'_>, line: &str) -> Result<BTreeSet<String>, Prob
     };
     // One that cannot be understood, or another line's, means that all are taken once more.
     let taken: Taken = serde_json::from_str(&text).unwrap_or_default();
-    Ok(if taken.line == hash(line) { taken.ids } else { BTreeSet::new() })
+    Ok(if taken.line == hash(line) { taken.backups } else { BTreeSet::new() })
 }
 
 /// Has each backup taken that is still here.
@@ -52,15 +52,16 @@ pub(super) fn sent(site: &Site<'_>, line: &str) -> Result<BTreeSet<String>, Prob
 /// `second-place`, `backup-damaged`.
 pub(super) fn bring(site: &Site<'_>, line: &str, lock: &Lock, sending: &mut Sending) -> Result<(), Problem> {
     "a command".clone_into(&mut sending.place);
-    let mut ids = sent(site, line)?;
-    let due = super::due(site, &[], &ids)?;
+    let mut taken = sent(site, line)?;
+    let due = super::due(site, &[], &taken)?;
     let here = backups::list(&site.place)?.backups;
-    ids.retain(|id| here.iter().any(|backup| &backup.manifest.id == id));
+    taken.retain(|taken| here.iter().any(|backup| &key(backup) == taken));
     super::each(&due, sending, &mut |backup| {
         verification::check_files(backup)?;
         take(site, line, lock, backup)?;
-        ids.insert(backup.manifest.id.clone());
-        let text = serde_json::to_vec(&Taken { line: hash(line), ids: ids.clone() }).unwrap_or_default();
+        taken.insert(key(backup));
+        let text =
+            serde_json::to_vec(&Taken { line: hash(line), backups: taken.clone() }).unwrap_or_default();
         let file = note(site);
         durable::write(&file, &text)
             .or_problem("state-unwritable", || format!("cannot write {}", file.display()))

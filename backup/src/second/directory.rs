@@ -1,7 +1,6 @@
 //! A second directory: `PLACE/APP/ENV/ID`, as whole and as private as the backups here. A copy is
 //! read back before it gets its name.
 
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,7 +11,7 @@ use common::durable;
 use common::layout::create_private_dir;
 use common::report::{OrProblem, Problem, quoted};
 
-use super::{Held, Sending};
+use super::{Held, Sending, key};
 use crate::files::{Entry, Index, Stock, kept, path_of};
 use crate::site::{DRAFT, Site, sweep};
 use crate::{archive, retention, space};
@@ -21,7 +20,7 @@ use crate::{archive, retention, space};
 pub(super) fn held(site: &Site<'_>, place: &Path) -> Held {
     match listing(site, place) {
         Ok(listing) => Held {
-            ids: ids(&listing.backups),
+            keys: listing.backups.iter().map(key).collect(),
             backups: listing.backups,
             unreadable: listing.unreadable,
             warnings: Vec::new(),
@@ -48,7 +47,7 @@ pub(super) fn bring(site: &Site<'_>, place: &Path, sending: &mut Sending) -> Res
     let mut listing = listing(site, place)?;
     create_private_dir(&home)?;
     sweep(&home).or_problem("second-place", || format!("cannot clean up {}", home.display()))?;
-    let due = super::due(site, &listing.backups, &ids(&listing.backups))?;
+    let due = super::due(site, &listing.backups, &listing.backups.iter().map(key).collect())?;
     let copied = super::each(&due, sending, &mut |backup| {
         let copy =
             Copy { from: &backup.directory, draft: home.join(format!("{DRAFT}{}", backup.manifest.id)) };
@@ -79,10 +78,6 @@ fn listing(site: &Site<'_>, place: &Path) -> Result<Listing, Problem> {
             .retryable());
     }
     backups::list_in(&home(site, place), site.name())
-}
-
-fn ids(backups: &[Backup]) -> BTreeSet<String> {
-    backups.iter().map(|backup| backup.manifest.id.clone()).collect()
 }
 
 /// One copy under way.

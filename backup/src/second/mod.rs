@@ -30,26 +30,40 @@ struct Sending {
     pending: Vec<String>,
 }
 
+/// A backup's id and its number: an id alone may come again after the clock was set back.
+type Key = (String, u64);
+
+fn key(backup: &Backup) -> Key {
+    (backup.manifest.id.clone(), backup.manifest.number)
+}
+
 /// What lies there.
 #[derive(Default)]
 pub(crate) struct Held {
-    pub(crate) ids: BTreeSet<String>,
+    keys: BTreeSet<Key>,
     backups: Vec<Backup>,
     pub(crate) unreadable: Vec<(String, Problem)>,
     pub(crate) warnings: Vec<String>,
 }
 
 impl Held {
+    pub(crate) fn has(&self, backup: &Backup) -> bool {
+        self.keys.contains(&key(backup))
+    }
+
     /// Backups that are not `here`.
     pub(crate) fn only_there(&self, here: &BTreeSet<String>) -> impl Iterator<Item = Backup> {
         self.backups.iter().filter(|backup| !here.contains(&backup.manifest.id)).cloned()
     }
 }
 
-/// Brings over what is missing; what fails is a warning.
+/// Brings over what is missing; what fails is a warning. Whoever passed the lock on to us waits.
 pub(crate) fn follow(run: &mut Run, site: &Site<'_>, lock: &Lock) {
     if site.settings.backups.second().is_none() {
         return;
+    }
+    if !lock.is_own() {
+        return postpone(run, site);
     }
     let begun = Instant::now();
     match bring(run, site, lock) {
@@ -82,10 +96,10 @@ pub(crate) fn send(run: &mut Run, site: &Site<'_>, lock: &Lock) -> Result<(), Pr
     sent
 }
 
-/// While a deployment waits, requests may wait too: the next command does it.
+/// While a deployment waits, requests may wait too: it is done once the deployment is verified.
 pub(crate) fn postpone(run: &mut Run, site: &Site<'_>) {
     if site.settings.backups.second().is_some() {
-        run.skip("backup.second", &format!("a deployment waits; afterwards: backup {} send", site.name()));
+        run.skip("backup.second", "a deployment waits; sent once it is verified, or by the next command");
     }
 }
 
@@ -113,7 +127,7 @@ pub(crate) fn held(site: &Site<'_>) -> Result<Held, Problem> {
     match site.settings.backups.second() {
         None => Ok(Held::default()),
         Some(Second::Directory(path)) => Ok(directory::held(site, path)),
-        Some(Second::Command(line)) => Ok(Held { ids: command::sent(site, line)?, ..Held::default() }),
+        Some(Second::Command(line)) => Ok(Held { keys: command::sent(site, line)?, ..Held::default() }),
     }
 }
 
@@ -130,10 +144,9 @@ fn bring(run: &mut Run, site: &Site<'_>, lock: &Lock) -> Result<(), Problem> {
 
 /// Of the backups here those that are missing among the `held` ones and would be kept there, oldest
 /// first: a run that is cut off leaves no gap.
-fn due(site: &Site<'_>, held: &[Backup], known: &BTreeSet<String>) -> Result<Vec<Backup>, Problem> {
+fn due(site: &Site<'_>, held: &[Backup], known: &BTreeSet<Key>) -> Result<Vec<Backup>, Problem> {
     let here = backups::list(&site.place)?.backups;
-    let missing: Vec<Backup> =
-        here.into_iter().filter(|backup| !known.contains(&backup.manifest.id)).collect();
+    let missing: Vec<Backup> = here.into_iter().filter(|backup| !known.contains(&key(backup))).collect();
     let all: Vec<Backup> = held.iter().chain(&missing).cloned().collect();
     let doomed = retention::doomed(site, &all, site.settings.kept_in_second())?;
     Ok(missing.into_iter().rev().filter(|backup| !doomed.contains(&backup.manifest.id)).collect())

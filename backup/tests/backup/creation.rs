@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
 use rusqlite::Connection;
@@ -295,4 +295,22 @@ print(db.execute('PRAGMA integrity_check').fetchall(), db.execute('SELECT * FROM
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn an_unchanged_database_takes_no_room_again() {
+    let project = Project::keeping("{ keep = 9 }");
+    project.sql("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
+    let snapshot = |id: &String| project.backups().join(id).join("database.db.zst");
+    let inode = |id: &String| fs::metadata(snapshot(id)).unwrap().ino();
+    let (first, second) = (project.backup(), project.backup());
+    assert_eq!(inode(&first), inode(&second));
+    project.sql("INSERT INTO t VALUES (2)");
+    let third = project.backup();
+    assert_ne!(inode(&second), inode(&third));
+    fs::write(snapshot(&third), "rot").unwrap();
+    let fourth = project.backup();
+    for (id, status) in [(&first, 0), (&second, 0), (&third, 1), (&fourth, 0)] {
+        assert_eq!(project.run(&["dev", "verify", id]).status, status, "{id}");
+    }
 }

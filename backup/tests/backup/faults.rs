@@ -5,14 +5,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 use crate::project::{Project, names};
 
 /// Files of the app and what they hold now, in the order of the backup's: changed, gone, the same.
 const FILES: [(&str, Option<&str>); 3] = [("one", Some("newer")), ("two", None), ("same", Some("same"))];
 
+/// In memory where there is such a place: what is ended here is a process, never the disk.
 fn project() -> Project {
-    let project = Project::keeping("{ keep = 3, files = [\"uploads\"], second = \"mount\" }");
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let project = Project::in_dir(dir.unwrap());
+    project.configure("{ keep = 3 }", "{ keep = 3, files = [\"uploads\"], second = \"mount\" }");
     fs::create_dir(project.dir.path().join("mount")).unwrap();
     fs::create_dir(project.shared().join("uploads")).unwrap();
     for (name, _) in FILES {
@@ -51,6 +56,15 @@ fn go_on(project: &Project) {
     }
 }
 
+/// Every run passes the same points then.
+fn forget_all_but(project: &Project, id: &str) {
+    for root in [project.backups(), project.dir.path().join("mount/x/dev")] {
+        for name in names(&root).iter().filter(|name| !name.starts_with('.') && *name != id) {
+            fs::remove_dir_all(root.join(name)).unwrap();
+        }
+    }
+}
+
 fn rows(project: &Project) -> String {
     let query = "SELECT group_concat(a) FROM t";
     project.database().query_row(query, [], |row| row.get(0)).unwrap()
@@ -68,8 +82,10 @@ fn a_restore_ended_at_any_point_mixes_nothing_and_is_finished_by_the_same_comman
     let args = ["dev", "restore", &id, "--discard-writes"];
     go_on(&project);
     project.run(&args).succeeded();
+    forget_all_but(&project, &id);
     go_on(&project);
     let points = points(&project, &args);
+    forget_all_but(&project, &id);
     assert!(points.iter().any(|point| point.contains("exchange.after")), "{points:?}");
     for point in &points {
         go_on(&project);
@@ -94,10 +110,7 @@ fn a_restore_ended_at_any_point_mixes_nothing_and_is_finished_by_the_same_comman
             names(&project.shared().join("uploads")).iter().all(|name| !name.starts_with('.')),
             "{point}"
         );
-        for snapshot in project.ids().iter().filter(|other| **other != id) {
-            fs::remove_dir_all(project.backups().join(snapshot)).unwrap();
-            fs::remove_dir_all(project.dir.path().join("mount/x/dev").join(snapshot)).unwrap();
-        }
+        forget_all_but(&project, &id);
     }
     assert!(!project.run(&["dev", "list"]).stderr.contains("cut off"));
 }
