@@ -172,8 +172,8 @@ fn a_verified_deployment_brings_its_backup_to_the_second_place_and_an_absent_one
     world.configure("[environments.dev]\n", "[environments.dev]\nbackups = { second = \"../mount\" }\n");
     let mount = world.checkout().parent().unwrap().join("mount");
     deploy(&world, 1..=1);
-    world.write("migrations/001_more.up.sql", "CREATE TABLE more(a);\n");
-    world.write("migrations/001_more.down.sql", "DROP TABLE more;\n");
+    world.write("migrations/002_more.up.sql", "CREATE TABLE more(a);\n");
+    world.write("migrations/002_more.down.sql", "DROP TABLE more;\n");
     world.release("v2");
     let report = world.run("deploy", &["dev", "--wait", "60"]).ok().report();
     let warnings = report.details["deploy"]["warnings"].to_string();
