@@ -95,9 +95,21 @@ pub(crate) fn decompress(source: &Path, out: impl Write) -> io::Result<Compresse
 
 /// Size and hash of a file.
 pub(crate) fn measure(path: &Path) -> io::Result<FileFacts> {
+    measure_open(File::open(path)?)
+}
+
+/// Size and hash of what is still to be read.
+pub(crate) fn measure_open(from: impl Read) -> io::Result<FileFacts> {
     let mut out = Measured::new(io::sink());
-    copy(File::open(path)?, &mut out, &mut |_| {})?;
+    copy(from, &mut out, &mut |_| {})?;
     Ok(out.finish().1)
+}
+
+/// Copies what is still to be read into the new file `target`; on disk only once somebody syncs it.
+pub(crate) fn copy_new(from: impl Read, target: &Path) -> io::Result<(File, FileFacts)> {
+    let mut out = Measured::new(create_private(target)?);
+    copy(from, &mut out, &mut |_| {})?;
+    Ok(out.finish())
 }
 
 /// Hashes the compressed bytes on their way into the decoder.

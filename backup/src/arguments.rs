@@ -6,6 +6,9 @@ use std::time::Duration;
 use clap::{Args as Options, Parser, Subcommand};
 use common::cli::{Grammar, Shared};
 
+/// The reason of a backup that nobody waits for with a deployment.
+pub(crate) const MANUAL: &str = "manual";
+
 /// Take, check, list and restore snapshots of an environment's database.
 ///
 /// Without an environment, `backup create` continues the report on stdin.
@@ -37,6 +40,9 @@ pub(crate) enum Verb {
         /// Accept that everything written since the backup is lost
         #[arg(long)]
         discard_writes: bool,
+        /// Take the copy in the second place, also when there is one here
+        #[arg(long)]
+        second: bool,
         #[command(flatten)]
         wait: Wait,
     },
@@ -45,6 +51,9 @@ pub(crate) enum Verb {
         /// A backup's id, as `list` shows it
         #[arg(value_name = "ID")]
         id: String,
+        /// Check the copy in the second place, also when there is one here
+        #[arg(long)]
+        second: bool,
     },
     /// Write a backup's database into a new file
     Extract {
@@ -63,12 +72,17 @@ pub(crate) enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Bring the backups to the second place that are not there yet
+    Send {
+        #[command(flatten)]
+        wait: Wait,
+    },
 }
 
 #[derive(Debug, Options)]
 pub(crate) struct CreateOptions {
     /// Why it is taken
-    #[arg(long, value_name = "WORD", default_value = "manual", value_parser = ["deploy", "pre-rollback", "manual"])]
+    #[arg(long, value_name = "WORD", default_value = MANUAL, value_parser = ["deploy", "pre-rollback", MANUAL])]
     pub(crate) reason: String,
     /// Never prune it
     #[arg(long)]
@@ -102,6 +116,7 @@ impl Verb {
             Self::Verify { .. } => "verify",
             Self::Extract { .. } => "extract",
             Self::Prune { .. } => "prune",
+            Self::Send { .. } => "send",
         }
     }
 }

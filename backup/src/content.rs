@@ -1,36 +1,17 @@
-//! What a database holds, told apart from how its pages lie: tables, their rows, their hashes.
-//!
-//! Derived values (generated columns, planner statistics) are left out; the shadow tables of
-//! virtual tables are tables like any other.
+//! A database as a backup sees it: the header of its file, whether it is sound, all its content.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use common::backups::TableFacts;
 use common::cli::warn;
-use common::database::Schema;
+use common::database::{Schema, Table, TableFacts};
 use common::report::{OrProblem, Problem};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Row};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, OpenFlags};
 
 /// What SQLite gives an empty file.
 const NEW_PAGE_SIZE: u32 = 4096;
-
-/// One table as its rows are read and written.
-#[derive(Debug, Clone)]
-pub(crate) struct Table {
-    pub(crate) name: String,
-    /// The name under which the hidden row number is reached, where no column holds it.
-    pub(crate) rowid: Option<&'static str>,
-    /// Columns that hold values of their own.
-    pub(crate) columns: Vec<String>,
-    /// What tells two rows apart: the row number, or the primary key.
-    pub(crate) key: Vec<String>,
-    pub(crate) sql: String,
-}
 
 /// Everything that makes two databases the same to the app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,9 +95,9 @@ pub(crate) fn read(connection: &Connection) -> Result<Content, Problem> {
     let schema_hash = Schema::read(connection)?.hash();
     let read = || {
         let mut facts = BTreeMap::new();
-        for table in tables(connection)? {
-            let fact = hash(connection, &table)?;
-            facts.insert(table.name, fact);
+        for table in Table::all(connection)? {
+            let found = table.facts(connection)?;
+            facts.insert(table.name, found);
         }
         Ok(Content {
             tables: facts,
@@ -130,116 +111,6 @@ pub(crate) fn read(connection: &Connection) -> Result<Content, Problem> {
 
 pub(crate) fn unreadable(error: &rusqlite::Error) -> Problem {
     Problem::new("database-unreadable", "cannot read the database's content").detail(error.to_string())
-}
-
-/// The tables that hold rows, in the order they were made.
-pub(crate) fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
-    let mut statement = connection.prepare(
-        "SELECT s.name, ifnull(s.sql, ''), l.wr FROM sqlite_schema s JOIN pragma_table_list(s.name) l
-         WHERE s.type = 'table' AND s.rootpage > 0 AND l.schema = 'main'
-           AND s.name NOT LIKE 'sqlite\\_stat%' ESCAPE '\\' ORDER BY s.rowid",
-    )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    rows.map(|row| {
-        let (name, sql, without_rowid): (String, String, bool) = row?;
-        describe(connection, name, sql, without_rowid)
-    })
-    .collect()
-}
-
-fn describe(
-    connection: &Connection,
-    name: String,
-    sql: String,
-    without_rowid: bool,
-) -> rusqlite::Result<Table> {
-    let mut info = connection.prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?1)")?;
-    let all: Vec<(String, i64, i64)> = info
-        .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<Result<_, _>>()?;
-    let indexed_key: bool = connection.query_row(
-        "SELECT count(*) > 0 FROM pragma_index_list(?1) WHERE origin = 'pk'",
-        [&name],
-        |row| row.get(0),
-    )?;
-    let mut primary: Vec<&(String, i64, i64)> = all.iter().filter(|(_, order, _)| *order > 0).collect();
-    primary.sort_by_key(|(_, order, _)| *order);
-    let primary: Vec<String> = primary.into_iter().map(|(name, ..)| name.clone()).collect();
-    let column_is_rowid = !without_rowid && !indexed_key && primary.len() == 1;
-    let free = |word: &&&str| !all.iter().any(|(column, ..)| column.eq_ignore_ascii_case(word));
-    let rowid = if without_rowid || column_is_rowid {
-        None
-    } else {
-        ["rowid", "_rowid_", "oid"].iter().find(free).copied()
-    };
-    let key = if without_rowid || column_is_rowid {
-        primary
-    } else {
-        rowid.iter().map(|name| (*name).to_owned()).collect()
-    };
-    let columns = all.into_iter().filter(|(_, _, hidden)| *hidden == 0).map(|(name, ..)| name).collect();
-    Ok(Table { name, rowid, columns, key, sql })
-}
-
-impl Table {
-    /// Names of everything stored in a row, quoted; the hidden row number first.
-    pub(crate) fn stored(&self) -> Vec<String> {
-        let columns = self.columns.iter().map(|column| quote(column));
-        self.rowid.iter().map(|name| (*name).to_owned()).chain(columns).collect()
-    }
-
-    /// Reads the rows in the order of the table's own tree, never an index's.
-    pub(crate) fn each_row(
-        &self,
-        connection: &Connection,
-        act: &mut dyn FnMut(&Row<'_>, usize) -> rusqlite::Result<()>,
-    ) -> rusqlite::Result<()> {
-        let stored = self.stored();
-        let query = format!("SELECT {} FROM {} NOT INDEXED", stored.join(", "), quote(&self.name));
-        let mut statement = connection.prepare(&query)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            act(row, stored.len())?;
-        }
-        Ok(())
-    }
-}
-
-fn hash(connection: &Connection, table: &Table) -> rusqlite::Result<TableFacts> {
-    let mut hasher = Sha256::new();
-    let mut rows = 0;
-    let mut bytes = Vec::new();
-    table.each_row(connection, &mut |row, width| {
-        rows += 1;
-        bytes.clear();
-        for column in 0..width {
-            encode(&mut bytes, row.get_ref(column)?);
-        }
-        hasher.update(&bytes);
-        Ok(())
-    })?;
-    Ok(TableFacts { rows, hash: common::hex(&hasher.finalize()) })
-}
-
-/// A value with its type and length, so that no two rows read the same.
-fn encode(bytes: &mut Vec<u8>, value: ValueRef<'_>) {
-    let mut put = |tag: u8, content: &[u8]| {
-        bytes.push(tag);
-        bytes.extend((content.len() as u64).to_le_bytes());
-        bytes.extend(content);
-    };
-    match value {
-        ValueRef::Null => put(0, &[]),
-        ValueRef::Integer(number) => put(1, &number.to_le_bytes()),
-        ValueRef::Real(number) => put(2, &number.to_bits().to_le_bytes()),
-        ValueRef::Text(text) => put(3, text),
-        ValueRef::Blob(blob) => put(4, blob),
-    }
-}
-
-/// An SQL identifier.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A pragma whose value is one whole number.

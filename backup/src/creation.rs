@@ -2,24 +2,29 @@
 //! exported, and only then named. The live database is read once and never written.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use common::backups::{self, Backup, FORMAT, FileFacts, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
 use common::database;
+use common::durable;
 use common::relocation;
 use common::report::{OrProblem, Problem, Status, now};
 use serde_json::{Map, Value};
 
 use crate::content::Content;
 use crate::draft::Draft;
+use crate::files::{self, Stock};
 use crate::site::Site;
 use crate::{archive, content, export, provenance, space};
 
 /// The snapshot before compression, and the database that the export is loaded into.
 const RAW: &str = "raw.db";
 const LOADED: &str = "loaded.db";
+/// A kept snapshot, before it takes the place of an equal one.
+const LINK: &str = "kept.db.zst";
 
 /// What kind of backup is asked for.
 pub(crate) struct Request<'a> {
@@ -51,7 +56,7 @@ pub(crate) fn create(
         return Ok(None);
     }
     let root = site.place.backups();
-    run.step("backup.space", || space::require(&live, &root))?;
+    run.step("backup.space", || space::require(&live, further_bytes(site, request)?, &root))?;
     let draft = Draft::begin(&site.place)?;
     let manifest =
         fill(run, site, request, &live, &draft).map_err(|problem| space::explain(problem, &root))?;
@@ -98,10 +103,12 @@ fn fill(
     let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
     let content = prove(run, request, &raw, &mut manifest)?;
     run.step("backup.compress", || compress(&raw, draft, &mut manifest))?;
+    share_snapshot(site, draft, &manifest)?;
     if request.rescue {
         run.skip("backup.export", "writers wait");
     } else {
         export_readable(run, &raw, draft, &content, &mut manifest)?;
+        collect_further(run, site, draft, &mut manifest)?;
     }
     run.step("backup.settings", || write_provenance(site, draft, &mut manifest))?;
     manifest.tables = content.tables;
@@ -132,6 +139,7 @@ fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> 
         raw_sha256: String::new(),
         tables: BTreeMap::new(),
         schema_hash: String::new(),
+        further: None,
         verified: Verified::default(),
     }
 }
@@ -182,6 +190,22 @@ fn compress(raw: &Path, draft: &Draft, manifest: &mut Manifest) -> Result<(), Pr
     Ok(())
 }
 
+/// Keeps one copy of a snapshot that the newest backup has as well: commands that are repeated in a
+/// loop must not fill the disk. That one is read first.
+fn share_snapshot(site: &Site<'_>, draft: &Draft, manifest: &Manifest) -> Result<(), Problem> {
+    let listing = backups::list(&site.place)?;
+    let facts = &manifest.files[backups::DATABASE];
+    let newest =
+        listing.backups.first().filter(|backup| backup.manifest.files.get(backups::DATABASE) == Some(facts));
+    let Some(kept) = newest.map(|backup| backup.directory.join(backups::DATABASE)) else { return Ok(()) };
+    let (own, link) = (draft.path(backups::DATABASE), draft.path(LINK));
+    let is_sound = archive::measure(&kept).is_ok_and(|held| &held == facts);
+    if !is_sound || fs::hard_link(&kept, &link).is_err() {
+        return Ok(());
+    }
+    durable::rename(&link, &own).or_problem("state-unwritable", || format!("cannot write {}", own.display()))
+}
+
 /// Writes the readable export. A restore never needs it, so a database that only the app itself
 /// can load (collations or functions of its own) is still backed up, and said not to be exported.
 fn export_readable(
@@ -210,6 +234,36 @@ fn export_readable(
             Ok(())
         }
     }
+}
+
+/// Files that an earlier backup keeps take no room; of an equal size they most likely are the same.
+fn further_bytes(site: &Site<'_>, request: &Request<'_>) -> Result<u64, Problem> {
+    if request.rescue || site.settings.backups.files.is_empty() {
+        return Ok(0);
+    }
+    let stock = Stock::of(&backups::list(&site.place)?.backups);
+    Ok(files::survey(site)?.bytes_beyond(&stock))
+}
+
+/// After the snapshot: a file that one of its rows names was there before the row.
+fn collect_further(
+    run: &mut Run,
+    site: &Site<'_>,
+    draft: &Draft,
+    manifest: &mut Manifest,
+) -> Result<(), Problem> {
+    if site.settings.backups.files.is_empty() {
+        return Ok(());
+    }
+    let collected = run.step("backup.collect", || {
+        let stock = Stock::of(&backups::list(&site.place)?.backups);
+        files::collect(&site.place.shared(), files::survey(site)?, stock, &draft.directory)
+    })?;
+    manifest.further = Some(collected.facts());
+    manifest.files.insert(backups::FILES_INDEX.to_owned(), collected.index.clone());
+    run.warn_all(&collected.warnings);
+    run.detail("further", &collected);
+    Ok(())
 }
 
 fn write_provenance(site: &Site<'_>, draft: &Draft, manifest: &mut Manifest) -> Result<(), Problem> {

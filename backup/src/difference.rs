@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use common::database::{Table, quote};
 use common::report::Problem;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::content::{self, Content, Table, quote, unreadable};
+use crate::content::{self, Content, unreadable};
 
 /// How the live database differs from a backup.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(crate) fn compare(live: &Path, backup: &Path, expected: &Content) -> Result<
     }
     let name = content::private_name(backup);
     live.execute("ATTACH ?1 AS backup", [name]).map_err(|error| unreadable(&error))?;
-    let tables = |db: &Connection| content::tables(db).map_err(|error| unreadable(&error));
+    let tables = |db: &Connection| Table::all(db).map_err(|error| unreadable(&error));
     let (now, then) = (by_name(tables(&live)?), by_name(tables(&backup_db)?));
     let names: BTreeSet<&String> = held.tables.keys().chain(expected.tables.keys()).collect();
     let mut lost = BTreeMap::new();

@@ -4,9 +4,9 @@
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use common::backups::{Backup, MANIFEST, Manifest};
+use common::backups::{Backup, FILES, MANIFEST, Manifest};
 use common::durable;
 use common::layout::Place;
 use common::report::{OrProblem, Problem, now};
@@ -29,14 +29,9 @@ impl Draft {
         let root = place.backups();
         let stamp = now().strftime("%Y-%m-%d_%H-%M-%S").to_string();
         let title = || format!("cannot make a directory in {}", root.display());
-        let mut number = 1;
-        loop {
+        for number in used(&root, &stamp).or_problem("state-unwritable", title)? + 1.. {
             let id = if number == 1 { stamp.clone() } else { format!("{stamp}-{number}") };
             let directory = root.join(format!("{DRAFT}{id}"));
-            number += 1;
-            if root.join(&id).exists() {
-                continue;
-            }
             match DirBuilder::new().mode(0o700).create(&directory) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 made => {
@@ -45,6 +40,7 @@ impl Draft {
                 }
             }
         }
+        Err(Problem::new("state-unwritable", title()))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -69,12 +65,28 @@ impl Draft {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name != MANIFEST && !manifest.files.contains_key(&name) {
+            if name != MANIFEST && name != FILES && !manifest.files.contains_key(&name) {
                 fs::remove_file(entry.path())?;
             }
         }
         Ok(())
     }
+}
+
+/// The highest number in use of this second: the name of one that is gone is not given again, since
+/// a copy of it may lie elsewhere.
+fn used(root: &Path, stamp: &str) -> std::io::Result<u32> {
+    let mut highest = 0;
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let number = match name.strip_prefix(stamp) {
+            Some("") => Some(1),
+            Some(rest) => rest.strip_prefix('-').and_then(|number| number.parse().ok()),
+            None => None,
+        };
+        highest = highest.max(number.unwrap_or(0));
+    }
+    Ok(highest)
 }
 
 impl Drop for Draft {

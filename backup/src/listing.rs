@@ -1,20 +1,34 @@
 //! `backup ENV list`: what there is, newest first.
 
-use common::backups::{self, Backup};
+use std::collections::BTreeSet;
+
+use common::backups::{self, Backup, order};
 use common::cli::Run;
 use common::report::{Problem, now};
 use serde_json::{Value, json};
 
 use crate::site::Site;
+use crate::{further, second};
 
-/// Puts all backups into the report.
+/// Puts all backups into the report, with the places where each lies.
 ///
 /// # Errors
 /// `state-unreadable`.
 pub(crate) fn list(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
-    let listing = backups::list(&site.place)?;
+    let mut listing = backups::list(&site.place)?;
+    let second = second::held(site)?;
+    let here: BTreeSet<String> = listing.backups.iter().map(|backup| backup.manifest.id.clone()).collect();
+    listing.backups.extend(second.only_there(&here));
+    listing.backups.sort_by(|a, b| order(&b.manifest).cmp(&order(&a.manifest)));
+    let places = |backup: &Backup| {
+        let known = [("here", here.contains(&backup.manifest.id)), ("second", second.has(backup))];
+        known.into_iter().filter_map(|(place, holds)| holds.then_some(place)).collect::<Vec<_>>()
+    };
+    let lines = listing.backups.iter().map(|backup| line(backup, &places(backup)));
     run.detail("directory", site.place.backups().display().to_string());
-    run.detail("backups", listing.backups.iter().map(line).collect::<Vec<_>>());
+    run.detail("backups", lines.collect::<Vec<_>>());
+    run.warn_all(&second.warnings.into_iter().chain(further::cut_off(site)).collect::<Vec<_>>());
+    listing.unreadable.extend(second.unreadable);
     if !listing.unreadable.is_empty() {
         let unreadable = listing.unreadable.iter();
         let lines =
@@ -24,7 +38,7 @@ pub(crate) fn list(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn line(backup: &Backup) -> Value {
+fn line(backup: &Backup, places: &[&str]) -> Value {
     let manifest = &backup.manifest;
     json!({
         "id": manifest.id,
@@ -32,8 +46,10 @@ fn line(backup: &Backup) -> Value {
         "reason": manifest.reason,
         "verified": manifest.verified.holds(),
         "protected": manifest.protected,
+        "places": places,
         "bytes": backup.bytes(),
         "raw_bytes": manifest.raw_bytes,
+        "further": manifest.further,
         "created_at": manifest.created_at,
         "deployment": manifest.deployment,
     })

@@ -1,8 +1,9 @@
-//! `backup [ENV] [create|list|restore ID|verify ID|prune]`: snapshots of an environment's
+//! `backup [ENV] [create|list|restore ID|verify ID|prune|send]`: snapshots of an environment's
 //! database that are proved before they count, and the way back from them.
 //!
 //! The story in a page: which verb, on which environment. `creation` makes a backup,
-//! `restoration` puts one back, `verification` checks one, `retention` says which may go.
+//! `restoration` puts one back, `verification` checks one, `retention` says which may go, `second`
+//! brings copies to another place.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
@@ -12,12 +13,16 @@ mod creation;
 mod difference;
 mod draft;
 mod export;
+mod files;
+mod further;
 mod listing;
 mod operation;
+mod overwriting;
 mod provenance;
 mod replacement;
 mod restoration;
 mod retention;
+mod second;
 mod site;
 mod space;
 mod verification;
@@ -27,7 +32,7 @@ use std::process::ExitCode;
 use common::cli::{self, Run};
 use common::report::Problem;
 
-use arguments::{Args, CreateOptions, Verb};
+use arguments::{Args, CreateOptions, MANUAL, Verb};
 use creation::Request;
 use site::Site;
 
@@ -52,15 +57,25 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
             create(run, &site, options)
         }
         Verb::List => listing::list(run, &site),
-        Verb::Restore { id, discard_writes, wait } => {
-            restoration::restore(run, &site, &id, discard_writes, wait.limit())
+        Verb::Restore { id, discard_writes, second, wait } => {
+            let request = restoration::Request { id: &id, discard_writes, second, wait: wait.limit() };
+            restoration::restore(run, &site, &request)
         }
-        Verb::Verify { id } => verification::verify(run, &site, &id),
+        Verb::Verify { id, second } => verification::verify(run, &site, &id, second),
         Verb::Extract { id, file } => verification::extract(run, &site, &id, &file),
         Verb::Prune { dry_run, wait } => {
             run.begin(&environment, None);
-            let _lock = site.lock("backup prune", wait.limit())?;
-            retention::prune(run, &site, dry_run)
+            let lock = site.lock("backup prune", wait.limit())?;
+            retention::prune(run, &site, dry_run)?;
+            if !dry_run {
+                second::follow(run, &site, &lock);
+            }
+            Ok(())
+        }
+        Verb::Send { wait } => {
+            run.begin(&environment, None);
+            let lock = site.lock("backup send", wait.limit())?;
+            second::send(run, &site, &lock)
         }
     }
 }
@@ -83,7 +98,7 @@ fn continue_report(shared: &cli::Shared, mut options: CreateOptions, run: &mut R
 }
 
 fn create(run: &mut Run, site: &Site<'_>, options: CreateOptions) -> Result<(), Problem> {
-    let _lock = site.lock("backup create", options.wait.limit())?;
+    let lock = site.lock("backup create", options.wait.limit())?;
     let request = Request {
         reason: &options.reason,
         protect: options.protect,
@@ -93,5 +108,10 @@ fn create(run: &mut Run, site: &Site<'_>, options: CreateOptions) -> Result<(), 
     let Some(backup) = creation::create(run, site, &request)? else { return Ok(()) };
     creation::describe(run, &backup);
     retention::follow_creation(run, site);
+    if options.reason == MANUAL {
+        second::follow(run, site, &lock);
+    } else {
+        second::postpone(run, site);
+    }
     Ok(())
 }

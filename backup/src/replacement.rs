@@ -18,11 +18,7 @@ use crate::archive::create_private;
 /// # Errors
 /// `database-in-use` (retryable), `state-unwritable`.
 pub(crate) fn move_aside(database: &Path, stamp: &str) -> Result<Vec<PathBuf>, Problem> {
-    let files: Vec<PathBuf> = ["", "-wal", "-shm", "-journal"]
-        .into_iter()
-        .map(|suffix| with_suffix(database, suffix))
-        .filter(|file| file.exists())
-        .collect();
+    let files: Vec<PathBuf> = files_of(database).into_iter().filter(|file| file.exists()).collect();
     let holders = holders(&files);
     if !holders.is_empty() {
         let pids: Vec<String> = holders.iter().map(u32::to_string).collect();
@@ -71,6 +67,11 @@ pub(crate) fn put_new(raw: &Path, database: &Path) -> Result<(), Problem> {
         let _ = fs::remove_file(&draft);
     }
     written.or_problem("state-unwritable", title)
+}
+
+/// The main file and what SQLite may lay beside it.
+pub(crate) fn files_of(database: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(database, suffix))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -2,21 +2,22 @@
 //! backups that hold nothing foreign are ever touched.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use common::backups::{self, Backup, EXPORT, EXPORT_COMPRESSED, MANIFEST, Manifest, order};
+use common::backups::{self, Backup, EXPORT, EXPORT_COMPRESSED, FILES, Listing, MANIFEST, Manifest, order};
 use common::cli::{Run, warn};
 use common::durable;
 use common::report::{OrProblem, Problem};
 
 use crate::archive;
+use crate::files::Index;
 use crate::site::{DOOMED, Site};
 
 /// What retention did, or would do.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Done {
-    removed: Vec<String>,
+pub(crate) struct Done {
+    pub(crate) removed: Vec<String>,
     compressed: Vec<String>,
 }
 
@@ -73,10 +74,30 @@ fn describe(run: &mut Run, done: Done) {
 
 fn tidy(site: &Site<'_>, dry_run: bool) -> Result<Done, Problem> {
     let listing = backups::list(&site.place)?;
-    let needed = site.rollback_needs()?;
-    let manifests: Vec<&Manifest> = listing.backups.iter().map(|backup| &backup.manifest).collect();
-    let keep = usize::try_from(site.settings.kept_backups()).unwrap_or(usize::MAX);
-    let doomed = plan(&manifests, keep, &needed);
+    let doomed = doomed(site, &listing.backups, site.settings.kept_backups())?;
+    tidy_up(&site.place.backups(), &listing, &doomed, dry_run)
+}
+
+/// Ids of those of `backups` that go when `keep` stay.
+///
+/// # Errors
+/// `ledger-unreadable`.
+pub(crate) fn doomed(site: &Site<'_>, backups: &[Backup], keep: u32) -> Result<Vec<String>, Problem> {
+    let manifests: Vec<&Manifest> = backups.iter().map(|backup| &backup.manifest).collect();
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    Ok(plan(&manifests, keep, &site.rollback_needs()?))
+}
+
+/// Removes the `doomed` ones of the backups in `root` and compresses the exports of older ones.
+///
+/// # Errors
+/// `state-unreadable`, `state-unwritable`.
+pub(crate) fn tidy_up(
+    root: &Path,
+    listing: &Listing,
+    doomed: &[String],
+    dry_run: bool,
+) -> Result<Done, Problem> {
     let mut done = Done::default();
     for (age, backup) in listing.backups.iter().enumerate() {
         let id = &backup.manifest.id;
@@ -85,7 +106,7 @@ fn tidy(site: &Site<'_>, dry_run: bool) -> Result<Done, Problem> {
             if holds_nothing_foreign(backup).or_problem("state-unreadable", title)? {
                 done.removed.push(id.clone());
                 if !dry_run {
-                    remove(&site.place.backups(), backup).or_problem("state-unwritable", title)?;
+                    remove(root, backup).or_problem("state-unwritable", title)?;
                 }
             }
         } else if age > 0 && backup.directory.join(EXPORT).exists() {
@@ -104,8 +125,26 @@ fn holds_nothing_foreign(backup: &Backup) -> std::io::Result<bool> {
         // A draft is what a kill left of the manifest that was being written.
         let name = name.strip_suffix(durable::DRAFT).unwrap_or(&name);
         let ours = [MANIFEST, EXPORT, EXPORT_COMPRESSED].contains(&name);
-        if !ours && !backup.manifest.files.contains_key(name) {
+        let further = name == FILES && backup.manifest.further.is_some();
+        if !ours && !further && !backup.manifest.files.contains_key(name) {
             return Ok(false);
+        }
+    }
+    holds_only_its_files(backup)
+}
+
+fn holds_only_its_files(backup: &Backup) -> std::io::Result<bool> {
+    let Ok(index) = Index::of(backup) else { return Ok(false) };
+    let root = backup.directory.join(FILES);
+    let mut due: Vec<PathBuf> = backup.manifest.further.map(|_| root.clone()).into_iter().collect();
+    while let Some(dir) = due.pop() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let path = entry.path();
+            if !path.strip_prefix(&root).is_ok_and(|below| index.holds(below)) {
+                return Ok(false);
+            }
+            due.extend(entry.file_type()?.is_dir().then_some(path));
         }
     }
     Ok(true)
@@ -176,6 +215,7 @@ mod tests {
             raw_sha256: String::new(),
             tables: BTreeMap::new(),
             schema_hash: String::new(),
+            further: None,
             verified: Verified { integrity_check: verified, read_back: verified, ..Verified::default() },
         }
     }

@@ -1,7 +1,7 @@
 //! The environment a command works on: its settings, its paths, its lock.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::cli::{self, Run};
@@ -14,6 +14,8 @@ use common::report::{OrProblem, Problem};
 use common::secrets::Secrets;
 use common::site::enter;
 use tempfile::TempDir;
+
+use crate::further;
 
 /// Begins the name of a backup that is being made, and of a restore's scratch place.
 pub(crate) const DRAFT: &str = ".tmp-";
@@ -62,8 +64,8 @@ impl<'a> Site<'a> {
     pub(crate) fn lock(&self, what: &str, wait: Duration) -> Result<Lock, Problem> {
         let lock = enter(self.config, &self.place, &format!("{what} {}", self.name()), wait)?;
         let (lock, recovered) = recovery::recover_under(self.config, self.name(), "backup", lock)?;
-        recovered.notes.iter().for_each(|note| cli::warn(note));
-        self.sweep().or_problem("state-unwritable", || {
+        recovered.notes.into_iter().chain(further::cut_off(self)).for_each(|note| cli::warn(&note));
+        sweep(&self.place.backups()).or_problem("state-unwritable", || {
             format!("cannot clean up {}", self.place.backups().display())
         })?;
         Ok(lock)
@@ -118,19 +120,20 @@ impl<'a> Site<'a> {
             .tempdir_in(&root)
             .or_problem("state-unwritable", || format!("cannot make a directory in {}", root.display()))
     }
+}
 
-    fn sweep(&self) -> std::io::Result<()> {
-        for entry in fs::read_dir(self.place.backups())? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let abandoned = name.strip_prefix(CHECK).is_some_and(|rest| {
-                let pid = rest.split('-').next().unwrap_or_default();
-                !PathBuf::from("/proc").join(pid).exists()
-            });
-            if abandoned || name.starts_with(DRAFT) || name.starts_with(DOOMED) {
-                fs::remove_dir_all(entry.path())?;
-            }
+/// Removes what killed runs left in a directory of backups; only under the lock.
+pub(crate) fn sweep(root: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let abandoned = name.strip_prefix(CHECK).is_some_and(|rest| {
+            let pid = rest.split('-').next().unwrap_or_default();
+            !PathBuf::from("/proc").join(pid).exists()
+        });
+        if abandoned || name.starts_with(DRAFT) || name.starts_with(DOOMED) {
+            fs::remove_dir_all(entry.path())?;
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -5,15 +5,22 @@ use std::path::{Path, PathBuf};
 use common::report::{OrProblem, Problem, quoted};
 use common::space;
 
-/// Requires room for a copy of `database` with its log, and 10 % more.
+/// Requires room for a copy of `database` with its log and for `further` bytes, and 10 % more.
 ///
 /// # Errors
 /// `no-space`.
-pub(crate) fn require(database: &Path, directory: &Path) -> Result<(), Problem> {
+pub(crate) fn require(database: &Path, further: u64, directory: &Path) -> Result<(), Problem> {
     let size = |path: PathBuf| path.metadata().map_or(0, |meta| meta.len());
     let mut log = database.as_os_str().to_owned();
     log.push("-wal");
-    let held = size(database.to_owned()) + size(log.into());
+    require_bytes(size(database.to_owned()) + size(log.into()) + further, directory)
+}
+
+/// Requires room for `held` bytes, and 10 % more.
+///
+/// # Errors
+/// `no-space`.
+pub(crate) fn require_bytes(held: u64, directory: &Path) -> Result<(), Problem> {
     let needed = held + held / 10;
     let free = space::free_bytes(directory).or_problem("state-unreadable", || {
         format!("cannot tell the free space of {}", directory.display())

@@ -4,24 +4,27 @@
 use std::io::Write;
 use std::path::Path;
 
-use common::backups::{self, Backup, DATABASE};
+use common::backups::{Backup, DATABASE, FILES};
 use common::cli::Run;
 use common::durable;
 use common::report::{OrProblem, Problem, quoted};
 
 use crate::content::{self, Content};
+use crate::files::{self, Index};
 use crate::site::Site;
-use crate::{archive, space};
+use crate::{archive, second, space};
 
 /// Checks one backup by restoring it into a scratch place.
 ///
 /// # Errors
 /// Usage (exit 2) for an unknown id; `backup-damaged`; `no-space`.
-pub(crate) fn verify(run: &mut Run, site: &Site<'_>, id: &str) -> Result<(), Problem> {
+pub(crate) fn verify(run: &mut Run, site: &Site<'_>, id: &str, in_second: bool) -> Result<(), Problem> {
     run.begin(site.name(), None);
-    let mut backup = backups::find(&site.place, id)?;
+    let locate = || second::locate(site, id, in_second);
+    let mut backup = locate()?;
     run.detail("id", id);
-    run.step("backup.files", || check_files_again(&mut backup, site))?;
+    run.detail("directory", backup.directory.display().to_string());
+    run.step("backup.files", || check_files_again(&mut backup, &locate))?;
     let scratch = site.check_scratch()?;
     let raw = scratch.path().join("raw.db");
     run.step("backup.unpack", || unpack(&backup, &raw))
@@ -49,13 +52,14 @@ pub(crate) fn verify(run: &mut Run, site: &Site<'_>, id: &str) -> Result<(), Pro
 /// Usage (exit 2) for an unknown id; `backup-damaged`, `file-exists`, `state-unwritable`.
 pub(crate) fn extract(run: &mut Run, site: &Site<'_>, id: &str, target: &Path) -> Result<(), Problem> {
     run.begin(site.name(), None);
-    let mut backup = backups::find(&site.place, id)?;
+    let locate = || second::locate(site, id, false);
+    let mut backup = locate()?;
     if target.symlink_metadata().is_ok() {
         return Err(Problem::usage(format!("{} is there already", target.display()))
             .hint(format!("ls -l {}", quoted(target.display()))));
     }
     run.detail("id", id);
-    run.step("backup.files", || check_files_again(&mut backup, site))?;
+    run.step("backup.files", || check_files_again(&mut backup, &locate))?;
     run.step("backup.unpack", || unpack(&backup, target))
         .map_err(|problem| space::explain(problem, target.parent().unwrap_or(target)))?;
     run.detail("file", target.display().to_string());
@@ -74,9 +78,12 @@ pub(crate) fn expected(backup: &Backup) -> Content {
 }
 
 /// Checks without the lock: a newer backup may just have had the export compressed.
-fn check_files_again(backup: &mut Backup, site: &Site<'_>) -> Result<(), Problem> {
+fn check_files_again(
+    backup: &mut Backup,
+    locate: &dyn Fn() -> Result<Backup, Problem>,
+) -> Result<(), Problem> {
     let Err(problem) = check_files(backup) else { return Ok(()) };
-    let again = backups::find(&site.place, &backup.manifest.id)?;
+    let again = locate()?;
     if again.manifest == backup.manifest {
         return Err(problem);
     }
@@ -96,10 +103,23 @@ pub(crate) fn check_files(backup: &Backup) -> Result<(), Problem> {
             return Err(damaged(backup, &format!("{name} has changed since it was written")));
         }
     }
-    if backup.manifest.files.contains_key(DATABASE) {
-        return Ok(());
+    if !backup.manifest.files.contains_key(DATABASE) {
+        return Err(damaged(backup, "it holds no database"));
     }
-    Err(damaged(backup, "it holds no database"))
+    check_further(backup)
+}
+
+fn check_further(backup: &Backup) -> Result<(), Problem> {
+    for (path, facts) in Index::of(backup)?.files() {
+        let changed =
+            || damaged(backup, &format!("{FILES}/{} has changed since it was written", path.display()));
+        let measured = archive::measure(&files::kept(&backup.directory, &path));
+        let measured = measured.map_err(|error| changed().detail(format!("{}: {error}", path.display())))?;
+        if &measured != facts {
+            return Err(changed());
+        }
+    }
+    Ok(())
 }
 
 /// Decompresses the snapshot into the new file `target` (0600), equal to what was backed up and

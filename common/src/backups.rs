@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::database::TableFacts;
 use crate::durable;
 use crate::layout::Place;
 use crate::report::{OrProblem, Problem};
@@ -26,12 +27,15 @@ pub const EXPORT_COMPRESSED: &str = "database.sql.zst";
 pub const GIT_TAG: &str = "git-tag.txt";
 pub const SETTINGS: &str = "config.json";
 pub const MANIFEST: &str = "manifest.json";
+/// Further files, below a directory of their own, and what they are.
+pub const FILES: &str = "files";
+pub const FILES_INDEX: &str = "files.json";
 
 const SEAL: &str = ",\n  \"sha256\": \"";
 const SEAL_END: &str = "\"\n}\n";
 
 /// One file of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFacts {
     /// Bytes.
     pub size: u64,
@@ -39,12 +43,11 @@ pub struct FileFacts {
     pub sha256: String,
 }
 
-/// What one table held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableFacts {
-    pub rows: u64,
-    /// Hex SHA-256 over all rows in the order of their keys.
-    pub hash: String,
+/// The further files of a backup, all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FurtherFacts {
+    pub files: u64,
+    pub bytes: u64,
 }
 
 /// What was proved before the backup counted.
@@ -93,8 +96,12 @@ pub struct Manifest {
     /// Size and hex SHA-256 of the database before compression.
     pub raw_bytes: u64,
     pub raw_sha256: String,
+    /// Hashes are over the rows in order.
     pub tables: BTreeMap<String, TableFacts>,
     pub schema_hash: String,
+    /// Absent where no further files are configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub further: Option<FurtherFacts>,
     pub verified: Verified,
 }
 
@@ -106,9 +113,10 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Bytes of all its files.
+    /// Bytes of all its files; further ones may share them with other backups.
     pub fn bytes(&self) -> u64 {
-        self.manifest.files.values().map(|file| file.size).sum()
+        let own: u64 = self.manifest.files.values().map(|file| file.size).sum();
+        own + self.manifest.further.map_or(0, |further| further.bytes)
     }
 }
 
@@ -184,18 +192,25 @@ pub fn is_id(name: &str) -> bool {
 /// # Errors
 /// `state-unreadable`.
 pub fn list(place: &Place) -> Result<Listing, Problem> {
+    list_in(&place.backups(), place.environment())
+}
+
+/// Lists the backups of `environment` that lie in `root`; none when it is not there.
+///
+/// # Errors
+/// `state-unreadable`.
+pub fn list_in(root: &Path, environment: &str) -> Result<Listing, Problem> {
     let mut listing = Listing::default();
-    let root = place.backups();
     if !root.exists() {
         return Ok(listing);
     }
     let title = || format!("cannot read {}", root.display());
-    for entry in fs::read_dir(&root).or_problem("state-unreadable", title)? {
+    for entry in fs::read_dir(root).or_problem("state-unreadable", title)? {
         let name = entry.or_problem("state-unreadable", title)?.file_name().to_string_lossy().into_owned();
         if name.starts_with('.') {
             continue;
         }
-        match find(place, &name) {
+        match find_in(root, environment, &name) {
             Ok(backup) => listing.backups.push(backup),
             Err(problem) if root.join(&name).exists() => listing.unreadable.push((name, problem)),
             Err(_) => {}
@@ -211,8 +226,15 @@ pub fn list(place: &Place) -> Result<Listing, Problem> {
 /// # Errors
 /// Usage (exit 2) when `id` is no id or there is no such backup; `backup-damaged`.
 pub fn find(place: &Place, id: &str) -> Result<Backup, Problem> {
-    let environment = place.environment();
-    let directory = place.backups().join(id);
+    find_in(&place.backups(), place.environment(), id)
+}
+
+/// The backup of that id and of `environment` in `root`.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_in(root: &Path, environment: &str, id: &str) -> Result<Backup, Problem> {
+    let directory = root.join(id);
     if !is_id(id) || !directory.is_dir() {
         return Err(Problem::usage(format!("'{environment}' has no backup '{id}'"))
             .hint(format!("backup {environment} list")));
@@ -266,6 +288,7 @@ mod tests {
             raw_sha256: "11".into(),
             tables: BTreeMap::from([("}\n".into(), TableFacts { rows: 1, hash: "22".into() })]),
             schema_hash: "33".into(),
+            further: None,
             verified: Verified::default(),
         }
     }

@@ -1,9 +1,11 @@
-//! What is left to do when a deployment is verified: tag, push, prune. None of it can undo a good
-//! release: failures are warnings. A tag or a push that failed is recorded, and the next deploy or
-//! rollback tries again.
+//! What is left to do when a deployment is verified: tag, push, prune, backups to a second place. None
+//! of it can undo a good release: failures are warnings. A tag or a push that failed is recorded, and
+//! the next deploy or rollback tries again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use crate::exec::Sibling;
 use crate::git::{Repository, short};
 use crate::instance::Instance;
 use crate::layout::Slot;
@@ -15,6 +17,7 @@ use crate::version;
 
 /// Verified releases whose directories are kept, besides what serves or is warm.
 const KEPT_RELEASES: u32 = 5;
+const SENDING: Duration = Duration::from_secs(4 * 3600);
 
 /// Does the chores of a deployment, those that failed before, and prunes; the sentences returned are
 /// warnings.
@@ -26,8 +29,19 @@ pub fn run(site: &Site, deployment: &Deployment) -> Vec<String> {
         }
     }
     warnings.extend(retry_but(site, Some(&deployment.id)));
-    warnings.extend(prune(site).err().map(|problem| site.secrets.hide(&problem.to_string())));
+    let last = [prune(site), send_backups(site)];
+    warnings.extend(
+        last.into_iter().filter_map(Result::err).map(|problem| site.secrets.hide(&problem.to_string())),
+    );
     warnings
+}
+
+/// Brings the backups to their second place that nobody waited for while the deployment ran.
+fn send_backups(site: &Site) -> Result<(), Problem> {
+    if site.settings().backups.second().is_none() {
+        return Ok(());
+    }
+    site.run_sibling(&Sibling::find("backup")?, &["send"], SENDING)?.verdict()
 }
 
 /// Tries again what failed before; the sentences returned are warnings.

@@ -72,6 +72,14 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     sync_names(from, to)
 }
 
+/// Lets two names change places at one moment; both must be in use, and in one file system.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    fault::point("exchange.before");
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
+    fault::point("exchange.after");
+    sync_names(one, other)
+}
+
 /// Renames what a power cut may take.
 pub fn rename_for_now(from: &Path, to: &Path) -> io::Result<()> {
     fault::point("rename-for-now.before");
@@ -176,13 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_name_is_never_taken_from_another() {
+    fn a_new_name_is_never_taken_from_another_unless_they_change_places() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("a"), dir.path().join("b"));
         fs::write(&from, "a").unwrap();
         fs::write(&to, "b").unwrap();
         assert_eq!(rename_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         fs::create_dir(dir.path().join("sub")).unwrap();
+        exchange(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "a");
         rename_new(&from, &dir.path().join("sub/a")).unwrap();
         sync_tree(dir.path()).unwrap();
         assert!(!from.exists());

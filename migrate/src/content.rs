@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub(crate) use common::database::TableFacts as Content;
+use common::database::{Table, quote};
 use common::migrations::Layout;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use crate::rows::{self, quote};
+use crate::rows;
 use crate::tokens::canonical;
 
 /// Every object of the schema, by kind and name, in one spelling: a rebuilt table that only got
@@ -35,56 +34,16 @@ pub(crate) fn shape(db: &Connection) -> Result<Shape> {
     Ok(found)
 }
 
-/// Of each table: how many rows, and a hash that their order does not change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Content {
-    pub(crate) rows: u64,
-    pub(crate) hash: String,
-}
-
 /// The content of every table that can be read here.
 pub(crate) fn contents(db: &Connection) -> Result<BTreeMap<String, Content>> {
     let mut found = BTreeMap::new();
-    for table in rows::count(db)?.into_keys() {
-        if let Ok(content) = content(db, &table) {
-            found.insert(table, content);
+    for name in rows::count(db)?.into_keys() {
+        let content = Table::named(db, name.clone()).and_then(|table| table.facts_in_any_order(db));
+        if let Ok(content) = content {
+            found.insert(name, content);
         }
     }
     Ok(found)
-}
-
-/// Rows are hashed one by one and summed up: a rebuilt table may give them another order.
-fn content(db: &Connection, table: &str) -> Result<Content> {
-    let mut statement = db.prepare(&format!("SELECT * FROM main.{}", quote(table)))?;
-    let columns = statement.column_count();
-    let mut rows = statement.query([])?;
-    let (mut count, mut sum) = (0, 0u128);
-    while let Some(row) = rows.next()? {
-        let mut hasher = Sha256::new();
-        for at in 0..columns {
-            digest(&mut hasher, row.get_ref(at)?);
-        }
-        let digest: [u8; 32] = hasher.finalize().into();
-        let (half, _) = digest.split_at(16);
-        sum = sum.wrapping_add(half.try_into().map_or(0, u128::from_le_bytes));
-        count += 1;
-    }
-    Ok(Content { rows: count, hash: format!("{sum:032x}") })
-}
-
-fn digest(hasher: &mut Sha256, value: ValueRef<'_>) {
-    let mut put = |kind: u8, bytes: &[u8]| {
-        hasher.update([kind]);
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    match value {
-        ValueRef::Null => put(0, &[]),
-        ValueRef::Integer(number) => put(1, &number.to_le_bytes()),
-        ValueRef::Real(number) => put(2, &number.to_bits().to_le_bytes()),
-        ValueRef::Text(bytes) => put(3, bytes),
-        ValueRef::Blob(bytes) => put(4, bytes),
-    }
 }
 
 /// One sentence per object that is in one shape only, or in another text.

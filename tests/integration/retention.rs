@@ -165,3 +165,34 @@ fn a_sealed_release_of_any_mode_goes_and_what_was_written_late_is_kept() {
     assert_eq!(versions(&world), ["v2", "v3", "v4", "v5", "v6"], "{}", report.details["deploy"]);
     assert_eq!(fs::read_to_string(&kept_note).unwrap(), "late\n");
 }
+
+#[test]
+fn a_verified_deployment_brings_its_backup_to_the_second_place_and_an_absent_one_undoes_nothing() {
+    let world = World::new();
+    world.configure("[environments.dev]\n", "[environments.dev]\nbackups = { second = \"../mount\" }\n");
+    let mount = world.checkout().parent().unwrap().join("mount");
+    deploy(&world, 1..=1);
+    world.write("migrations/002_more.up.sql", "CREATE TABLE more(a);\n");
+    world.write("migrations/002_more.down.sql", "DROP TABLE more;\n");
+    world.release("v2");
+    let report = world.run("deploy", &["dev", "--wait", "60"]).ok().report();
+    let warnings = report.details["deploy"]["warnings"].to_string();
+    assert!(warnings.contains("mount is not there"), "{warnings}");
+    let ids = |report: &Ran| {
+        let listed = report.report().details["backup"]["backups"].as_array().unwrap().clone();
+        listed
+            .into_iter()
+            .map(|backup| (backup["id"].clone(), backup["places"].to_string()))
+            .collect::<Vec<_>>()
+    };
+    let before = ids(&world.run("backup", &["dev", "list"]));
+    assert!(!before.is_empty() && before.iter().all(|(_, places)| places == "[\"here\"]"), "{before:?}");
+    fs::create_dir(&mount).unwrap();
+    let report = {
+        world.release("v3");
+        world.run("deploy", &["dev", "--wait", "60"]).ok().report()
+    };
+    assert!(!report.details["deploy"]["warnings"].to_string().contains("mount"), "{report:?}");
+    let after = ids(&world.run("backup", &["dev", "list"]));
+    assert!(after.iter().all(|(_, places)| places == "[\"here\",\"second\"]"), "{after:?}");
+}

@@ -12,12 +12,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use common::backups::FileFacts;
+use common::database::{Table, quote};
 use common::durable;
 use common::report::{OrProblem, Problem};
 use rusqlite::Connection;
 
 use crate::archive::{Measured, create_private};
-use crate::content::{self, Content, Table, quote};
+use crate::content::{self, Content};
 use literal::Encoding;
 
 /// Stands before the objects whose text may hold a semicolon of its own.
@@ -62,7 +63,7 @@ pub(crate) fn prove(export: &Path, scratch: &Path, expected: &Content) -> Result
 
 fn write_all(connection: &Connection, out: &mut impl Write) -> io::Result<()> {
     let encoding = Encoding::of(connection).map_err(io::Error::other)?;
-    let tables = content::tables(connection).map_err(io::Error::other)?;
+    let tables = Table::all(connection).map_err(io::Error::other)?;
     write_head(connection, encoding, out).map_err(io::Error::other)?;
     let mut rows = 0;
     for table in tables.iter().filter(|table| !table.name.starts_with("sqlite_")) {

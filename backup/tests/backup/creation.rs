@@ -1,7 +1,8 @@
 //! Making backups: one point in time, private, without secrets, named after what serves.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
 use rusqlite::Connection;
@@ -92,6 +93,65 @@ fn beside_writers_in_wal_mode_it_is_one_point_in_time() {
 #[test]
 fn beside_writers_in_rollback_journal_mode_it_is_one_point_in_time() {
     snapshots_beside_writers("DELETE");
+}
+
+/// Writes as fast as it can, and takes no for an answer at once.
+const IMPATIENT: &str = "
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+written = refused = 0
+print('x', flush=True)
+import select
+while not select.select([sys.stdin], [], [], 0)[0]:
+    try:
+        db.execute('INSERT INTO log(pad) VALUES (hex(randomblob(100)))')
+        written += 1
+    except sqlite3.OperationalError:
+        refused += 1
+print(written, refused)
+";
+
+#[test]
+fn in_wal_mode_no_write_is_refused_and_the_backup_ends() {
+    let project = Project::new();
+    project.sql(
+        "PRAGMA journal_mode = WAL; CREATE TABLE log(n INTEGER PRIMARY KEY, pad);
+         WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000) INSERT INTO log SELECT n, hex(randomblob(400)) FROM c",
+    );
+    let mut writer = Command::new("python3")
+        .args(["-c", IMPATIENT])
+        .arg(project.live())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+    lines.next();
+    for _ in 0..3 {
+        let id = project.backup();
+        project.run(&["dev", "verify", &id]).succeeded();
+    }
+    drop(writer.stdin.take());
+    let told = lines.next().unwrap().unwrap();
+    writer.wait().unwrap();
+    let (written, refused) = told.split_once(' ').unwrap();
+    assert_eq!(refused, "0", "of {written}");
+    assert!(written.parse::<u32>().unwrap() > 100, "{written}");
+}
+
+#[test]
+fn two_at_once_are_told_apart() {
+    let project = Project::new();
+    project.sql("CREATE TABLE t(a)");
+    let begin = || project.command(&["dev", "--wait", "60"]).spawn().unwrap();
+    let both = [begin(), begin(), begin()];
+    for child in both {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    assert_eq!(project.ids().len(), 3);
+    for id in project.ids() {
+        project.run(&["dev", "verify", &id]).succeeded();
+    }
 }
 
 #[test]
@@ -235,4 +295,22 @@ print(db.execute('PRAGMA integrity_check').fetchall(), db.execute('SELECT * FROM
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn an_unchanged_database_takes_no_room_again() {
+    let project = Project::keeping("{ keep = 9 }");
+    project.sql("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
+    let snapshot = |id: &String| project.backups().join(id).join("database.db.zst");
+    let inode = |id: &String| fs::metadata(snapshot(id)).unwrap().ino();
+    let (first, second) = (project.backup(), project.backup());
+    assert_eq!(inode(&first), inode(&second));
+    project.sql("INSERT INTO t VALUES (2)");
+    let third = project.backup();
+    assert_ne!(inode(&second), inode(&third));
+    fs::write(snapshot(&third), "rot").unwrap();
+    let fourth = project.backup();
+    for (id, status) in [(&first, 0), (&second, 0), (&third, 1), (&fourth, 0)] {
+        assert_eq!(project.run(&["dev", "verify", id]).status, status, "{id}");
+    }
 }

@@ -4,9 +4,12 @@
 
 mod creation;
 mod damage;
+mod faults;
+mod further;
 mod grammar;
 mod kill;
 mod project;
 mod restoration;
 mod retention;
+mod second;
 mod space;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rusqlite::Connection;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -43,6 +45,9 @@ impl Ended {
     }
 }
 
+/// How long a keeper may take to end what it keeps.
+const LIMIT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+
 impl Project {
     pub(crate) fn new() -> Self {
         Self::in_dir(tempfile::tempdir().unwrap())
@@ -60,6 +65,24 @@ impl Project {
         fs::set_permissions(project.dir.path().join("dev.env"), secret).unwrap();
         fs::create_dir_all(project.live().parent().unwrap()).unwrap();
         project
+    }
+
+    /// With `backups = { … }` of its own.
+    pub(crate) fn keeping(backups: &str) -> Self {
+        let project = Self::new();
+        project.configure("{ keep = 3 }", backups);
+        project
+    }
+
+    /// Changes the text of deploy.toml.
+    pub(crate) fn configure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.dir.path().join("deploy.toml")).unwrap();
+        assert!(text.contains(from), "{text}");
+        self.write("deploy.toml", &text.replace(from, to));
+    }
+
+    pub(crate) fn shared(&self) -> PathBuf {
+        self.dir.path().join(".deploy/dev/shared")
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -130,6 +153,23 @@ impl Project {
     /// Every name in the backups directory.
     pub(crate) fn names(&self) -> Vec<String> {
         names(&self.backups())
+    }
+}
+
+/// A deployment that the ledger says serves is brought back by any command, with a keeper: it ends
+/// with its project.
+impl Drop for Project {
+    fn drop(&mut self) {
+        for kept in ["slots/blue", "slots/green", "gateway"] {
+            let record = self.dir.path().join(".deploy/dev").join(kept).join("keeper.json");
+            let Ok(text) = fs::read(record) else { continue };
+            let keeper: Value = serde_json::from_slice(&text).unwrap_or_default();
+            let pid = keeper["pid"].as_i64().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+            let Some(pid) = pid else { continue };
+            let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            let _ = pidfd_send_signal(&handle, Signal::TERM);
+            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&LIMIT));
+        }
     }
 }
 

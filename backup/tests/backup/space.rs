@@ -62,6 +62,50 @@ fn a_disk_that_fills_up_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn a_full_disk_stops_a_restore_before_the_database_is_touched() {
+    let project = Project::keeping("{ files = [\"uploads\"] }");
+    fill(&project);
+    let uploads = project.shared().join("uploads");
+    let Some(_disk) = SmallDisk::mount(uploads.clone(), "2m") else {
+        skipped("mounting a small file system needs root");
+        return;
+    };
+    std::fs::write(uploads.join("one"), vec![1; 1 << 20]).unwrap();
+    let id = project.run(&["dev"]).facts()["id"].as_str().unwrap().to_owned();
+    std::fs::remove_file(uploads.join("one")).unwrap();
+    std::fs::write(uploads.join("other"), vec![2; 3 << 19]).unwrap();
+    project.sql("DELETE FROM t");
+    assert_eq!(project.run(&["dev", "restore", &id, "--discard-writes"]).failed(1), "no-space");
+    assert_eq!(project.count("SELECT count(*) FROM t"), 0);
+    assert_eq!(crate::project::names(&uploads), ["other"]);
+    std::fs::remove_file(uploads.join("other")).unwrap();
+    project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
+    assert_eq!(project.count("SELECT count(*) FROM t"), 2000);
+    assert_eq!(std::fs::read(uploads.join("one")).unwrap(), vec![1; 1 << 20]);
+}
+
+#[test]
+fn a_full_second_place_is_a_warning_and_gets_its_copy_later() {
+    let project = Project::keeping("{ second = \"mount\" }");
+    fill(&project);
+    let mount = project.dir.path().join("mount");
+    let disk = SmallDisk::mount(mount.clone(), "1m");
+    if disk.is_none() {
+        skipped("mounting a small file system needs root");
+        return;
+    }
+    let ended = project.run(&["dev"]);
+    ended.succeeded();
+    let id = project.ids()[0].clone();
+    assert_eq!(ended.facts()["second"]["pending"], serde_json::json!([id]));
+    assert!(ended.facts()["warnings"][0].as_str().unwrap().contains("not enough room"), "{}", ended.stdout);
+    assert!(crate::project::names(&mount.join("x/dev")).is_empty());
+    drop(disk);
+    project.run(&["dev", "send"]).succeeded();
+    project.run(&["dev", "verify", &id, "--second"]).succeeded();
+}
+
 /// Past the test runner's capture: a test that could not run must be seen.
 fn skipped(reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");

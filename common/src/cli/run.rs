@@ -148,9 +148,13 @@ impl Run {
         for warning in warnings {
             self.warn(warning);
         }
-        if !warnings.is_empty() {
-            self.detail("warnings", warnings);
+        if warnings.is_empty() {
+            return;
         }
+        let earlier = self.report.details.get(self.tool).and_then(|facts| facts["warnings"].as_array());
+        let mut all = earlier.cloned().unwrap_or_default();
+        all.extend(warnings.iter().map(|warning| warning.as_str().into()));
+        self.detail("warnings", all);
     }
 
     /// Milliseconds since the run began.

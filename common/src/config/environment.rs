@@ -1,6 +1,6 @@
 //! One `[environments.NAME]` table: a place the app runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -123,6 +123,29 @@ pub struct Backups {
     /// A second place: a directory, or `command …`.
     #[serde(default)]
     pub second: Option<String>,
+    /// How many stay in a second directory. Default as `keep`.
+    #[serde(default)]
+    pub second_keep: Option<u32>,
+}
+
+/// Where copies of backups go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Second<'a> {
+    /// Relative to deploy.toml.
+    Directory(&'a Path),
+    /// Gets the directory of a backup in `$BACKUP_DIRECTORY`.
+    Command(&'a str),
+}
+
+impl Backups {
+    /// The second place, when there is one.
+    pub fn second(&self) -> Option<Second<'_>> {
+        let text = self.second.as_deref()?;
+        Some(match text.strip_prefix("command ") {
+            Some(line) => Second::Command(line.trim()),
+            None => Second::Directory(Path::new(text)),
+        })
+    }
 }
 
 /// What counts as evidence for a promotion.
@@ -165,6 +188,11 @@ impl Environment {
     /// How many backups are kept.
     pub fn kept_backups(&self) -> u32 {
         self.backups.keep.unwrap_or(if self.promote_from.is_some() { 10 } else { 5 })
+    }
+
+    /// How many backups are kept in a second directory.
+    pub fn kept_in_second(&self) -> u32 {
+        self.backups.second_keep.unwrap_or_else(|| self.kept_backups())
     }
 
     /// Whether `branch` may be deployed here.

@@ -17,7 +17,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 pub use environment::{
-    Backups, Deadlines, Environment, Evidence, GatewayKind, Merge, Strategy, SupervisorKind,
+    Backups, Deadlines, Environment, Evidence, GatewayKind, Merge, Second, Strategy, SupervisorKind,
 };
 pub use load::load;
 pub use nearest::{nearest, nearest_first};
@@ -148,6 +148,11 @@ impl Config {
             Some(path) => resolve(self.root(), path),
             None => self.state_dir().join("deployments.log"),
         }
+    }
+
+    /// `path` of the configuration, absolute.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        resolve(self.root(), path)
     }
 
     /// The file of those who may sign evidence for `environment`, absolute.

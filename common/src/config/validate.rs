@@ -2,14 +2,14 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Environment, GatewayKind, Strategy, SupervisorKind, Switch, can_name, nearest};
+use super::{Config, Environment, GatewayKind, Second, Strategy, SupervisorKind, Switch, can_name, nearest};
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
-const RESERVED: [&str; 28] = [
+const RESERVED: [&str; 29] = [
     "all", "baseline", "confirm", "create", "doctor", "down", "errors", "extract", "help", "history",
-    "hooks", "init", "install", "list", "new", "plan", "prune", "rehearse", "restore", "schema", "serve",
-    "show", "squash", "status", "stop", "up", "verify", "watch",
+    "hooks", "init", "install", "list", "new", "plan", "prune", "rehearse", "restore", "schema", "send",
+    "serve", "show", "squash", "status", "stop", "up", "verify", "watch",
 ];
 
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {
@@ -60,7 +60,7 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
     check(config, is_plain_name(name), "the name needs letters, digits, '-' or '_'")?;
     check(config, !RESERVED.contains(&name), "the name is a reserved word")?;
     check(config, !environment.branches.is_empty(), "branches is empty")?;
-    check(config, environment.backups.keep != Some(0), "backups.keep must be at least 1")?;
+    validate_backups(config, environment)?;
     if let Some(database) = &environment.database {
         check(config, database.starts_with("sqlite:") && database.len() > 7, "database must be sqlite:PATH")?;
     }
@@ -68,14 +68,36 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
     validate_systemd(config, environment)?;
     validate_bind(config, environment)?;
     validate_nginx(config, environment)?;
-    refuse_unavailable(
+    refuse_unavailable(config, &[(!environment.notify.is_empty(), "notify")])
+}
+
+fn validate_backups(config: &Config, environment: &Environment) -> Result<(), Problem> {
+    let backups = &environment.backups;
+    check(config, backups.keep != Some(0), "backups.keep must be at least 1")?;
+    check(config, backups.second_keep != Some(0), "backups.second_keep must be at least 1")?;
+    check(
         config,
-        &[
-            (environment.backups.second.is_some(), "backups.second"),
-            (!environment.backups.files.is_empty(), "backups.files"),
-            (!environment.notify.is_empty(), "notify"),
-        ],
-    )
+        backups.files.iter().all(|path| is_inside(path)),
+        "backups.files may only name paths inside the shared directory",
+    )?;
+    check(
+        config,
+        backups.files.is_empty() || environment.database.is_some(),
+        "backups.files needs database, with whose backups the files go along",
+    )?;
+    check(
+        config,
+        backups.second_keep.is_none() || matches!(backups.second(), Some(Second::Directory(_))),
+        "backups.second_keep needs backups.second, a directory",
+    )?;
+    let named = match backups.second() {
+        Some(Second::Directory(path)) => {
+            !path.as_os_str().is_empty() && !path.to_string_lossy().contains("://")
+        }
+        Some(Second::Command(line)) => !line.is_empty(),
+        None => true,
+    };
+    check(config, named, "backups.second must be a directory or 'command LINE'")
 }
 
 fn validate_systemd(config: &Config, environment: &Environment) -> Result<(), Problem> {

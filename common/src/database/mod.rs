@@ -1,7 +1,8 @@
-//! The app's SQLite database: opening it, checking it, copying it, comparing schemas.
+//! The app's SQLite database: opening it, checking it, copying it, comparing schemas and rows.
 //!
 //! Never creates, checkpoints or replaces a database in use; `migrate` and `backup` build on this.
 
+mod content;
 mod schema;
 mod snapshot;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+pub use content::{Table, TableFacts, quote};
 pub use schema::{Change, Schema};
 pub use snapshot::snapshot;
 

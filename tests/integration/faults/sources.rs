@@ -28,11 +28,13 @@ const MADE: [(&str, &str); 2] = [
 /// Points that no command passes: gateways and keepers do, which do not inherit our environment.
 /// `deploy/tests/gateway/faults.rs` breaks a gateway there. Units of systemd pass the others:
 /// `systemd/adopting.rs`, `systemd/crashes.rs` and `systemd/gateways.rs` break in there; and nginx,
-/// `nginx/broken.rs`.
-const ELSEWHERE: [&str; 10] = [
+/// `nginx/broken.rs`; and a restore of further files, `backup/tests/backup/faults.rs`.
+const ELSEWHERE: [&str; 12] = [
     "adopted.before-drop-in",
     "adopted.after-drop-in",
     "adopted.given-back",
+    "exchange.before",
+    "exchange.after",
     "rename-for-now.before",
     "rename-for-now.after",
     "remove.before",

@@ -1,0 +1,192 @@
+"""`backup` beside cp, the sqlite3 program and restic: the same database, on disk, in paired rounds.
+
+What each number contains:
+  cp                  the file's bytes, neither consistent nor synced
+  snapshot            our copy of all pages at one moment; a part of `create`
+  proof               snapshot, integrity and foreign key check, SHA-256 over all rows; parts of `create`
+  create              all of it: proof, zstd, SHA-256, reading back, SQL export, loading and comparing that, syncs
+  restic              a new repository with this one file: chunks, SHA-256, zstd, encryption; no check
+  restore             comparing hashes, unpacking, comparing rows, protected snapshot, the change, comparing rows again
+"""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from migrate import CONFIG, Bench, put, run
+
+SCHEMA = """PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
+CREATE TABLE users(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, email TEXT, secret BLOB);
+CREATE TABLE documents(id INTEGER PRIMARY KEY, owner INTEGER REFERENCES users(id), slug TEXT UNIQUE, body TEXT, rev INTEGER);
+CREATE TABLE comments(id INTEGER PRIMARY KEY, doc INTEGER REFERENCES documents(id), author INTEGER REFERENCES users(id), body TEXT);
+CREATE TABLE events(id INTEGER PRIMARY KEY, kind TEXT, doc INTEGER, at INTEGER, token BLOB);
+CREATE TABLE sessions(sid TEXT, user INTEGER, data BLOB);
+CREATE INDEX comments_doc ON comments(doc); CREATE INDEX events_at ON events(at);"""
+WRITER = """
+import select, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+written = refused = 0
+print('x', flush=True)
+while not select.select([sys.stdin], [], [], 0.002)[0]:
+    try:
+        db.execute("UPDATE documents SET rev = rev + 1 WHERE id = ?", (written % 1000 + 1,))
+        written += 1
+    except sqlite3.OperationalError:
+        refused += 1
+print(written, refused)
+"""
+
+
+def fill(database, mebibytes):
+    """Tables as a small web app has them; the same bytes each time."""
+    chance = random.Random(42)
+    words = ["".join(chance.choices("abcdefghilmnoprstu", k=chance.randint(2, 9))) for _ in range(20000)]
+    weights = [1 / (rank + 3) for rank in range(len(words))]
+    sums = [sum(weights[:1])]
+    for weight in weights[1:]:
+        sums.append(sums[-1] + weight)
+    text = lambda count: " ".join(chance.choices(words, cum_weights=sums, k=count))
+    db = sqlite3.connect(database, isolation_level=None)
+    db.executescript(SCHEMA)
+    users = documents = 0
+    while db.execute("PRAGMA page_count").fetchone()[0] * 4096 < mebibytes << 20:
+        db.execute("BEGIN")
+        for users in range(users + 1, users + 201):
+            db.execute("INSERT INTO users VALUES (?, ?, ?, ?)", (users, f"user{users}", f"u{users}@example.org", chance.randbytes(32)))
+        for documents in range(documents + 1, documents + 1501):
+            db.execute("INSERT INTO documents VALUES (?, ?, ?, ?, 1)", (documents, chance.randint(1, users), f"draft-{documents:07d}", text(280)))
+        db.executemany("INSERT INTO comments(doc, author, body) VALUES (?, ?, ?)",
+                       [(chance.randint(1, documents), chance.randint(1, users), text(30)) for _ in range(1500)])
+        db.executemany("INSERT INTO events(kind, doc, at, token) VALUES (?, ?, ?, ?)",
+                       [(chance.choice(("view", "edit", "login")), chance.randint(1, documents), 1700000000 + at, chance.randbytes(16)) for at in range(5000)])
+        db.executemany("INSERT INTO sessions VALUES (?, ?, ?)", [(chance.randbytes(16).hex(), chance.randint(1, users), chance.randbytes(60)) for _ in range(300)])
+        db.execute("COMMIT")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+
+
+class Place:
+    """One project, its database, and copies of it by other programs."""
+
+    def __init__(self, bench):
+        self.bench, self.home = bench, bench.home
+        self.copies = self.home / "copies"
+        self.copies.mkdir()
+        self.details = {}
+        put(self.home / "own/deploy.toml", CONFIG.format(database=bench.database) + "backups = { keep = 1 }\n")
+        self.restic = ["restic", "--quiet", "--no-cache", "--repo", str(self.copies / "repository")]
+        os.environ["RESTIC_PASSWORD"] = "bench"
+
+    def ours(self, *arguments):
+        """The run, and the report's details."""
+        report = self.home / "report.json"
+        line = f'exec "$0" dev {" ".join(arguments)} --quiet > {report}'
+        found = run(["sh", "-c", line, self.bench.tool], cwd=self.home / "own")
+        self.details = json.loads(report.read_text())["details"]["backup"]
+        return found
+
+    def part(self, *names):
+        """Seconds of some parts of the last creation."""
+        return sum(self.details["duration_parts_ms"].get(name, 0) for name in names) / 1000
+
+    def forget(self):
+        shutil.rmtree(self.copies)
+        self.copies.mkdir()
+
+    def restic_create(self):
+        created, kept = run([*self.restic, "init"]), run([*self.restic, "backup", self.bench.database])
+        return created[0] + kept[0], created[1] + kept[1], max(created[2], kept[2])
+
+
+def create(place, judge):
+    parts = {"snapshot": [], "proof": []}
+
+    def ours():
+        found = place.ours("create")
+        parts["snapshot"].append(place.part("snapshot"))
+        parts["proof"].append(place.part("snapshot", "check"))
+        return found
+    database = place.bench.database
+    sides = {
+        "create": (place.forget, ours),
+        "cp": (place.forget, lambda: run(["cp", database, place.copies / "cp.db"])),
+        "sqlite3 .backup": (place.forget, lambda: run(["sqlite3", database, f".backup {place.copies}/copy.db"])),
+    }
+    if shutil.which("restic"):
+        sides["restic"] = (place.forget, place.restic_create)
+    medians = place.bench.paired(sides)
+    tell(place.bench, "create", medians)
+    print(f"parts of the last creation, ms: {place.details['duration_parts_ms']}", flush=True)
+    floor = [wall for wall, _, _ in place.bench.samples["cp"]]
+    for name, bar in (("snapshot", 2.5), ("proof", 3.5)):
+        ratio = statistics.median(a / b for a, b in zip(parts[name][1:], floor))
+        judge(f"backup: {name} / cp", ratio, bar)
+    judge("backup: snapshot / sqlite3 .backup", statistics.median(
+        a / b[0] for a, b in zip(parts["snapshot"][1:], place.bench.samples["sqlite3 .backup"])), 1.1)
+    if "restic" in sides:
+        judge("backup: create / restic", place.bench.ratio("create", "restic"), 1.0)
+    judge("backup: peak memory of create / 64 MiB", max(peak for _, _, peak in place.bench.samples["create"]) / 64, 1.0)
+
+
+def restore(place, judge):
+    place.ours("create", "--protect")
+    identity = place.details["id"]
+    database = place.bench.database
+    shutil.copy(database, place.home / "kept.db")
+
+    def change():
+        place.forget()
+        for path in (place.home / "own/.deploy/backups/dev").iterdir():
+            if path.is_dir() and path.name != identity:
+                shutil.rmtree(path)
+        db = sqlite3.connect(database)
+        db.execute("UPDATE documents SET rev = rev + 1")
+        db.commit()
+        db.close()
+    sides = {
+        "restore": (change, lambda: place.ours("restore", identity, "--discard-writes")),
+        "cp": (lambda: None, lambda: run(["cp", place.home / "kept.db", place.home / "back.db"])),
+    }
+    if shutil.which("restic"):
+        def prepared():
+            place.forget()
+            place.restic_create()
+        sides["restic"] = (prepared, lambda: run([*place.restic, "restore", "latest", "--target", place.copies / "back"]))
+    medians = place.bench.paired(sides)
+    tell(place.bench, "restore", medians)
+    judge("backup: restore / cp", place.bench.ratio("restore", "cp"), 25)
+    judge("backup: peak memory of restore / 64 MiB", max(peak for _, _, peak in place.bench.samples["restore"]) / 64, 1.0)
+
+
+def beside_a_writer(place, judge):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, place.bench.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    writer.stdout.readline()
+    place.ours("create")
+    told, _ = writer.communicate("")
+    written, refused = map(int, told.split())
+    judge("backup: refused writes in WAL mode", refused, 0, f"of {written}")
+
+
+def tell(bench, what, medians):
+    for name, wall in sorted(medians.items(), key=lambda item: item[1]):
+        cpu, peak = (statistics.median(sample[at] for sample in bench.samples[name]) for at in (1, 2))
+        print(f"{what:<8} {name:<16} {wall:7.2f} s   CPU {cpu:6.2f} s   peak {peak:6.1f} MiB", flush=True)
+
+
+def compare(tool, rounds, judge):
+    mebibytes = int(os.environ.get("MIB", "256"))
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as home:
+        bench = Bench(home, tool, rounds)
+        fill(bench.database, mebibytes)
+        print(f"database of {pathlib.Path(bench.database).stat().st_size >> 20} MiB; restic {'' if shutil.which('restic') else 'not '}on the PATH", flush=True)
+        place = Place(bench)
+        create(place, judge)
+        beside_a_writer(place, judge)
+        restore(place, judge)
