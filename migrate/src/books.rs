@@ -126,8 +126,8 @@ impl Books {
             ),
             (Layout::Flyway, Some(Fingerprint::Text(text))) => run(
                 &format!("INSERT INTO \"{table}\"(installed_rank, version, description, type, script, checksum, installed_by, execution_time, success)
-                    SELECT ifnull(max(installed_rank), 0) + 1, ?1, ?2, 'SQL', ?3, ?4, 'migrate', ?5, 1 FROM \"{table}\""),
-                params![job.label, job.name.replace('_', " "), job.file, text.parse::<i64>().ok(), i64::try_from(took.as_millis()).unwrap_or(0)],
+                    SELECT ifnull(max(installed_rank), 0) + 1, ?1, ?2, ?6, ?3, ?4, 'migrate', ?5, 1 FROM \"{table}\""),
+                params![job.number.map(|_| &job.label), job.name.replace('_', " "), job.file, text.parse::<i64>().ok(), i64::try_from(took.as_millis()).unwrap_or(0), flyway_type(&job.file)],
             ),
             _ => Ok(()),
         }
@@ -157,6 +157,12 @@ impl Books {
             }
         }
     }
+}
+
+/// A baseline stands for all versions up to its own.
+fn flyway_type(file: &str) -> &'static str {
+    let is_baseline = file.rsplit('/').next().is_some_and(|name| name.starts_with('B'));
+    if is_baseline { "SQL_BASELINE" } else { "SQL" }
 }
 
 /// The table as its tool makes it.

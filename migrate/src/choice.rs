@@ -7,13 +7,13 @@ use common::report::Problem;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::belonging;
 use crate::job::Job;
 use crate::loss::refuse_text;
 use crate::outside::check_prefix;
 use crate::python::Python;
 use crate::scene::{Scene, applied_in};
 use crate::screen::screen;
+use crate::vocabulary;
 
 /// Chosen by the files and one state of the database.
 pub(crate) struct Choice {
@@ -40,19 +40,17 @@ pub(crate) fn choose(
     scene: &Scene,
     source: &Source,
     wanted: Wanted<'_>,
+    db: Option<&Connection>,
 ) -> Result<Choice, Problem> {
-    let database = scene.database_for(&source.migrations)?;
-    let applied = match database {
-        Some(path) => applied_in(path, source, scene.environment())?,
-        None => Vec::new(),
-    };
+    scene.database_for(&source.migrations)?;
+    let applied = applied_in(db, source, scene.environment())?;
     let standing = compare(&source.migrations, &applied);
     if !standing.ahead.is_empty() {
         let ahead = standing.ahead.iter().map(|row| json!({ "version": row.version, "name": row.name }));
         run.detail("ahead", ahead.collect::<Vec<_>>());
     }
     let mut left = standing.deferred.clone();
-    let choice = of_standing(scene, wanted, standing)?;
+    let choice = of_standing(scene, wanted, standing, db)?;
     left.retain(|migration| !choice.due.contains(&migration.version));
     if !left.is_empty() {
         run.detail("deferred", list(&left));
@@ -71,15 +69,22 @@ pub(crate) fn choose_within(
     wanted: Wanted<'_>,
     db: &Connection,
 ) -> Result<Choice, Problem> {
-    let applied = source.applied(db)?;
-    belonging::check(&applied, scene.environment())?;
-    of_standing(scene, wanted, compare(&source.migrations, &applied))
+    let applied = applied_in(Some(db), source, scene.environment())?;
+    of_standing(scene, wanted, compare(&source.migrations, &applied), Some(db))
 }
 
-fn of_standing(scene: &Scene, wanted: Wanted<'_>, standing: Standing) -> Result<Choice, Problem> {
+fn of_standing(
+    scene: &Scene,
+    wanted: Wanted<'_>,
+    standing: Standing,
+    db: Option<&Connection>,
+) -> Result<Choice, Problem> {
     standing.check(scene.environment())?;
-    let due =
-        if wanted.contract { standing.deferred } else { scene.due(wanted.release, &standing.deferred)? };
+    let due = if wanted.contract {
+        standing.deferred
+    } else {
+        scene.due(wanted.release, &standing.deferred, db)?
+    };
     let versions = due.iter().map(|migration| migration.version).collect();
     let mut chosen = standing.pending;
     chosen.extend(due);
@@ -125,6 +130,7 @@ pub(crate) fn screen_all(
     scene: &Scene,
     python: &Python,
     chosen: &[Migration],
+    db: Option<&Connection>,
 ) -> Result<(), Problem> {
     let mut notes = Vec::new();
     for migration in chosen {
@@ -149,14 +155,14 @@ pub(crate) fn screen_all(
     if !notes.is_empty() {
         run.detail("notes", notes);
     }
-    Ok(())
+    vocabulary::check(db, chosen)
 }
 
-/// `[{version, name}]`.
+/// `[{version, name}]`; the version is null for a repeatable one.
 pub(crate) fn list(migrations: &[Migration]) -> Vec<Value> {
     migrations
         .iter()
-        .map(|migration| json!({ "version": migration.version, "name": migration.name }))
+        .map(|migration| json!({ "version": migration.number(), "name": migration.name }))
         .collect()
 }
 

@@ -2,6 +2,7 @@
 //! all in one transaction.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use common::cli::Run;
@@ -11,7 +12,6 @@ use common::report::Problem;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::belonging;
 use crate::books::Books;
 use crate::engine::{Room, Terms, millis};
 use crate::in_place::{self, Origin};
@@ -60,18 +60,22 @@ pub(crate) fn undo(
     manner: Manner<'_>,
     id: &str,
 ) -> Result<(), Problem> {
-    let Some(database) = scene.database_for(&[])?.filter(|path| path.exists()) else {
+    let (Some(database), Some(db)) = (&scene.database, scene.look()?) else {
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     };
     run.detail("database", database);
-    let source = scene.source_of_records(database)?;
+    // The texts in the records are enough for the one way, the other needs the files.
+    let source = match manner.backup {
+        Some(_) => scene.source(None, Some(&db))?,
+        None => scene.source_of_records(&db)?,
+    };
     tell_source(run, &source);
-    applied_in(database, &source, scene.environment())?;
-    if chosen(scene, choice, &source, &open_read_only(database)?)?.is_empty() {
+    if chosen(scene, choice, &source, &db)?.is_empty() {
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     }
+    drop(db);
     operation::record(run, scene, id, |run| {
         let site = Site { scene, source: &source, database, choice };
         match manner.backup.filter(|_| manner.in_place) {
@@ -152,8 +156,7 @@ pub(crate) fn chosen(
     db: &Connection,
 ) -> Result<Vec<Applied>, Problem> {
     let environment = scene.environment();
-    let mut applied = source.applied(db)?;
-    belonging::check(&applied, environment)?;
+    let mut applied = applied_in(Some(db), source, environment)?;
     applied.extend(read_unfinished(db)?.into_iter().map(|found| found.applied));
     applied.sort_by_key(|row| (row.sequence, row.version));
     Ok(choose(choice, &applied, environment)?.into_iter().cloned().collect())
@@ -167,8 +170,7 @@ pub(crate) fn choose_jobs(
     db: &Connection,
 ) -> Result<Vec<Job>, Problem> {
     let environment = scene.environment();
-    let mut applied = source.applied(db)?;
-    belonging::check(&applied, environment)?;
+    let mut applied = applied_in(Some(db), source, environment)?;
     let unfinished = read_unfinished(db)?;
     for found in &unfinished {
         if found.statements >= 0 {
@@ -206,7 +208,7 @@ fn half_done(found: &Unfinished, environment: &str) -> Problem {
 pub(crate) fn undoing(applied: &Applied, files: &[Migration], environment: &str) -> Result<Job, Problem> {
     let file = files.iter().find(|file| file.version == applied.version);
     let of_file = || file?.down.clone();
-    let text = applied.down.clone().or_else(of_file).ok_or_else(|| {
+    let text = applied.down.as_deref().map(Arc::from).or_else(of_file).ok_or_else(|| {
         let title = format!("migration {}_{} has no down text", applied.version, applied.name);
         Problem::new("migration-irreversible", title)
             .detail("nothing was changed; add the down file, or restore a backup")

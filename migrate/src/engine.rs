@@ -55,7 +55,8 @@ impl<'a> Terms<'a> {
 pub(crate) struct Done {
     pub(crate) finished: Vec<Finished>,
     pub(crate) rows: [Counts; 2],
-    pub(crate) schema: [Schema; 2],
+    /// Hashes of the schema, before and after.
+    pub(crate) schema: [String; 2],
     /// How long other writers had to wait at most.
     pub(crate) write_lock: Duration,
 }
@@ -82,7 +83,7 @@ impl Finished {
     /// The SQL that ran; of a script, what it sent.
     pub(crate) fn sql(&self) -> String {
         match self.job.kind {
-            Kind::Sql => self.job.text.clone(),
+            Kind::Sql => self.job.text.to_string(),
             Kind::Python => {
                 self.statements.iter().map(|statement| statement.sql.as_str()).collect::<Vec<_>>().join(";\n")
             }
@@ -156,6 +157,7 @@ pub(crate) fn longest(before: Duration, begun: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use common::migrations::{Migration, Text, read_applied};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -224,6 +226,72 @@ mod tests {
         let failure = transact(&room, false, vec![job(2, "INSERT INTO c(p) VALUES (8);")]).err().unwrap();
         assert_eq!(failure.problem.kind, "foreign-keys-broken");
         assert_eq!(read_applied(&room.db).unwrap().len(), 1);
+    }
+
+    fn fragments() -> impl Strategy<Value = String> {
+        let words = prop::sample::select(vec![
+            "CREATE TABLE u(a)",
+            "DROP TABLE t",
+            "INSERT INTO t VALUES (1)",
+            "DELETE FROM t",
+            "SELECT a FROM t",
+            "COMMIT",
+            "ROLLBACK",
+            "BEGIN",
+            "SAVEPOINT s",
+            "ROLLBACK TO s",
+            "RELEASE s",
+            "ATTACH '' AS x",
+            "PRAGMA foreign_keys = 1",
+            "CREATE TRIGGER r AFTER INSERT ON t BEGIN",
+            "END",
+            "VACUUM",
+            ";",
+            ";;",
+            "--",
+            "/*",
+            "'",
+            "\"",
+            "\n",
+            "\0",
+            "é",
+            "RAISE(ROLLBACK, 'x')",
+            "INSERT OR ROLLBACK INTO t VALUES (NULL)",
+        ]);
+        let mixed = prop::collection::vec(words, 0..12).prop_map(|words| words.join(" "));
+        let bytes = prop::collection::vec(any::<u8>(), 0..200);
+        prop_oneof![4 => mixed, 1 => bytes.prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())]
+    }
+
+    proptest! {
+        /// Whatever a file holds, and whatever stood in the way of the screen: all of it with its
+        /// record, or nothing.
+        #[test]
+        fn any_text_is_applied_with_its_record_or_leaves_nothing(texts in prop::collection::vec(fragments(), 1..4)) {
+            let room = room("CREATE TABLE t(a NOT NULL); INSERT INTO t VALUES (7);");
+            let image = || {
+                let rows = room.db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap_or(-1);
+                (dump(&room.db), rows)
+            };
+            let before = image();
+            let made: Result<Vec<Job>, String> = (1..)
+                .zip(&texts)
+                .map(|(version, text)| {
+                    let up = Text { file: format!("{version:03}_n.up.sql"), text: text.clone() };
+                    Ok(Job::apply(&Migration::of_files(version, "n", Kind::Sql, up, None)?, None))
+                })
+                .collect();
+            let Ok(jobs) = made else { return Ok(()) };
+            let count = jobs.len();
+            match transact(&room, false, jobs) {
+                Ok(_) => prop_assert_eq!(read_applied(&room.db).unwrap().len(), count),
+                Err(failure) => {
+                    prop_assert!(!failure.left_something());
+                    prop_assert_eq!(image(), before);
+                }
+            }
+            prop_assert!(room.db.is_autocommit());
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! table. Owns the writing of that table.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use rusqlite::{Connection, Result, named_params};
 
@@ -42,6 +43,8 @@ pub(crate) enum Direction {
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) version: i64,
+    /// None: it runs again whenever it changes, and only the other tool's table has it.
+    pub(crate) number: Option<i64>,
     /// The version as the layout writes it.
     pub(crate) label: String,
     pub(crate) name: String,
@@ -50,9 +53,9 @@ pub(crate) struct Job {
     /// For people: the file the text came from.
     pub(crate) file: String,
     /// What is run; empty for a baseline.
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
     /// The up file as other tools see it.
-    pub(crate) original: String,
+    pub(crate) original: Arc<str>,
     /// Of the text that is run.
     pub(crate) directives: Directives,
     /// Statements that a run before this one has done; outside of transactions only.
@@ -62,8 +65,8 @@ pub(crate) struct Job {
 
 #[derive(Debug, Clone)]
 enum Row {
-    Insert { checksum: String, down: Option<String>, deployment: Option<String> },
-    Delete { down: Option<String>, deployment: Option<String> },
+    Insert { checksum: String, down: Option<Arc<str>>, deployment: Option<String> },
+    Delete { down: Option<Arc<str>>, deployment: Option<String> },
 }
 
 /// What a row says beside its migration.
@@ -79,6 +82,7 @@ impl Job {
     pub(crate) fn apply(migration: &Migration, deployment: Option<&str>) -> Self {
         Self {
             version: migration.version,
+            number: migration.number(),
             label: migration.label.clone(),
             name: migration.name.clone(),
             kind: migration.kind,
@@ -98,15 +102,16 @@ impl Job {
 
     /// Records `migration` without running it.
     pub(crate) fn record(migration: &Migration, deployment: Option<&str>) -> Self {
-        Self { text: String::new(), ..Self::apply(migration, deployment) }
+        Self { text: Arc::default(), ..Self::apply(migration, deployment) }
     }
 
     /// Undoes `applied` by `text` and forgets it.
-    pub(crate) fn undo(applied: &Applied, text: String, file: Option<&Migration>) -> Self {
+    pub(crate) fn undo(applied: &Applied, text: Arc<str>, file: Option<&Migration>) -> Self {
         let ending = if applied.kind == Kind::Python { "py" } else { "down.sql" };
         let named = || format!("{:03}_{}.{ending}", applied.version, applied.name);
         Self {
             version: applied.version,
+            number: Some(applied.version),
             label: file.map_or_else(|| applied.version.to_string(), |file| file.label.clone()),
             name: applied.name.clone(),
             kind: applied.kind,
@@ -114,9 +119,12 @@ impl Job {
             file: file.map_or_else(named, |file| file.down_file.clone()),
             directives: Directives::read(applied.kind, &text).unwrap_or_default(),
             text,
-            original: String::new(),
+            original: Arc::default(),
             done: 0,
-            row: Row::Delete { down: applied.down.clone(), deployment: applied.deployment.clone() },
+            row: Row::Delete {
+                down: applied.down.as_deref().map(Arc::from),
+                deployment: applied.deployment.clone(),
+            },
         }
     }
 
@@ -128,6 +136,7 @@ impl Job {
     /// Writes or deletes the row; in the transaction of the migration itself.
     pub(crate) fn write_row(&self, db: &Connection, stamp: Stamp<'_>) -> Result<()> {
         match &self.row {
+            _ if self.number.is_none() => Ok(()),
             Row::Insert { checksum, .. } => self.insert(db, stamp, checksum, None),
             Row::Delete { .. } => forget(db, self.version),
         }

@@ -42,6 +42,7 @@ mod template;
 mod tokens;
 mod up;
 mod verdict;
+mod vocabulary;
 mod way_back;
 
 use std::process::ExitCode;

@@ -21,8 +21,8 @@ pub(crate) fn report_done(run: &mut Run, step: &str, list: &str, done: &Done) {
     let changes = rows::differences(before, after);
     run.detail("rows_before", pick(&changes, 0));
     run.detail("rows_after", pick(&changes, 1));
-    run.detail("schema_before", done.schema[0].hash());
-    run.detail("schema_after", done.schema[1].hash());
+    run.detail("schema_before", &done.schema[0]);
+    run.detail("schema_after", &done.schema[1]);
     run.detail("write_lock_ms", millis(done.write_lock));
 }
 
@@ -50,10 +50,10 @@ pub(crate) fn report_failure(run: &mut Run, names: (&str, &str), failure: &Failu
     problem
 }
 
-/// `{version, name, duration_ms}` of one that ran.
+/// `{version, name, duration_ms}` of one that ran; the version is null for a repeatable one.
 fn entry(finished: &Finished) -> Value {
     let job = &finished.job;
-    json!({ "version": job.version, "name": job.name, "duration_ms": millis(finished.took) })
+    json!({ "version": job.number, "name": job.name, "duration_ms": millis(finished.took) })
 }
 
 fn pick(changes: &Map<String, Value>, side: usize) -> Map<String, Value> {

@@ -29,7 +29,8 @@ pub(crate) struct Pass<'a> {
     known: Violations,
     /// Whether any table has foreign keys: without, there is nothing to check.
     keys: bool,
-    before: Option<(Schema, Counts)>,
+    /// Hash of the schema, and rows.
+    before: Option<(String, Counts)>,
     begun: Instant,
     write_lock: Duration,
     touched: bool,
@@ -107,7 +108,7 @@ impl<'a> Pass<'a> {
         let db = &self.room.db;
         self.keys = has_keys(db);
         self.known = if self.keys { violations(db) } else { Violations::new() };
-        self.before = Some((Schema::read(db)?, count(db)?));
+        self.before = Some((Schema::hash_in(db)?, count(db)?));
         self.sequence = prepare_table(db).map_err(|error| sql_problem(&error))?;
         match self.terms.books {
             Some(books) => books.open(db),
@@ -229,7 +230,7 @@ impl<'a> Pass<'a> {
 
     fn finish(&mut self) -> Result<Done, Problem> {
         let db = &self.room.db;
-        let after = (Schema::read(db)?, count(db)?);
+        let after = (Schema::hash_in(db)?, count(db)?);
         if !db.is_autocommit() {
             self.commit()?;
         }

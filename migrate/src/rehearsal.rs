@@ -170,6 +170,9 @@ impl<'a> Rehearsal<'a> {
     /// Undoes one migration; the result is why its way back cannot be trusted.
     fn undo(&self, room: &Room, at: usize) -> Result<Option<String>, Problem> {
         let migration = &self.subject.chosen[at];
+        if migration.is_repeatable() {
+            return Ok(Some(format!("{} is repeatable and has no way back", migration.file)));
+        }
         let applied = read_applied(&room.db)?;
         let Some(row) = applied.iter().find(|row| row.version == migration.version) else { return Ok(None) };
         let job = match undoing(row, std::slice::from_ref(migration), self.subject.environment) {

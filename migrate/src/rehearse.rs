@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use common::cli::Run;
-use common::database::open_read_only;
 use common::migrations::Source;
 use common::report::Problem;
+use rusqlite::Connection;
 
 use crate::choice::{Choice, Wanted, choose, screen_all};
 use crate::python::Python;
@@ -26,14 +26,15 @@ pub(crate) fn rehearse(
     wanted: Wanted<'_>,
     keep: Option<&Path>,
 ) -> Result<(), Problem> {
-    let (source, choice) = look(run, scene, wanted)?;
+    let db = scene.look()?;
+    let (source, choice) = look(run, scene, wanted, db.as_ref())?;
     let needed = !choice.chosen.is_empty() || keep.is_some();
     let Some(database) = scene.database.as_ref().filter(|_| needed) else {
         run.detail("rehearsal", Verdict::unchanged());
         return Ok(());
     };
     let python = Python::new(&source.root, scene.environment());
-    screen_all(run, scene, &python, &choice.chosen)?;
+    screen_all(run, scene, &python, &choice.chosen, db.as_ref())?;
     scene.place.create()?;
     let root = scene.place.root();
     let mut rehearsal = Rehearsal::new(subject(scene, database, &choice, &root));
@@ -51,13 +52,14 @@ pub(crate) fn rehearse(
 /// # Errors
 /// Those of `up` before it begins.
 pub(crate) fn plan(run: &mut Run, scene: &Scene, wanted: Wanted<'_>) -> Result<(), Problem> {
-    let (source, choice) = look(run, scene, wanted)?;
+    let db = scene.look()?;
+    let (source, choice) = look(run, scene, wanted, db.as_ref())?;
     let Some(database) = scene.database.as_ref().filter(|_| !choice.chosen.is_empty()) else {
         run.detail("rehearsal", Verdict::unchanged());
         return Ok(());
     };
     let python = Python::new(&source.root, scene.environment());
-    if let Err(problem) = screen_all(run, scene, &python, &choice.chosen) {
+    if let Err(problem) = screen_all(run, scene, &python, &choice.chosen, db.as_ref()) {
         run.detail("problem", problem);
         return Ok(());
     }
@@ -100,14 +102,19 @@ fn tell_drift(run: &mut Run, source: &Source, rehearsal: &Rehearsal<'_>) {
     }
 }
 
-fn look(run: &mut Run, scene: &Scene, wanted: Wanted<'_>) -> Result<(Source, Choice), Problem> {
-    let source = scene.source(wanted.release)?;
+fn look(
+    run: &mut Run,
+    scene: &Scene,
+    wanted: Wanted<'_>,
+    db: Option<&Connection>,
+) -> Result<(Source, Choice), Problem> {
+    let source = scene.source(wanted.release, db)?;
     tell_source(run, &source);
     run.detail("database", &scene.database);
-    let choice = choose(run, scene, &source, wanted)?;
-    if let Some(path) = scene.database.as_ref().filter(|path| path.exists()) {
+    let choice = choose(run, scene, &source, wanted, db)?;
+    if let Some(db) = db {
         // What was cut off outside of a transaction cannot be rehearsed from its beginning.
-        crate::choice::jobs(&open_read_only(path)?, &choice.chosen, None)?
+        crate::choice::jobs(db, &choice.chosen, None)?
             .iter()
             .find(|job| job.done > 0)
             .map_or(Ok(()), |job| Err(crate::choice::half_applied(job, scene.environment())))?;

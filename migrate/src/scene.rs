@@ -9,10 +9,11 @@ use common::database::open_read_only;
 use common::layout::{Place, is_plain_name};
 use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
-use common::migrations::{Applied, Layout, Migration, Source};
+use common::migrations::{Applied, Layout, Migration, SETTINGS_FILE, Source};
 use common::recovery;
 use common::report::{Problem, quoted};
 use common::site::enter;
+use rusqlite::Connection;
 
 use crate::belonging;
 
@@ -92,19 +93,28 @@ impl Scene {
         self.place.environment()
     }
 
+    /// The database to look at, before anything is changed; `None` when there is no file.
+    ///
+    /// # Errors
+    /// `database-unreadable`.
+    pub(crate) fn look(&self) -> Result<Option<Connection>, Problem> {
+        self.database.as_deref().filter(|path| path.exists()).map(open_read_only).transpose()
+    }
+
     /// The migrations of the named release, else of the serving one, else of the work tree.
     ///
     /// # Errors
     /// `release-unknown`, those of [`Source::read`].
-    pub(crate) fn source(&self, release: Option<&str>) -> Result<Source, Problem> {
+    pub(crate) fn source(&self, release: Option<&str>, db: Option<&Connection>) -> Result<Source, Problem> {
+        Source::read(&self.root(release)?, db)
+    }
+
+    fn root(&self, release: Option<&str>) -> Result<PathBuf, Problem> {
         let serving = self.serving.as_ref().and_then(|deployment| deployment.release.as_deref());
-        let root = match release.or(serving) {
-            Some(id) => self.release_dir(id)?,
-            None => self.config.root().to_path_buf(),
-        };
-        let database = self.database.as_deref().filter(|path| path.exists());
-        let db = database.map(open_read_only).transpose()?;
-        Source::read(&root, db.as_ref())
+        match release.or(serving) {
+            Some(id) => self.release_dir(id),
+            None => Ok(self.config.root().to_path_buf()),
+        }
     }
 
     /// The same, for undoing: what the records say is enough, unless another tool's table has to be
@@ -112,12 +122,15 @@ impl Scene {
     ///
     /// # Errors
     /// As [`Scene::source`], where only the files say whose table that is.
-    pub(crate) fn source_of_records(&self, database: &Path) -> Result<Source, Problem> {
-        let db = open_read_only(database)?;
-        let is_shared = || Layout::FOREIGN.iter().any(|layout| layout.owns_table(&db));
-        match self.source(None) {
-            Err(problem) if problem.kind == "migration-files" && !is_shared() => {
-                Ok(Source::without_files(self.config.root()))
+    pub(crate) fn source_of_records(&self, db: &Connection) -> Result<Source, Problem> {
+        let root = self.root(None)?;
+        let is_shared =
+            root.join(SETTINGS_FILE).exists() || Layout::FOREIGN.iter().any(|layout| layout.owns_table(db));
+        let without = "SELECT count(*) FROM main.migrations WHERE down IS NULL";
+        let is_enough = !is_shared && db.query_row(without, [], |row| row.get::<_, i64>(0)) == Ok(0);
+        match if is_enough { Ok(Source::without_files(&root)) } else { Source::read(&root, Some(db)) } {
+            Err(problem) if problem.kind == "migration-files" && !is_shared => {
+                Ok(Source::without_files(&root))
             }
             other => other,
         }
@@ -132,6 +145,7 @@ impl Scene {
         &self,
         release: Option<&str>,
         deferred: &[Migration],
+        db: Option<&Connection>,
     ) -> Result<Vec<Migration>, Problem> {
         if deferred.is_empty() {
             return Ok(Vec::new());
@@ -142,7 +156,7 @@ impl Scene {
         if release.is_none_or(|release| release == serving) {
             return Ok(Vec::new());
         }
-        let known = self.source(Some(serving))?.migrations;
+        let known = self.source(Some(serving), db)?.migrations;
         let is_known = |file: &&Migration| known.iter().any(|other| other.version == file.version);
         Ok(deferred.iter().filter(is_known).cloned().collect())
     }
@@ -172,7 +186,7 @@ impl Scene {
             return Ok(());
         }
         self.ask_ledger()?;
-        self.database_for(&self.source(release)?.migrations).map(drop)
+        self.database_for(&self.source(release, None)?.migrations).map(drop)
     }
 
     /// The database file, or `None` when none is configured and none is needed.
@@ -193,19 +207,17 @@ impl Scene {
     }
 }
 
-/// What `database` has of `source`; nothing when there is no file.
+/// What a database has of `source`; nothing when there is none.
 ///
 /// # Errors
 /// `database-unreadable`, `tracking-table-foreign`, `wrong-database`.
 pub(crate) fn applied_in(
-    database: &Path,
+    db: Option<&Connection>,
     source: &Source,
     environment: &str,
 ) -> Result<Vec<Applied>, Problem> {
-    if !database.exists() {
-        return Ok(Vec::new());
-    }
-    let applied = source.applied(&open_read_only(database)?)?;
+    let Some(db) = db else { return Ok(Vec::new()) };
+    let applied = source.applied(db)?;
     belonging::check(&applied, environment)?;
     Ok(applied)
 }

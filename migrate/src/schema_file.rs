@@ -50,9 +50,8 @@ pub(crate) fn drift(root: &Path, found: &Shape) -> Result<Vec<String>, Problem> 
 
 /// # Errors
 /// `schema-drift` naming every object that differs.
-pub(crate) fn check(root: &Path, database: &Path, environment: &str) -> Result<(), Problem> {
-    let found = shape(&open_read_only(database)?)
-        .or_problem("database-unreadable", || "cannot read the schema".into())?;
+pub(crate) fn check(root: &Path, db: &Connection, environment: &str) -> Result<(), Problem> {
+    let found = shape(db).or_problem("database-unreadable", || "cannot read the schema".into())?;
     let drift = drift(root, &found)?;
     if drift.is_empty() {
         return Ok(());
@@ -62,7 +61,7 @@ pub(crate) fn check(root: &Path, database: &Path, environment: &str) -> Result<(
         .detail(drift.join("\n"))
         .hint(format!(
             "sqlite3 -readonly {} .schema   # compare with {}",
-            quoted(database.display()),
+            quoted(db.path().unwrap_or_default()),
             quoted(file.display())
         )))
 }

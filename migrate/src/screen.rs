@@ -46,7 +46,8 @@ pub(crate) fn screen(file: &str, sql: &str) -> Result<Vec<String>, Problem> {
     Ok(notes)
 }
 
-fn refuse(file: &str, line: usize, what: &str, remedy: &str) -> Problem {
+/// The problem with the statement on `line` of `file`.
+pub(crate) fn refuse(file: &str, line: usize, what: &str, remedy: &str) -> Problem {
     Problem::new("migration-refused", format!("{file} line {line} {what}"))
         .detail(remedy.to_owned())
         .hint(format!("sed -n {line}p {}", quoted(format!("migrations/{file}"))))

@@ -1,7 +1,6 @@
 //! `migrate ENV status`: what is applied, what is pending, and whether the two fit. Changes nothing.
 
 use common::cli::Run;
-use common::database::open_read_only;
 use common::migrations::{Applied, Standing, compare, read_unfinished};
 use common::report::Problem;
 use serde_json::{Value, json};
@@ -16,25 +15,23 @@ use crate::up::tell_source;
 /// # Errors
 /// Those of [`Standing::check`], `schema-drift`, with all facts in the report.
 pub(crate) fn show(run: &mut Run, scene: &Scene, release: Option<&str>) -> Result<(), Problem> {
-    let source = scene.source(release)?;
+    let db = scene.look()?;
+    let source = scene.source(release, db.as_ref())?;
     tell_source(run, &source);
     let database = scene.database_for(&source.migrations)?;
     run.detail("database", database);
     let environment = scene.environment();
-    let applied = match database {
-        Some(path) => applied_in(path, &source, environment)?,
-        None => Vec::new(),
-    };
+    let applied = applied_in(db.as_ref(), &source, environment)?;
     let standing = compare(&source.migrations, &applied);
     tell(run, &standing, &applied);
-    let Some(database) = database.filter(|path| path.exists()) else { return standing.check(environment) };
-    let unfinished = read_unfinished(&open_read_only(database)?)?;
+    let Some(db) = db else { return standing.check(environment) };
+    let unfinished = read_unfinished(&db)?;
     if !unfinished.is_empty() {
         run.detail("unfinished", unfinished.iter().map(|found| entry(&found.applied)).collect::<Vec<_>>());
     }
     standing.check(environment)?;
     if standing.word() == "current" && standing.deferred.is_empty() {
-        schema_file::check(&source.root, database, environment)?;
+        schema_file::check(&source.root, &db, environment)?;
     }
     Ok(())
 }

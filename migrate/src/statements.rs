@@ -13,6 +13,7 @@ use crate::engine::millis;
 use crate::guard::Guard;
 use crate::job::Job;
 use crate::tokens;
+use crate::vocabulary::missing_name;
 
 /// One statement as SQLite cut it.
 #[derive(Debug, Clone, Serialize)]
@@ -77,9 +78,8 @@ pub(crate) fn failed_at(job: &Job, number: usize, error: &Error) -> Problem {
         return problem;
     }
     let (line, why) = (line(&job.text, number), message(error));
-    if let Some(function) = why.strip_prefix("no such function: ") {
-        return Problem::new("migration-refused", format!("{} line {line} calls a function that only the app defines: {function}", job.file))
-            .detail("nothing but that app can run it; write the values in SQL, or make it a migration in Python. The database is as it was");
+    if let Some(problem) = missing_name(&job.file, line, &why) {
+        return problem;
     }
     Problem::new("migration-failed", format!("{} line {line} failed: {why}", job.file))
         .detail("everything was rolled back; the database is as it was")

@@ -171,11 +171,65 @@ mod tests {
     }
 
     proptest! {
+        /// Bytes that mean something to a splitter, and any others.
         #[test]
-        fn no_text_panics_and_nothing_but_blanks_is_lost(sql in "[-'\"`\\[\\]/*;a-zé \n]{0,60}") {
-            let total: usize = tokens(&sql).map(|token| token.text.len()).sum();
-            prop_assert!(total <= sql.len());
-            let _ = (statements(&sql), canonical(&sql));
+        fn no_bytes_panic_and_nothing_but_blanks_is_lost(
+            bytes in prop_oneof![
+                "[-'\"`\\[\\]/*;a-zé \n]{0,60}".prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..400),
+            ],
+        ) {
+            let sql = String::from_utf8_lossy(&bytes);
+            let mut end = 0;
+            for token in tokens(&sql) {
+                prop_assert!(is_skipped(&sql[end..token.offset]), "{:?}", &sql[end..token.offset]);
+                end = token.offset + token.text.len();
+                prop_assert_eq!(&sql[token.offset..end], token.text);
+                prop_assert_eq!(sql[..token.offset].matches('\n').count() + 1, token.line);
+            }
+            prop_assert!(is_skipped(&sql[end..]));
+            let kept: usize = statements(&sql).iter().map(Vec::len).sum();
+            prop_assert!(kept <= tokens(&sql).count());
+            let _ = canonical(&sql);
+        }
+    }
+
+    fn is_skipped(between: &str) -> bool {
+        let mut rest = between;
+        while let Some(length) = piece(rest) {
+            if !is_blank(&rest[..length]) {
+                return false;
+            }
+            rest = &rest[length..];
+        }
+        true
+    }
+
+    /// Each of them begins something that may never end; a reading that looks back at every byte
+    /// would take 200,000 times as long.
+    #[test]
+    fn much_of_anything_is_read_in_one_go() {
+        let openings = [
+            "'",
+            "''",
+            "\"",
+            "[",
+            "`",
+            "/*",
+            "--",
+            "--\n",
+            ";",
+            "(",
+            "é",
+            "\0",
+            "a ",
+            "CREATE TRIGGER a BEGIN ;",
+            "END;",
+        ];
+        for opening in openings {
+            let sql = opening.repeat(200_000 / opening.len());
+            let count = statements(&sql).len() + canonical(&sql).len();
+            assert!(count <= 3 * sql.len(), "{opening}");
         }
     }
 }

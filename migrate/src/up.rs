@@ -29,20 +29,22 @@ pub(crate) fn apply_pending(
     each: bool,
     id: &str,
 ) -> Result<(), Problem> {
-    let source = scene.source(wanted.release)?;
+    let db = scene.look()?;
+    let source = scene.source(wanted.release, db.as_ref())?;
     tell_source(run, &source);
     let Some(database) = scene.database_for(&source.migrations)? else {
         run.detail("pending", Vec::<Value>::new());
         return Ok(());
     };
     run.detail("database", database);
-    let choice = choose(run, scene, &source, wanted)?;
+    let choice = choose(run, scene, &source, wanted, db.as_ref())?;
     if choice.chosen.is_empty() {
         run.detail("applied", Vec::<Value>::new());
         return Ok(());
     }
     let python = Python::new(&source.root, scene.environment());
-    screen_all(run, scene, &python, &choice.chosen)?;
+    screen_all(run, scene, &python, &choice.chosen, db.as_ref())?;
+    drop((db, choice));
     operation::record(run, scene, id, |run| {
         let birth = Birth::ensure(database)?;
         let room = Room::open(database, python)?;
@@ -112,7 +114,7 @@ pub(crate) fn record_pending(
     asked: Baseline<'_>,
     id: &str,
 ) -> Result<(), Problem> {
-    let source = scene.source(asked.release)?;
+    let source = scene.source(asked.release, scene.look()?.as_ref())?;
     let Some(database) = scene.database_for(&source.migrations)? else { return Ok(()) };
     run.detail("database", database);
     let environment = scene.environment();
@@ -121,7 +123,9 @@ pub(crate) fn record_pending(
             .detail("a baseline is for a database that was made by other means")
             .hint(format!("migrate {environment} up")));
     }
-    let chosen = |migration: &&Migration| asked.to.is_none_or(|to| migration.version <= to);
+    let chosen = |migration: &&Migration| {
+        migration.number().is_some_and(|version| asked.to.is_none_or(|to| version <= to))
+    };
     operation::record(run, scene, id, |run| {
         if asked.take_over {
             belonging::take_over(&open_existing(database)?, environment)?;

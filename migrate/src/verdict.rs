@@ -52,8 +52,8 @@ impl Verdict {
         };
         let (mut same, mut reasons) = (true, Vec::new());
         if due.is_empty() {
-            let [before, after] = &done.schema;
-            weigh(before.compare(after), &mut same, &mut reasons);
+            let last = done.finished.last().and_then(|step| step.seen.as_ref()).unwrap_or(initial);
+            weigh(initial.schema.compare(&last.schema), &mut same, &mut reasons);
         } else {
             for (before, step) in pairs(initial, &done.finished) {
                 match &step.seen {
@@ -127,7 +127,7 @@ pub(crate) fn entries(initial: &Seen, done: &Done) -> Vec<Value> {
         };
         let (job, destructive) = (&step.job, lint::destructive(&step.sql()));
         all.push(json!({
-            "version": job.version,
+            "version": job.number,
             "name": job.name,
             "file": job.file,
             "language": job.kind.word(),

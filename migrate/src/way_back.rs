@@ -44,8 +44,9 @@ pub(crate) fn rehearse(
     version: i64,
     backup: Option<&str>,
 ) -> Result<(), Problem> {
-    let Some(database) = scene.database_for(&[])?.filter(|path| path.exists()) else { return Ok(()) };
-    let source = scene.source_of_records(database)?;
+    let (Some(database), Some(db)) = (&scene.database, scene.look()?) else { return Ok(()) };
+    let source = scene.source(None, Some(&db)).or_else(|_| scene.source_of_records(&db))?;
+    drop(db);
     let scratch = Scratch::make(&scene.place.root())?;
     let now = scratch.file("now.db");
     run.step("back.copy", || snapshot(database, &now, &mut |_, _| {}))?;

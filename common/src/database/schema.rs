@@ -24,8 +24,11 @@ struct Column {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Schema {
     tables: BTreeMap<String, Vec<Column>>,
-    objects: BTreeMap<(String, String), Object>,
+    objects: Objects,
 }
+
+/// By kind and name.
+type Objects = BTreeMap<(String, String), Object>;
 
 /// Any object of the schema, under its kind and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +59,17 @@ impl Schema {
 
     /// Hex SHA-256 over all objects.
     pub fn hash(&self) -> String {
-        let mut hasher = Sha256::new();
-        for ((kind, name), object) in &self.objects {
-            hasher.update(format!("{kind}\0{name}\0{}\0", object.text));
-        }
-        crate::hex(&hasher.finalize())
+        hash(&self.objects)
+    }
+
+    /// The same, of a database whose columns nobody asks for.
+    ///
+    /// # Errors
+    /// `database-unreadable`.
+    pub fn hash_in(connection: &Connection) -> Result<String, Problem> {
+        let objects =
+            objects(connection).or_problem("database-unreadable", || "cannot read the schema".into())?;
+        Ok(hash(&objects))
     }
 
     /// Names of the app's tables.
@@ -167,24 +176,31 @@ fn compare_columns(table: &str, before: &[Column], after: &[Column], reasons: &m
 }
 
 fn read(connection: &Connection) -> rusqlite::Result<Schema> {
-    let mut schema = Schema::default();
-    let mut objects = connection.prepare(
+    let objects = objects(connection)?;
+    let tables = objects.keys().filter(|(kind, _)| kind == "table");
+    let tables = tables.map(|(_, name)| Ok((name.clone(), columns(connection, name)?)));
+    Ok(Schema { tables: tables.collect::<rusqlite::Result<_>>()?, objects })
+}
+
+fn hash(objects: &Objects) -> String {
+    let mut hasher = Sha256::new();
+    for ((kind, name), object) in objects {
+        hasher.update(format!("{kind}\0{name}\0{}\0", object.text));
+    }
+    crate::hex(&hasher.finalize())
+}
+
+fn objects(connection: &Connection) -> rusqlite::Result<Objects> {
+    let mut list = connection.prepare(
         "SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master
          WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> ?1 ORDER BY type, name",
     )?;
-    let rows = objects.query_map([TRACKING], |row| {
+    let rows = list.query_map([TRACKING], |row| {
         let text: String = row.get(3)?;
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        Ok((row.get(0)?, row.get(1)?, Object { table: row.get(2)?, text }))
+        Ok(((row.get(0)?, row.get(1)?), Object { table: row.get(2)?, text }))
     })?;
-    for row in rows {
-        let (kind, name, object): (String, String, Object) = row?;
-        if kind == "table" {
-            schema.tables.insert(name.clone(), columns(connection, &name)?);
-        }
-        schema.objects.insert((kind, name), object);
-    }
-    Ok(schema)
+    rows.collect()
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {

@@ -174,7 +174,7 @@ mod tests {
         let found = read(dir.path()).unwrap();
         let versions: Vec<_> = found.iter().map(|migration| migration.version).collect();
         assert_eq!(versions, [1, 2, 10]);
-        assert_eq!((found[1].name.as_str(), found[1].up.as_str()), ("b_b", "SELECT 2;"));
+        assert_eq!((found[1].name.as_str(), &*found[1].up), ("b_b", "SELECT 2;"));
         assert_eq!(found[1].down.as_deref(), Some("SELECT -2;"));
         assert_eq!(found[1].down_file, "002_b_b.down.sql");
         assert!(read(&dir.path().join("none")).unwrap().is_empty());

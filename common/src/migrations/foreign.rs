@@ -56,7 +56,7 @@ fn rows(db: &Connection, layout: Layout, table: &str) -> rusqlite::Result<Vec<(M
              AND id = (SELECT max(id) FROM \"{name}\" AS h WHERE h.version_id = g.version_id)"
         ),
         Layout::Flyway => format!(
-            "SELECT version, type = 'BASELINE', checksum, success FROM \"{name}\" AS f
+            "SELECT version, type IN ('BASELINE', 'SQL_BASELINE'), checksum, success FROM \"{name}\" AS f
              WHERE version IS NOT NULL AND type NOT LIKE 'UNDO%' AND type <> 'DELETE'
              AND NOT EXISTS (SELECT 1 FROM \"{name}\" AS u WHERE u.version = f.version
                  AND (u.type LIKE 'UNDO%' OR u.type = 'DELETE') AND u.installed_rank > f.installed_rank)"

@@ -1,5 +1,8 @@
 //! One migration, whatever layout it comes from.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::Directives;
@@ -28,6 +31,10 @@ impl Kind {
     }
 }
 
+/// From here on versions only say the order in which migrations without a version run: whenever
+/// they change, after all others.
+pub(super) const REPEATABLE: i64 = i64::MAX / 2;
+
 /// One migration of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
@@ -37,12 +44,12 @@ pub struct Migration {
     pub name: String,
     pub kind: Kind,
     /// The text that is run, without a byte order mark.
-    pub up: String,
-    pub down: Option<String>,
+    pub up: Arc<str>,
+    pub down: Option<Arc<str>>,
     /// Of the up file, see [`checksum`].
     pub checksum: String,
     /// The up file's whole text: what other tools put into their own checksums.
-    pub original: String,
+    pub original: Arc<str>,
     /// File of the up text, below the directory of migrations.
     pub file: String,
     /// File of the down text.
@@ -51,6 +58,16 @@ pub struct Migration {
 }
 
 impl Migration {
+    /// Whether it has no version and runs again whenever it changes.
+    pub fn is_repeatable(&self) -> bool {
+        self.number().is_none()
+    }
+
+    /// The version, where it has one.
+    pub fn number(&self) -> Option<i64> {
+        (self.version < REPEATABLE).then_some(self.version)
+    }
+
     /// A migration of one up file and perhaps one down file.
     ///
     /// # Errors
@@ -64,18 +81,19 @@ impl Migration {
     ) -> Result<Self, String> {
         let directives =
             Directives::read(kind, &up.text).map_err(|reason| format!("{}: {reason}", up.file))?;
+        let text: Arc<str> = up.text.into();
         Ok(Self {
             version,
             label: version.to_string(),
             name: name.to_owned(),
             kind,
-            checksum: checksum(&up.text),
-            original: up.text.clone(),
+            checksum: checksum(&text),
+            original: Arc::clone(&text),
             directives,
             down_file: down.as_ref().map_or_else(|| up.file.clone(), |down| down.file.clone()),
             file: up.file,
-            up: up.text,
-            down: down.map(|down| down.text),
+            up: text,
+            down: down.map(|down| down.text.into()),
         })
     }
 }
@@ -89,9 +107,23 @@ pub struct Text {
 
 /// Hex SHA-256 that a change of line endings, byte order mark or trailing blanks leaves as it is.
 pub fn checksum(text: &str) -> String {
-    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
-    let lines: Vec<&str> = text.lines().map(|line| line.trim_end_matches([' ', '\t'])).collect();
-    crate::hex(&Sha256::digest(lines.join("\n").trim_end_matches('\n')))
+    let text = text.trim_start_matches('\u{feff}');
+    let text = if text.contains('\r') {
+        Cow::from(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::from(text)
+    };
+    let mut hasher = Sha256::new();
+    let mut ends = 0;
+    for line in text.split('\n').map(|line| line.trim_end_matches([' ', '\t'])) {
+        if !line.is_empty() {
+            (0..ends).for_each(|_| hasher.update("\n"));
+            hasher.update(line);
+            ends = 0;
+        }
+        ends += 1;
+    }
+    crate::hex(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub use directives::Directives;
 pub use files::template_stem;
 pub use foreign::Mark;
 pub use layouts::Layout;
+pub use layouts::flyway::checksum as flyway_checksum;
 pub use migration::{Kind, Migration, Text, checksum};
 pub use source::{SETTINGS_FILE, Settings, Source};
 pub use standing::{Standing, compare};

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::directory::{ends_in, list};
+use super::layouts::flyway::History;
 use super::{Applied, Layout, Mark, Migration, foreign, read_applied};
 use crate::report::{OrProblem, Problem, quoted};
 
@@ -54,12 +55,17 @@ impl Source {
     pub fn read(root: &Path, database: Option<&Connection>) -> Result<Self, Problem> {
         let settings = read_settings(&root.join(SETTINGS_FILE))?;
         let dir = find_directory(root, &settings)?;
+        let names = list(&dir)?;
         let layout = match settings.layout {
             Some(layout) => layout,
-            None => detect(&dir, database)?,
+            None => detect(&dir, &names, database)?,
         };
         let table = layout.table().map(|table| settings.table.unwrap_or_else(|| table.to_owned()));
-        let (migrations, ignored) = layout.read(&dir)?;
+        let history = match (layout, database) {
+            (Layout::Flyway, Some(db)) => History::read(db, table.as_deref().unwrap_or_default())?,
+            _ => History::default(),
+        };
+        let (migrations, ignored) = layout.read(&dir, &names, &history)?;
         Ok(Self { root: root.to_path_buf(), dir, layout, table, migrations, ignored })
     }
 
@@ -163,9 +169,8 @@ fn find_directory(root: &Path, settings: &Settings) -> Result<PathBuf, Problem> 
 }
 
 /// By the files; where two tools read the same files, by the table that is in the database.
-fn detect(dir: &Path, database: Option<&Connection>) -> Result<Layout, Problem> {
-    let names = list(dir)?;
-    let found = Layout::of_files(dir, &names);
+fn detect(dir: &Path, names: &[String], database: Option<&Connection>) -> Result<Layout, Problem> {
+    let found = Layout::of_files(dir, names);
     let has = |layout: Layout| database.is_some_and(|db| layout.owns_table(db));
     let candidates: &[Layout] = match found {
         Some(Layout::Own) if !names.iter().any(|name| ends_in(name, "py")) => {
@@ -232,8 +237,8 @@ mod tests {
             " ",
             "'",
         ]);
-        prop::collection::vec(piece, 1..7)
-            .prop_map(|pieces| pieces.concat())
+        let pieces = prop::collection::vec(piece, 1..7).prop_map(|pieces| pieces.concat());
+        prop_oneof![4 => pieces, 1 => "[^/\\x00]{1,20}", 1 => "[VURB1]?[^/\\x00]{0,6}\\.(up\\.|down\\.)?sql"]
             .prop_filter("a name", |name| !name.chars().all(|c| c == '.'))
     }
 
@@ -269,7 +274,7 @@ mod tests {
             "\r",
         ]);
         let lines = prop::collection::vec(line, 0..6).prop_map(|lines| lines.join("\n").into_bytes());
-        prop_oneof![9 => lines, 1 => prop::collection::vec(any::<u8>(), 0..40)]
+        prop_oneof![4 => lines, 1 => prop::collection::vec(any::<u8>(), 0..400)]
     }
 
     proptest! {

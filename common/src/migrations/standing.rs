@@ -118,7 +118,7 @@ impl Standing {
 /// Compares the files of a release with the rows of a database; both in any order.
 pub fn compare(files: &[Migration], applied: &[Applied]) -> Standing {
     let mut standing = Standing::default();
-    let newest_file = files.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let newest_file = files.iter().filter_map(Migration::number).max().unwrap_or(0);
     let newest_applied = applied.iter().map(|applied| applied.version).max().unwrap_or(0);
     let rows: HashMap<i64, &Applied> = applied.iter().map(|row| (row.version, row)).collect();
     let has = |version: i64| rows.get(&version);

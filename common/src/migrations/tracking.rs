@@ -46,8 +46,7 @@ pub struct Unfinished {
 /// # Errors
 /// `tracking-table-foreign`: the app has a table `migrations` of its own; `database-unreadable`.
 pub fn read_applied(connection: &Connection) -> Result<Vec<Applied>, Problem> {
-    let rows = read(connection)?.into_iter().filter(|(_, unfinished)| unfinished.is_none());
-    Ok(rows.map(|(applied, _)| applied).collect())
+    Ok(read(connection, false)?.into_iter().map(|(applied, _)| applied).collect())
 }
 
 /// Those that began outside of a transaction and did not end.
@@ -55,13 +54,12 @@ pub fn read_applied(connection: &Connection) -> Result<Vec<Applied>, Problem> {
 /// # Errors
 /// As [`read_applied`].
 pub fn read_unfinished(connection: &Connection) -> Result<Vec<Unfinished>, Problem> {
-    let rows = read(connection)?.into_iter();
-    Ok(rows
-        .filter_map(|(applied, unfinished)| unfinished.map(|statements| Unfinished { applied, statements }))
-        .collect())
+    let rows = read(connection, true)?.into_iter();
+    Ok(rows.map(|(applied, statements)| Unfinished { applied, statements }).collect())
 }
 
-fn read(connection: &Connection) -> Result<Vec<(Applied, Option<i64>)>, Problem> {
+/// Rows that are done, or those that are not, with how far they came.
+fn read(connection: &Connection, unfinished: bool) -> Result<Vec<(Applied, i64)>, Problem> {
     let kind: Option<String> = connection
         .query_row("SELECT type FROM main.sqlite_master WHERE name = 'migrations'", [], |row| row.get(0))
         .optional()
@@ -69,7 +67,7 @@ fn read(connection: &Connection) -> Result<Vec<(Applied, Option<i64>)>, Problem>
     if kind.is_none() {
         return Ok(Vec::new());
     }
-    rows(connection).or_problem("tracking-table-foreign", || {
+    rows(connection, unfinished).or_problem("tracking-table-foreign", || {
         "the database has a table 'migrations' that is not the one of migrate".into()
     })
     .map_err(|problem| {
@@ -78,22 +76,22 @@ fn read(connection: &Connection) -> Result<Vec<(Applied, Option<i64>)>, Problem>
 }
 
 /// A table that an older release made lacks the newer columns.
-fn rows(connection: &Connection) -> rusqlite::Result<Vec<(Applied, Option<i64>)>> {
+fn rows(connection: &Connection, unfinished: bool) -> rusqlite::Result<Vec<(Applied, i64)>> {
     let mut list = connection.prepare("SELECT name FROM pragma_table_info('migrations')")?;
     let known: HashSet<String> = list.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let or =
         |column: &'static str, without: &'static str| if known.contains(column) { column } else { without };
     let query = format!(
-        "SELECT version, name, checksum, down, applied_at, duration_ms, deployment, tool_version, {}, {}, {}, {}, {}
-         FROM main.migrations ORDER BY version",
+        "SELECT version, name, checksum, down, applied_at, duration_ms, deployment, tool_version, {}, {}, {}, ifnull({count}, 0), {}
+         FROM main.migrations WHERE ({count} IS NOT NULL) = ?1 ORDER BY version",
         or("kind", "'sql'"),
         or("environment", "NULL"),
         or("sequence", "0"),
-        or(UNFINISHED, "NULL"),
         or("phase", "NULL"),
+        count = or(UNFINISHED, "NULL"),
     );
     let mut statement = connection.prepare(&query)?;
-    statement.query_map([], |row| Ok((from_row(row)?, row.get(11)?)))?.collect()
+    statement.query_map([unfinished], |row| Ok((from_row(row)?, row.get(11)?)))?.collect()
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Applied> {

@@ -70,7 +70,7 @@ impl Python {
             Direction::Down => "down",
         };
         self.with(|interpreter| {
-            let request = json!({"op": "run", "file": job.file, "text": job.text, "direction": direction});
+            let request = json!({"op": "run", "file": job.file, "text": &*job.text, "direction": direction});
             interpreter.send(&request)?;
             let mut calls = Calls::begin(db, guard)?;
             loop {

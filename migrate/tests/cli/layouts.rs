@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::world::World;
 
 /// One change, its way back, and what stands in its name.
-type Step = (String, String);
+pub(crate) type Step = (String, String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tool {
+pub(crate) enum Tool {
     Own,
     Plain,
     Dbmate,
@@ -39,7 +39,7 @@ const ALL: [Tool; 9] = [
 ];
 
 impl Tool {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Own => "own",
             Self::Plain => "plain",
@@ -53,12 +53,12 @@ impl Tool {
         }
     }
 
-    fn goes_back(self) -> bool {
+    pub(crate) fn goes_back(self) -> bool {
         !matches!(self, Self::Plain | Self::Refinery)
     }
 
     /// What the tool says is applied, one value a row.
-    fn marks(self) -> Option<&'static str> {
+    pub(crate) fn marks(self) -> Option<&'static str> {
         Some(match self {
             Self::Own | Self::Plain => return None,
             Self::Dbmate => "SELECT CAST(version AS INTEGER) FROM schema_migrations ORDER BY 1",
@@ -79,7 +79,7 @@ impl Tool {
         })
     }
 
-    fn write(self, world: &World, number: usize, (up, down): &Step) {
+    pub(crate) fn write(self, world: &World, number: usize, (up, down): &Step) {
         match self {
             Self::Own | Self::Sqlx | Self::GolangMigrate => {
                 world
@@ -123,7 +123,7 @@ impl Tool {
 }
 
 /// Changes that mean the same wherever they stand, with all that splitters stumble over.
-fn step(kind: u8, number: usize) -> Step {
+pub(crate) fn step(kind: u8, number: usize) -> Step {
     match kind % 5 {
         0 => (
             format!(
@@ -156,20 +156,20 @@ fn step(kind: u8, number: usize) -> Step {
     }
 }
 
-const BASE: &str =
+pub(crate) const BASE: &str =
     "CREATE TABLE base(id INTEGER PRIMARY KEY, note TEXT); INSERT INTO base(note) VALUES ('first');";
 /// Everything but the tables that runners keep.
 const IMAGE: &str = "SELECT group_concat(name || ': ' || sql, char(10)) FROM (SELECT name, sql FROM sqlite_master
     WHERE sql IS NOT NULL AND tbl_name NOT IN ('migrations', 'schema_migrations', '_sqlx_migrations', '__diesel_schema_migrations',
     'goose_db_version', 'refinery_schema_history', 'flyway_schema_history') AND name NOT LIKE 'sqlite%' ORDER BY name)";
 
-fn sqlite3(database: &std::path::Path, sql: &str) -> String {
+pub(crate) fn sqlite3(database: &std::path::Path, sql: &str) -> String {
     let output = Command::new("sqlite3").arg("-bail").arg(database).arg(sql).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn image(database: &std::path::Path) -> String {
+pub(crate) fn image(database: &std::path::Path) -> String {
     let tables = sqlite3(
         database,
         "SELECT name FROM sqlite_master WHERE type = 'table' AND (name GLOB 't[0-9]*' OR name GLOB 'l[0-9]*' OR name = 'base') ORDER BY name",
@@ -320,7 +320,6 @@ fn what_only_another_tool_can_run_is_refused_with_the_reason() {
         ("refinery", "U2.1__n.sql", "SELECT 1;", "not whole"),
         ("flyway", "V2__N.java", "class N {}", "compiled into the app"),
         ("flyway", "V2__n.sql", "CREATE TABLE ${prefix}_t(a);", "placeholder"),
-        ("flyway", "R__n.sql", "SELECT 1;", "repeatable"),
         ("flyway", "afterMigrate.sql", "SELECT 1;", "callback"),
         ("dbmate", "002_n.sql", "CREATE TABLE x(a);", "a statement stands before"),
         ("diesel", "002_n/metadata.toml", "x = 1", "up.sql cannot be read"),
@@ -349,6 +348,30 @@ fn functions_of_the_app_and_dirty_tables_are_refused_and_nothing_changes() {
     let answer = world.run(&["dev", "up"]).refused("migration-refused");
     assert!(answer.text().contains("a function that only the app defines: app_slug"), "{}", answer.text());
     assert_eq!(world.dump(), before);
+
+    // Not even the first of several runs, though each would have a transaction of its own.
+    let world = World::new();
+    world.script("CREATE TABLE base(note); CREATE TABLE log(a); CREATE TRIGGER r AFTER INSERT ON base BEGIN INSERT INTO log VALUES (app_now()); END;");
+    let before = world.dump();
+    world.migration(1, "CREATE TABLE app_now(app_now TEXT);", "DROP TABLE app_now;");
+    world.migration(2, "INSERT INTO base VALUES ('x');", "DELETE FROM base WHERE note = 'x';");
+    for args in [&["dev", "up", "--each"][..], &["dev", "rehearse"]] {
+        let answer = world.run(args).refused("migration-refused");
+        assert!(
+            answer.text().contains("002_m.up.sql line 1 needs a function that only the app defines: app_now"),
+            "{}",
+            answer.text()
+        );
+    }
+    assert_eq!(world.dump(), before);
+    world.migration(
+        2,
+        "DROP TRIGGER r; INSERT INTO base VALUES ('x');",
+        "DELETE FROM base WHERE note = app_now();",
+    );
+    assert!(world.run(&["dev", "up"]).refused("migration-refused").text().contains("002_m.down.sql"));
+    world.write("002_m.down.sql", "DELETE FROM base WHERE note = 'x';");
+    world.run(&["dev", "up"]).good();
 
     let world = World::new();
     world.script("CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (1, 1);");

@@ -4,8 +4,10 @@
 
 mod applying;
 mod concurrency;
+mod flyway;
 mod grammar;
 mod layouts;
+mod peers;
 mod promises;
 mod rehearsing;
 mod releases;

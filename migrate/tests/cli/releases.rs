@@ -1,4 +1,4 @@
-//! Where the migrations come from.
+//! Where the migrations come from, and whose database is known without any record in it.
 
 use std::fs;
 
@@ -70,4 +70,63 @@ fn a_named_release_comes_before_the_serving_one_and_that_before_the_work_tree() 
     for bad in ["c", "../..", ""] {
         world.run(&["dev", "up", "--release", bad]).refused("release-unknown");
     }
+}
+
+/// Nothing was ever migrated there: no table says whose it is.
+fn prods_file(world: &World) -> Vec<u8> {
+    world.script("CREATE TABLE precious(a); INSERT INTO precious VALUES (1);");
+    world.copy_to("prod");
+    fs::remove_file(world.database()).unwrap();
+    world.migration(1, "DROP TABLE precious;", "CREATE TABLE precious(a);");
+    fs::read(world.database_of("prod")).unwrap()
+}
+
+#[track_caller]
+fn assert_untouched(world: &World, before: &[u8]) {
+    for verb in ["up", "down", "baseline", "rehearse", "status", "plan"] {
+        let answer = world.run(&["dev", verb]).refused("wrong-database");
+        assert!(answer.text().contains("belongs to prod, not to dev"), "{}", answer.text());
+    }
+    world.run(&["dev", "baseline", "--take-over"]).refused("wrong-database");
+    assert_eq!(fs::read(world.database_of("prod")).unwrap(), before);
+}
+
+#[test]
+fn the_file_of_another_environment_is_known_by_its_inode_under_any_path() {
+    let world = World::new();
+    let before = prods_file(&world);
+    std::os::unix::fs::symlink(world.database_of("prod"), world.database()).unwrap();
+    assert_untouched(&world, &before);
+    fs::remove_file(world.database()).unwrap();
+    fs::hard_link(world.database_of("prod"), world.database()).unwrap();
+    assert_untouched(&world, &before);
+    fs::remove_file(world.database()).unwrap();
+    world.run(&["dev", "status"]).good();
+}
+
+#[test]
+fn the_ledger_knows_from_which_file_an_environment_serves_whatever_the_configuration_says() {
+    let world = World::new();
+    let before = prods_file(&world);
+    world.run(&["dev", "down"]).good();
+    release(&world, "a", &[1]);
+    serve(&world, "a");
+    end(&world, "a");
+    fs::create_dir_all(world.state().join("prod/releases")).unwrap();
+    let ledger = rusqlite::Connection::open(world.state().join("ledger.db")).unwrap();
+    let path = world.database_of("prod").display().to_string();
+    ledger
+        .execute_batch(&format!(
+            "UPDATE deployments SET environment = 'prod', database = '{path}'; UPDATE environments SET name = 'prod';"
+        ))
+        .unwrap();
+    let config = world.path().join("deploy.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let swapped = text.replace("sqlite:instance/app.db", "sqlite:instance/other.db").replacen(
+        "sqlite:instance/other.db",
+        &format!("sqlite:{path}"),
+        1,
+    );
+    fs::write(&config, swapped).unwrap();
+    assert_untouched(&world, &before);
 }

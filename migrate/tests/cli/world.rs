@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tests::keepers;
 
 const CONFIG: &str = "[app]\nname = \"x\"\nrun = \"true\"\n\
     [environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:8001\"\ndatabase = \"sqlite:instance/app.db\"\n\
@@ -174,6 +175,13 @@ impl World {
         found.retain(|file| !file.ends_with("/lock"));
         found.sort();
         found
+    }
+}
+
+/// Recovery brings back what serves by the ledger, with a keeper of its own.
+impl Drop for World {
+    fn drop(&mut self) {
+        keepers::end_below(&self.state());
     }
 }
 

@@ -4,6 +4,7 @@
 //! anything is touched.
 
 mod diesel;
+pub(super) mod flyway;
 mod sections;
 mod versioned;
 
@@ -12,7 +13,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::directory::{Reading, ends_in, list};
+use super::directory::{Reading, ends_in};
 use super::files::{Rules, read_pairs};
 use super::{Kind, Migration, Text};
 use crate::report::Problem;
@@ -76,7 +77,7 @@ impl Layout {
     /// The version that its tool writes as `label`.
     pub(super) fn version_of(self, label: &str) -> Option<i64> {
         match self {
-            Self::Flyway => versioned::pack(&label.replace('_', ".")).ok(),
+            Self::Flyway => flyway::pack(&label.replace('_', ".")).ok(),
             Self::Diesel => label.replace('-', "").parse().ok(),
             _ => label.parse().ok(),
         }
@@ -94,7 +95,8 @@ impl Layout {
     /// ours until a tracking table says otherwise. `None`: two tools read them differently.
     pub(super) fn of_files(dir: &Path, names: &[String]) -> Option<Self> {
         let sql = |name: &&String| ends_in(name, "sql");
-        if names.iter().any(|name| dir.join(name).join("up.sql").is_file()) {
+        let is_directory = |name: &&String| !ends_in(name, "sql") && !ends_in(name, "py");
+        if names.iter().filter(is_directory).any(|name| dir.join(name).join("up.sql").is_file()) {
             return Some(Self::Diesel);
         }
         if names.iter().any(|name| name.ends_with(".up.sql") || ends_in(name, "py")) {
@@ -119,23 +121,27 @@ impl Layout {
         }
     }
 
-    /// Reads `dir` by the rules of this layout; the second list has files that its tool ignores.
+    /// Reads `dir`, which has these names, by the rules of this layout; the second list has files that its tool ignores.
     ///
     /// # Errors
     /// `migration-files`.
-    pub(super) fn read(self, dir: &Path) -> Result<(Vec<Migration>, Vec<String>), Problem> {
+    pub(super) fn read(
+        self,
+        dir: &Path,
+        names: &[String],
+        history: &flyway::History,
+    ) -> Result<(Vec<Migration>, Vec<String>), Problem> {
         let mut reading = Reading::default();
-        let names = list(dir)?;
         match self {
-            Self::Own => read_pairs(dir, &names, Rules::OWN, &mut reading),
-            Self::Plain => read_pairs(dir, &names, Rules::PLAIN, &mut reading),
-            Self::Sqlx => read_pairs(dir, &names, Rules::SQLX, &mut reading),
-            Self::GolangMigrate => read_pairs(dir, &names, Rules::GOLANG_MIGRATE, &mut reading),
-            Self::Dbmate => sections::read(dir, &names, sections::DBMATE, &mut reading),
-            Self::Goose => sections::read(dir, &names, sections::GOOSE, &mut reading),
-            Self::Diesel => diesel::read(dir, &names, &mut reading),
-            Self::Refinery => versioned::read(dir, versioned::REFINERY, &mut reading),
-            Self::Flyway => versioned::read(dir, versioned::FLYWAY, &mut reading),
+            Self::Own => read_pairs(dir, names, Rules::OWN, &mut reading),
+            Self::Plain => read_pairs(dir, names, Rules::PLAIN, &mut reading),
+            Self::Sqlx => read_pairs(dir, names, Rules::SQLX, &mut reading),
+            Self::GolangMigrate => read_pairs(dir, names, Rules::GOLANG_MIGRATE, &mut reading),
+            Self::Dbmate => sections::read(dir, names, sections::DBMATE, &mut reading),
+            Self::Goose => sections::read(dir, names, sections::GOOSE, &mut reading),
+            Self::Diesel => diesel::read(dir, names, &mut reading),
+            Self::Refinery => versioned::read(dir, versioned::Tool::Refinery, &mut reading),
+            Self::Flyway => versioned::read(dir, versioned::Tool::Flyway(history), &mut reading),
         }
         reading.finish(dir)
     }
@@ -154,6 +160,6 @@ fn migration(
     let mut made = Migration::of_files(version, name, Kind::Sql, cut, down)?;
     made.label = label;
     made.checksum = super::checksum(&whole);
-    made.original = whole;
+    made.original = whole.into();
     Ok(made)
 }

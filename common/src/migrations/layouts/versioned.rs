@@ -1,35 +1,21 @@
-//! refinery and flyway: `V1__name.sql`, looked for in all directories below.
+//! refinery and flyway: `V1__name.sql`, looked for in all directories below. What only flyway knows,
+//! repeatable and baseline migrations, is chosen by its history.
 
 use std::path::Path;
 
 use walkdir::WalkDir;
 
+use super::flyway::{self, History, pack};
 use super::{Text, migration};
 use crate::migrations::directory::{Reading, number, read_text};
+use crate::migrations::migration::{Migration, REPEATABLE};
 
 /// What tells the two apart.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tool {
+#[derive(Clone, Copy)]
+pub(super) enum Tool<'a> {
     Refinery,
-    Flyway,
+    Flyway(&'a History),
 }
-
-pub(super) const REFINERY: Tool = Tool::Refinery;
-pub(super) const FLYWAY: Tool = Tool::Flyway;
-
-/// flyway runs them at certain moments by their name alone.
-const CALLBACKS: [&str; 8] = [
-    "beforeMigrate",
-    "afterMigrate",
-    "beforeEach",
-    "afterEach",
-    "beforeVersioned",
-    "afterVersioned",
-    "beforeConnect",
-    "createSchema",
-];
-/// The parts of a dotted version are packed into one number: room for the second and the third.
-const ROOM: [i64; 2] = [1000, 100];
 
 struct Name<'a> {
     letter: char,
@@ -61,123 +47,136 @@ pub(super) fn is_flyway_only(file: &str) -> bool {
     })
 }
 
-pub(super) fn read(dir: &Path, tool: Tool, reading: &mut Reading) {
+pub(super) fn read(dir: &Path, tool: Tool<'_>, reading: &mut Reading) {
     let mut files: Vec<String> = WalkDir::new(dir)
         .into_iter()
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_file())
         .filter_map(|entry| Some(entry.path().strip_prefix(dir).ok()?.to_string_lossy().into_owned()))
         .collect();
-    files.sort();
-    let undo = |version: &str| {
-        let same = |name: &Name<'_>| name.letter == 'U' && name.version == version && name.ending == "sql";
-        files.iter().find(|file| parse(file).is_some_and(|name| same(&name)))
-    };
-    for file in &files {
+    // Those without a version run in the order of their titles.
+    files.sort_by_cached_key(|file| (parse(file).map(|name| name.title.to_owned()), file.clone()));
+    let folder = Folder { dir, tool, baseline: tool.baseline(&files), files: &files };
+    for (place, file) in (0..).zip(&files) {
         match parse(file) {
-            Some(name) if tool == Tool::Flyway && name.letter == 'U' && name.ending == "sql" => {}
-            Some(name) if tool == Tool::Flyway && name.ending == "sql.conf" => {}
-            Some(name) => read_one(dir, tool, (file, &name), undo(name.version), reading),
-            None if CALLBACKS.iter().any(|callback| file.contains(callback)) => {
-                reading
-                    .refuse(file, "it is a callback, which only flyway runs; make it a versioned migration");
+            Some(name) if folder.passes_over(file, &name, reading) => {}
+            Some(name) => folder.read_one(place, file, &name, reading),
+            None if matches!(tool, Tool::Flyway(_)) && flyway::is_callback(file) => {
+                reading.refuse(
+                    file,
+                    "it is a callback, which flyway runs each time; what it makes belongs into a repeatable migration, R__name.sql",
+                );
             }
             None => reading.ignored.push(file.clone()),
         }
     }
 }
 
-fn read_one(
-    dir: &Path,
-    tool: Tool,
-    (file, name): (&String, &Name<'_>),
-    undo: Option<&String>,
-    reading: &mut Reading,
-) {
-    if let Some(reason) = objection(tool, name) {
-        return reading.refuse(file, reason);
-    }
-    let made = || {
-        let text = checked(tool, &dir.join(file))?;
-        let undo = undo.filter(|_| tool == Tool::Flyway);
-        let down =
-            undo.map(|file| checked(tool, &dir.join(file)).map(|text| Text { file: file.clone(), text }));
-        let label = name.version.replace('_', ".");
-        let version = if tool == Tool::Flyway { pack(&label)? } else { number(name.version)? };
-        let original = Text { file: file.clone(), text: text.clone() };
-        let label = if tool == Tool::Flyway { label } else { version.to_string() };
-        let mut made = migration((version, label, name.title), original, text, down.transpose()?)?;
-        if tool == Tool::Flyway {
-            made.directives.no_transaction |= outside(&dir.join(format!("{file}.conf")))?;
+impl Tool<'_> {
+    /// The version up to which one file stands for all.
+    fn baseline(self, files: &[String]) -> Option<i64> {
+        let Self::Flyway(history) = self else { return None };
+        let names = files.iter().filter_map(|file| parse(file));
+        let known = names.filter(|name| name.letter == 'B' && name.ending == "sql");
+        let mut versions = known.filter_map(|name| pack(&name.version.replace('_', ".")).ok());
+        if history.has_begun {
+            versions.find(|version| history.baseline == Some(*version))
+        } else {
+            versions.max()
         }
-        Ok(made)
-    };
-    reading.take(made().map_err(|reason: String| format!("{file}: {reason}")));
+    }
 }
 
-fn objection(tool: Tool, name: &Name<'_>) -> Option<&'static str> {
+/// A directory with all files below it.
+struct Folder<'a> {
+    dir: &'a Path,
+    tool: Tool<'a>,
+    baseline: Option<i64>,
+    files: &'a [String],
+}
+
+impl Folder<'_> {
+    /// Whether flyway itself would not run the file: it belongs to another one, or its time is over.
+    fn passes_over(&self, file: &str, name: &Name<'_>, reading: &mut Reading) -> bool {
+        let Tool::Flyway(history) = self.tool else { return false };
+        let version = || pack(&name.version.replace('_', ".")).ok();
+        match (name.letter, name.ending) {
+            ('U', "sql") | (_, "sql.conf") => true,
+            ('B', "sql") if version().is_some() && version() != self.baseline => {
+                reading.ignored.push(file.to_owned());
+                true
+            }
+            ('V', "sql") => {
+                version().is_some_and(|version| self.baseline.is_some_and(|last| version <= last))
+            }
+            ('R', "sql") => {
+                read_text(&self.dir.join(file)).is_ok_and(|text| history.has_run(name.title, &text))
+            }
+            _ => false,
+        }
+    }
+
+    fn read_one(&self, place: i64, file: &str, name: &Name<'_>, reading: &mut Reading) {
+        if let Some(reason) = objection(self.tool, name) {
+            return reading.refuse(file, reason);
+        }
+        let made = match self.tool {
+            Tool::Refinery => self.read_refinery(file, name),
+            Tool::Flyway(_) => self.read_flyway(place, file, name),
+        };
+        reading.take(made.map_err(|reason| format!("{file}: {reason}")));
+    }
+
+    fn read_refinery(&self, file: &str, name: &Name<'_>) -> Result<Migration, String> {
+        let text = read_text(&self.dir.join(file))?;
+        let version = number(name.version)?;
+        let original = Text { file: file.to_owned(), text: text.clone() };
+        migration((version, version.to_string(), name.title), original, text, None)
+    }
+
+    fn read_flyway(&self, place: i64, file: &str, name: &Name<'_>) -> Result<Migration, String> {
+        let text = flyway::read(&self.dir.join(file))?;
+        let label = name.version.replace('_', ".");
+        let version = if name.letter == 'R' { REPEATABLE + place } else { pack(&label)? };
+        let repeats = |other: &str| {
+            parse(other).is_some_and(|other| {
+                other.letter == 'R' && other.ending == "sql" && other.title == name.title
+            })
+        };
+        if name.letter == 'R' && self.files.iter().filter(|other| repeats(other)).count() > 1 {
+            return Err("another repeatable migration has the same title; rename one of them".into());
+        }
+        let original = Text { file: file.to_owned(), text: text.clone() };
+        let mut made = migration((version, label, name.title), original, text, self.undo(name)?)?;
+        made.directives.no_transaction |= flyway::outside(&self.dir.join(format!("{file}.conf")))?;
+        if made.is_repeatable() && made.directives.no_transaction {
+            return Err("it is repeatable and not in a transaction; make it a versioned migration".into());
+        }
+        Ok(made)
+    }
+
+    fn undo(&self, name: &Name<'_>) -> Result<Option<Text>, String> {
+        let undoes =
+            |other: Name<'_>| other.letter == 'U' && other.version == name.version && other.ending == "sql";
+        let found = self.files.iter().find(|file| name.letter == 'V' && parse(file).is_some_and(undoes));
+        found
+            .map(|file| Ok(Text { file: file.clone(), text: flyway::read(&self.dir.join(file))? }))
+            .transpose()
+    }
+}
+
+fn objection(tool: Tool<'_>, name: &Name<'_>) -> Option<&'static str> {
     match (name.letter, name.ending) {
         (_, "rs" | "java" | "kt" | "class" | "py" | "sh" | "ps1") => {
             Some("it is compiled into the app or a program, which alone can run it; write it in SQL")
         }
-        ('R', _) => {
-            Some("it is repeatable: flyway runs it whenever it changes; make it a versioned migration")
+        ('R' | 'B', _) if matches!(tool, Tool::Refinery) => {
+            Some("refinery has no such files, flyway has: say whose they are in migrate.toml")
         }
-        ('B', _) => Some(
-            "it is a baseline migration of flyway; record it with `migrate ENV baseline`, and move it away",
-        ),
-        (_, "sql") if tool == Tool::Refinery && name.version.contains(['.', '_']) => {
+        (_, "sql") if matches!(tool, Tool::Refinery) && name.version.contains(['.', '_']) => {
             Some("its number is not whole; rename it")
         }
         (_, "sql") => None,
         _ => Some("its ending is not .sql; move it away"),
     }
-}
-
-fn checked(tool: Tool, path: &Path) -> Result<String, String> {
-    let text = read_text(path)?;
-    if tool == Tool::Flyway && text.contains("${") {
-        return Err("it has a placeholder '${…}', which only flyway fills in; write the value into it".into());
-    }
-    Ok(text)
-}
-
-/// `1.2` as one number that sorts as flyway does.
-pub(super) fn pack(label: &str) -> Result<i64, String> {
-    let parts: Vec<&str> = label.split('.').collect();
-    if parts.len() > 3 {
-        return Err("its version has more than three parts; rename it".into());
-    }
-    let part = |at: usize| {
-        parts
-            .get(at)
-            .map_or(Ok(0), |part| part.parse::<i64>())
-            .map_err(|_| "its version is no number".to_owned())
-    };
-    let mut packed = part(0)?;
-    for (at, room) in (1..).zip(ROOM) {
-        let part = part(at)?;
-        if part >= room {
-            return Err(format!("part {} of its version is above {}; rename it", at + 1, room - 1));
-        }
-        let next = packed.checked_mul(room).and_then(|packed| packed.checked_add(part));
-        packed = next.ok_or("its number is too large")?;
-    }
-    if packed == 0 { Err("number 0 means 'before all migrations'; begin with 1".into()) } else { Ok(packed) }
-}
-
-/// Whether the configuration beside a file takes it out of the transaction.
-fn outside(conf: &Path) -> Result<bool, String> {
-    if !conf.exists() {
-        return Ok(false);
-    }
-    let text = std::fs::read_to_string(conf).map_err(|error| format!("its .conf: {error}"))?;
-    let mut outside = false;
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        match line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
-            Some(("executeInTransaction", value)) => outside = value == "false",
-            _ => return Err(format!("its .conf has '{line}', which only flyway knows")),
-        }
-    }
-    Ok(outside)
 }
