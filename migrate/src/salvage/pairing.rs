@@ -137,7 +137,7 @@ impl<'a> Pair<'a> {
         )?;
         let stable = self.stable_columns(db)?;
         let ranked = |schema: &str, table: &Table, id: &str| {
-            let columns: String = stable.iter().map(|column| format!(", {column}")).collect();
+            let columns = stable.iter().fold(String::new(), |sql, column| sql + ", " + column);
             let group =
                 if stable.is_empty() { String::new() } else { format!("PARTITION BY {}", stable.join(", ")) };
             format!(
@@ -145,11 +145,15 @@ impl<'a> Pair<'a> {
                 quote(&table.name)
             )
         };
-        let same: String = stable.iter().map(|column| format!(" AND m.{column} IS b.{column}")).collect();
+        let same: Vec<String> = ["m.place = b.place".to_owned()]
+            .into_iter()
+            .chain(stable.iter().map(|column| format!("m.{column} IS b.{column}")))
+            .collect();
         db.execute_batch(&format!(
-            "INSERT INTO temp.pair SELECT m.id, b.id FROM {} AS m JOIN {} AS b ON m.place = b.place{same}",
+            "INSERT INTO temp.pair SELECT m.id, b.id FROM {} AS m JOIN {} AS b ON {}",
             ranked("migrated", self.new, new),
-            ranked("before", self.old, old)
+            ranked("before", self.old, old),
+            same.join(" AND ")
         ))
     }
 

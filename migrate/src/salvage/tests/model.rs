@@ -57,15 +57,15 @@ fn create(kind: usize, table: &str, value: &str, keep: bool) -> String {
 
 /// The migration, and the name that it gives to the column of values.
 fn migration(kind: usize, changes: &[Change]) -> (String, &'static str) {
-    let (mut sql, mut value, mut keep) = (String::new(), "v", true);
+    let (mut parts, mut value, mut keep) = (Vec::new(), "v", true);
     for change in changes {
         let is_alteration = matches!(change, Change::Add | Change::DropKeep | Change::Rename);
         if is_alteration && kind == FULL_TEXT {
             continue;
         }
-        sql += &match change {
+        let part = match change {
             Change::Nothing => String::new(),
-            Change::Add if sql.contains("extra") => String::new(),
+            Change::Add if parts.iter().any(|sql: &String| sql.contains("extra")) => String::new(),
             Change::Add => "ALTER TABLE t ADD COLUMN extra TEXT DEFAULT 'x';".into(),
             Change::DropKeep if !keep => String::new(),
             Change::DropKeep => {
@@ -92,8 +92,9 @@ fn migration(kind: usize, changes: &[Change]) -> (String, &'static str) {
                 .replace("rowid_or_key", if kind == 3 { "k" } else { "rowid" })
             }
         };
+        parts.push(part);
     }
-    (sql, value)
+    (parts.concat(), value)
 }
 
 fn migrated(before: &Rows, changes: &[Change]) -> Rows {
@@ -110,25 +111,25 @@ fn migrated(before: &Rows, changes: &[Change]) -> Rows {
 }
 
 fn written(migrated: &Rows, writes: &[Write], value: &str) -> (String, Rows) {
-    let (mut sql, mut rows) = (String::new(), migrated.clone());
+    let (mut parts, mut rows) = (Vec::new(), migrated.clone());
     for (at, write) in writes.iter().enumerate() {
-        match write {
+        parts.push(match write {
             Write::Insert => {
                 let key = 100 + i64::try_from(at).unwrap();
-                sql += &format!("INSERT INTO t(k, {value}) VALUES ({key}, 'w{at}');");
                 rows.insert(key, format!("w{at}"));
+                format!("INSERT INTO t(k, {value}) VALUES ({key}, 'w{at}');")
             }
             Write::Update(key) => {
-                sql += &format!("UPDATE t SET {value} = 'w{at}' WHERE k = {key};");
                 rows.entry(*key).and_modify(|value| *value = format!("w{at}"));
+                format!("UPDATE t SET {value} = 'w{at}' WHERE k = {key};")
             }
             Write::Delete(key) => {
-                sql += &format!("DELETE FROM t WHERE k = {key};");
                 rows.remove(key);
+                format!("DELETE FROM t WHERE k = {key};")
             }
-        }
+        });
     }
-    (sql, rows)
+    (parts.concat(), rows)
 }
 
 /// Key, value and what the older column held, in the order of keys.
@@ -175,14 +176,14 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
 /// The case, and what its table must hold after the way back.
 fn make(kind: usize, changes: &[Change], writes: &[Write]) -> (Case, String) {
     let before: Rows = (1..6).map(|key| (key, format!("b{key}"))).collect();
-    let fill: String = before
+    let fill: Vec<String> = before
         .keys()
         .map(|key| format!("INSERT INTO t(k, v, keep) VALUES ({key}, 'b{key}', 'keep{key}');"))
         .collect();
     let (up, value) = migration(kind, changes);
     let made = migrated(&before, changes);
     let (users, now) = written(&made, writes, value);
-    let case = Case::new(&format!("{};{fill}", create(kind, "t", "v", true)), &up, &users);
+    let case = Case::new(&format!("{};{}", create(kind, "t", "v", true), fill.concat()), &up, &users);
     (case, expected(&before, &made, &now))
 }
 
