@@ -236,11 +236,11 @@ proptest! {
 fn a_wrong_way_back_is_noticed() {
     let changes = [Change::Upper, Change::Make];
     let writes = [Write::Insert, Write::Update(2), Write::Delete(3)];
-    for kind in 0..KINDS.len() {
+    for (kind, (name, _)) in KINDS.iter().enumerate() {
         let (case, expected) = make(kind, &changes, &writes);
-        assert_ne!(rows(&case.path("before.db"), HELD), expected, "{}", KINDS[kind].0);
+        assert_ne!(rows(&case.path("before.db"), HELD), expected, "{}", name);
         std::fs::copy(case.path("before.db"), case.path("migrated.db")).unwrap();
         case.undo();
-        assert_ne!(case.rows(HELD), expected, "{}", KINDS[kind].0);
+        assert_ne!(case.rows(HELD), expected, "{}", name);
     }
 }
