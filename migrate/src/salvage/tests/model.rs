@@ -238,9 +238,9 @@ fn a_wrong_way_back_is_noticed() {
     let writes = [Write::Insert, Write::Update(2), Write::Delete(3)];
     for (kind, (name, _)) in KINDS.iter().enumerate() {
         let (case, expected) = make(kind, &changes, &writes);
-        assert_ne!(rows(&case.path("before.db"), HELD), expected, "{}", name);
+        assert_ne!(rows(&case.path("before.db"), HELD), expected, "{name}");
         std::fs::copy(case.path("before.db"), case.path("migrated.db")).unwrap();
         case.undo();
-        assert_ne!(case.rows(HELD), expected, "{}", name);
+        assert_ne!(case.rows(HELD), expected, "{name}");
     }
 }
