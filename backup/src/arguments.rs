@@ -40,6 +40,9 @@ pub(crate) enum Verb {
         /// Accept that everything written since the backup is lost
         #[arg(long)]
         discard_writes: bool,
+        /// Of a damaged database, keep every row that can still be read; nobody may have it open
+        #[arg(long, conflicts_with = "discard_writes")]
+        salvage: bool,
         /// Take the copy in the second place, also when there is one here
         #[arg(long)]
         second: bool,

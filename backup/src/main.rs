@@ -22,6 +22,7 @@ mod provenance;
 mod replacement;
 mod restoration;
 mod retention;
+mod salvaging;
 mod second;
 mod site;
 mod space;
@@ -57,8 +58,9 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
             create(run, &site, options)
         }
         Verb::List => listing::list(run, &site),
-        Verb::Restore { id, discard_writes, second, wait } => {
-            let request = restoration::Request { id: &id, discard_writes, second, wait: wait.limit() };
+        Verb::Restore { id, discard_writes, salvage, second, wait } => {
+            let request =
+                restoration::Request { id: &id, discard_writes, salvage, second, wait: wait.limit() };
             restoration::restore(run, &site, &request)
         }
         Verb::Verify { id, second } => verification::verify(run, &site, &id, second),

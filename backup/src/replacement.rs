@@ -18,26 +18,35 @@ use crate::archive::create_private;
 /// # Errors
 /// `database-in-use` (retryable), `state-unwritable`.
 pub(crate) fn move_aside(database: &Path, stamp: &str) -> Result<Vec<PathBuf>, Problem> {
-    let files: Vec<PathBuf> = files_of(database).into_iter().filter(|file| file.exists()).collect();
-    let holders = holders(&files);
-    if !holders.is_empty() {
-        let pids: Vec<String> = holders.iter().map(u32::to_string).collect();
-        return Err(Problem::new(
-            "database-in-use",
-            format!("{} is open in another process", database.display()),
-        )
-        .detail(format!("process {}", pids.join(", ")))
-        .hint(format!("ps -o pid,args -p {}", pids.join(",")))
-        .retryable());
-    }
+    refuse_holders(database)?;
     let mut moved = Vec::new();
-    for file in files {
+    for file in existing(database) {
         let target = with_suffix(&file, &format!(".aside-{stamp}"));
         durable::rename(&file, &target)
             .or_problem("state-unwritable", || format!("cannot move {} aside", file.display()))?;
         moved.push(target);
     }
     Ok(moved)
+}
+
+/// Refuses a database that a process has open.
+///
+/// # Errors
+/// `database-in-use` (retryable).
+pub(crate) fn refuse_holders(database: &Path) -> Result<(), Problem> {
+    let holders = holders(&existing(database));
+    if holders.is_empty() {
+        return Ok(());
+    }
+    let pids: Vec<String> = holders.iter().map(u32::to_string).collect();
+    Err(Problem::new("database-in-use", format!("{} is open in another process", database.display()))
+        .detail(format!("process {}", pids.join(", ")))
+        .hint(format!("ps -o pid,args -p {}", pids.join(",")))
+        .retryable())
+}
+
+fn existing(database: &Path) -> Vec<PathBuf> {
+    files_of(database).into_iter().filter(|file| file.exists()).collect()
 }
 
 /// Copies `raw` into a new file `database` (0600), in one rename that never takes a name in use.

@@ -16,12 +16,12 @@ use common::recovery;
 use common::report::{OrProblem, Problem, quoted};
 use rusqlite::Connection;
 
-use crate::content::{self, Header, number};
+use crate::content::{self, Content, Header, number};
 use crate::difference::{self, Difference, Lost};
 use crate::further::Further;
 use crate::operation::Operation;
 use crate::site::Site;
-use crate::{overwriting, replacement, second, space, verification};
+use crate::{overwriting, replacement, salvaging, second, space, verification};
 
 /// Tables named in a refusal.
 const NAMED: usize = 20;
@@ -30,6 +30,8 @@ const NAMED: usize = 20;
 pub(crate) struct Request<'a> {
     pub(crate) id: &'a str,
     pub(crate) discard_writes: bool,
+    /// Readable rows of what is there are put upon the backup.
+    pub(crate) salvage: bool,
     /// From the copy in the second place, whatever the first has.
     pub(crate) second: bool,
     pub(crate) wait: Duration,
@@ -51,7 +53,7 @@ pub(crate) fn restore(run: &mut Run, site: &Site<'_>, request: &Request<'_>) -> 
     run.begin(site.name(), Some(&operation.id));
     run.detail("restored", request.id);
     run.detail("directory", backup.directory.display().to_string());
-    let result = put_back(run, site, &backup, request.discard_writes, lock.is_own());
+    let result = put_back(run, site, &backup, request, lock.is_own());
     operation.end(run, &result);
     second::follow(run, site, &lock);
     result
@@ -70,7 +72,7 @@ fn put_back(
     run: &mut Run,
     site: &Site<'_>,
     backup: &Backup,
-    discard_writes: bool,
+    request: &Request<'_>,
     with_files: bool,
 ) -> Result<(), Problem> {
     let live = site.database().ok_or_else(|| {
@@ -82,20 +84,43 @@ fn put_back(
     let raw = scratch.path().join("raw.db");
     run.step("backup.unpack", || verification::unpack(backup, &raw))
         .map_err(|problem| space::explain(problem, scratch.path()))?;
-    let way = decide(run, site, backup, &raw, &live, discard_writes)?;
+    let mut expected = verification::expected(backup);
+    let way = if request.salvage && live.exists() {
+        expected = salvage(run, &raw, &live)?;
+        Way::NewFile
+    } else {
+        decide(run, site, backup, &raw, &live, request.discard_writes)?
+    };
     let mut further = if with_files { Some(Further::begin(run, site, backup)?) } else { None };
     let done = match way {
         Way::Nothing => {
             run.skip("backup.restore", "the database holds this content already");
             Ok(())
         }
-        Way::NewFile => replace(run, backup, &raw, &live),
+        Way::NewFile => replace(run, backup, &expected, &raw, &live),
         Way::Overwrite => overwrite(run, site, backup, &raw, &live),
     };
     match &mut further {
         Some(further) => further.finish(run, site, done),
         None => done,
     }
+}
+
+/// Puts what can be read of the live database upon the unpacked backup; gives what it holds then.
+fn salvage(run: &mut Run, raw: &Path, live: &Path) -> Result<Content, Problem> {
+    replacement::refuse_holders(live)?;
+    let damaged = raw.with_file_name("damaged.db");
+    let salvaged = run.step("backup.salvage", || {
+        for (file, copy) in replacement::files_of(live).iter().zip(replacement::files_of(&damaged)) {
+            if file.exists() {
+                std::fs::copy(file, &copy)
+                    .or_problem("state-unwritable", || format!("cannot copy {}", file.display()))?;
+            }
+        }
+        salvaging::merge(raw, &damaged)
+    })?;
+    run.detail("salvaged", salvaged);
+    content::read(&content::open_private(raw)?)
 }
 
 fn decide(
@@ -181,11 +206,17 @@ fn overwrite(
     let (target, version) = run.step("backup.restore", || overwriting::apply(raw, live, gate))?;
     run.report.changed = true;
     let unchanged = || number(&target, "data_version").is_ok_and(|now| now == version);
-    confirm(run, backup, &target, &unchanged)
+    confirm(run, backup, &verification::expected(backup), &target, &unchanged)
 }
 
 /// Makes a new file where none is, or where one is that SQLite cannot open.
-fn replace(run: &mut Run, backup: &Backup, raw: &Path, live: &Path) -> Result<(), Problem> {
+fn replace(
+    run: &mut Run,
+    backup: &Backup,
+    expected: &Content,
+    raw: &Path,
+    live: &Path,
+) -> Result<(), Problem> {
     let stamp = common::report::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let moved = run.step("backup.aside", || replacement::move_aside(live, &stamp))?;
     if !moved.is_empty() {
@@ -196,7 +227,7 @@ fn replace(run: &mut Run, backup: &Backup, raw: &Path, live: &Path) -> Result<()
     run.step("backup.restore", || replacement::put_new(raw, live))?;
     run.report.changed = true;
     let target = database::open_read_only(live)?;
-    confirm(run, backup, &target, &|| true)
+    confirm(run, backup, expected, &target, &|| true)
 }
 
 /// Compares the live database with the manifest. Once the app writes again it differs, rightly;
@@ -204,11 +235,11 @@ fn replace(run: &mut Run, backup: &Backup, raw: &Path, live: &Path) -> Result<()
 fn confirm(
     run: &mut Run,
     backup: &Backup,
+    expected: &Content,
     target: &Connection,
     unchanged: &dyn Fn() -> bool,
 ) -> Result<(), Problem> {
     let id = &backup.manifest.id;
-    let expected = verification::expected(backup);
     let begun = Instant::now();
     target
         .execute_batch("BEGIN")
@@ -216,7 +247,7 @@ fn confirm(
     let held = content::read(target);
     let ended = target.execute_batch("COMMIT");
     let problem = match held {
-        Ok(held) if held == expected && ended.is_ok() => None,
+        Ok(held) if held == *expected && ended.is_ok() => None,
         _ if !unchanged() => {
             run.skip("backup.content", "the app has written since");
             return Ok(());

@@ -10,14 +10,14 @@ use common::cli::Run;
 use common::database::{Schema, open_read_only};
 use common::durable;
 use common::exec::Sibling;
-use common::migrations::{Applied, Source};
+use common::migrations::{Applied, Kind, Source};
 use common::report::{OrProblem, Problem};
 use serde_json::json;
 
 use crate::engine::{Room, Terms};
 use crate::job::Job;
 use crate::python::Python;
-use crate::salvage::{self, Lost, Salvaged, Sources};
+use crate::salvage::{self, Lost, Renames, Salvaged, Sources};
 use crate::scene::Scene;
 use crate::scratch::Scratch;
 
@@ -33,6 +33,7 @@ pub(crate) struct Origin {
     id: String,
     before: PathBuf,
     migrated: PathBuf,
+    renames: Renames,
     records: Vec<String>,
     /// Newest first.
     pub(crate) undone: Vec<Applied>,
@@ -57,7 +58,8 @@ impl Origin {
         Sibling::find("backup")?
             .run(&scene.config.file, &words, scene.lock.as_ref(), UNPACKING)?
             .verdict()?;
-        let origin = Self { id: id.to_owned(), before, migrated, records: records(source), undone };
+        let (renames, records) = (renames(source, &undone), records(source));
+        let origin = Self { id: id.to_owned(), before, migrated, renames, records, undone };
         origin.check_records(scene, source)?;
         fs::copy(&origin.before, &origin.migrated)
             .or_problem("state-unwritable", || format!("cannot write {}", origin.migrated.display()))?;
@@ -74,8 +76,8 @@ impl Origin {
         live: &Path,
         publish: impl FnOnce(&Salvaged) -> Result<(), Problem>,
     ) -> Result<Salvaged, Problem> {
-        let (before, migrated) = (&self.before, &self.migrated);
-        salvage::undo(&Sources { before, migrated, live, records: &self.records }, publish)
+        let Self { before, migrated, renames, records, .. } = self;
+        salvage::undo(&Sources { before, migrated, live, renames, records }, publish)
     }
 
     /// Everything that is applied now was applied then, but for what is to be undone.
@@ -126,6 +128,14 @@ impl Origin {
             .detail(why)
             .hint(format!("backup {} list", scene.environment()))
     }
+}
+
+/// What the migrations say about names, those in SQL.
+fn renames(source: &Source, undone: &[Applied]) -> Renames {
+    let mut order: Vec<&Applied> = undone.iter().filter(|row| row.kind == Kind::Sql).collect();
+    order.sort_by_key(|row| (row.sequence, row.version));
+    let file = |row: &Applied| source.migrations.iter().find(|file| file.version == row.version);
+    Renames::of(order.into_iter().filter_map(file).map(|file| &*file.up))
 }
 
 /// Tables that say what was applied.

@@ -50,7 +50,7 @@ fn takes<'a>(statement: &'a Statement<'a>) -> Option<(&'a str, String)> {
     Some((table, format!("drops column {table}.{}", column.name())))
 }
 
-fn is_drop(statement: &Statement<'_>, what: &str) -> bool {
+pub(crate) fn is_drop(statement: &Statement<'_>, what: &str) -> bool {
     matches!(statement.as_slice(), [drop, kind, ..] if drop.is("DROP") && kind.is(what))
 }
 
@@ -73,7 +73,7 @@ fn is_rebuild(before: &[Statement<'_>], after: &[Statement<'_>], table: &str) ->
 }
 
 /// The table that a statement makes.
-fn created<'a>(statement: &Statement<'a>) -> Option<&'a str> {
+pub(crate) fn created<'a>(statement: &Statement<'a>) -> Option<&'a str> {
     match statement.as_slice() {
         [create, table, rest @ ..] if create.is("CREATE") && table.is("TABLE") => named(rest),
         [create, temp, table, rest @ ..]
@@ -86,7 +86,7 @@ fn created<'a>(statement: &Statement<'a>) -> Option<&'a str> {
 }
 
 /// The name behind `[IF [NOT] EXISTS] [schema.]`.
-fn named<'a>(tokens: &[Token<'a>]) -> Option<&'a str> {
+pub(crate) fn named<'a>(tokens: &[Token<'a>]) -> Option<&'a str> {
     let skipped =
         tokens.iter().take_while(|token| ["IF", "NOT", "EXISTS"].iter().any(|word| token.is(word))).count();
     match &tokens[skipped..] {

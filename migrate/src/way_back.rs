@@ -16,7 +16,7 @@ use crate::down::{self, Choice, choose_jobs};
 use crate::engine::{Room, Terms};
 use crate::in_place::{self, Origin};
 use crate::python::Python;
-use crate::salvage::{Lost, Salvaged, missing_rows};
+use crate::salvage::{Lost, Salvaged, missing};
 use crate::scene::Scene;
 use crate::scratch::Scratch;
 
@@ -95,8 +95,8 @@ impl Trial<'_> {
         })
     }
 
-    /// By the stored texts. No row may be missing of those that the other way keeps, or, when there
-    /// is none, of those that are there now.
+    /// By the stored texts. Nothing may be missing of what the other way keeps, or, when there is none,
+    /// of what is there now.
     fn by_text(&self, run: &mut Run, in_place: Option<&(PathBuf, Salvaged)>) -> Result<Vec<Lost>, Problem> {
         run.step("back.down", || {
             let copy = self.copy(DOWN)?;
@@ -106,8 +106,14 @@ impl Trial<'_> {
             room.run(Terms::of(environment, books.as_ref()), |db| {
                 choose_jobs(self.scene, &self.choice, self.source, db)
             })?;
-            let kept = in_place.map_or(&self.now, |(path, _)| path);
-            refuse_missing(&room.db, kept, &in_place::records(self.source))?;
+            let records = in_place::records(self.source);
+            match in_place {
+                Some((path, _)) => {
+                    refuse_other_schema(&room.db, path)?;
+                    refuse_missing(&room.db, path, true, &records)?;
+                }
+                None => refuse_missing(&room.db, &self.now, false, &records)?,
+            }
             match in_place {
                 Some((_, salvaged)) => Ok(salvaged.lost.clone()),
                 None => in_place::unlisted(&self.now, &copy, self.source),
@@ -116,13 +122,22 @@ impl Trial<'_> {
     }
 }
 
-/// Refuses a result that lacks rows.
-fn refuse_missing(result: &Connection, kept: &Path, records: &[String]) -> Result<(), Problem> {
-    let missing = missing_rows(result, kept, records).map_err(|error| unreadable(&error))?;
-    let Some((table, rows)) = missing.first() else { return Ok(()) };
-    Err(Problem::new("rows-lost", format!("the way down loses {rows} rows of {table}")).detail(
-        missing.iter().map(|(table, rows)| format!("{table}: {rows}")).collect::<Vec<_>>().join("\n"),
-    ))
+/// Refuses a result that is not the older schema.
+fn refuse_other_schema(result: &Connection, older: &Path) -> Result<(), Problem> {
+    match Schema::read(&open_read_only(older)?)?.compare(&Schema::read(result)?) {
+        Change::Same | Change::Grew => Ok(()),
+        Change::Changed(reasons) => {
+            Err(Problem::new("rehearsal-differs", "the way down does not lead to the older schema")
+                .detail(reasons.join("\n")))
+        }
+    }
+}
+
+/// Refuses a result that lacks rows or values.
+fn refuse_missing(result: &Connection, kept: &Path, whole: bool, records: &[String]) -> Result<(), Problem> {
+    let missing = missing(result, kept, whole, records).map_err(|error| unreadable(&error))?;
+    let Some(first) = missing.first() else { return Ok(()) };
+    Err(Problem::new("rows-lost", format!("the way down loses {first}")).detail(missing.join("\n")))
 }
 
 fn unreadable(error: &rusqlite::Error) -> Problem {

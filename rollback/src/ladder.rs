@@ -88,12 +88,12 @@ pub(crate) fn choose(run: &mut Run, site: &Site, release: &str, discard: bool) -
     let source = Source::read(&site.place.release(release), Some(&db))?;
     let applied = source.applied(&db)?;
     drop(db);
-    if let Some(first) = migrations::compare(&source.migrations, &applied).pending.first() {
+    let standing = migrations::compare(&source.migrations, &applied);
+    if let Some(first) = standing.pending.iter().chain(&standing.out_of_order).next() {
         return Err(behind(site, &first.file));
     }
-    let unknown = |row: &&Applied| source.migrations.iter().all(|file| file.version != row.version);
     let mut doubtful = None;
-    for row in applied.iter().filter(unknown) {
+    for row in standing.missing_file.iter().chain(&standing.ahead) {
         match changed(site, row)? {
             Some(true) => return climb(run, site, &applied, row, discard),
             Some(false) => {}
@@ -132,13 +132,14 @@ fn ask_schema(
             Ok(Choice::code("the schema has only grown, as a copy that went back shows"))
         }
         Ok(_) => climb(run, site, applied, row, discard),
-        Err(problem) => {
+        Err(problem) if problem.kind == "migration-irreversible" && !discard => {
             run.warn(&format!(
                 "nothing tells whether the release can live with migration {}_{}: {problem}",
                 row.version, row.name
             ));
-            Ok(Choice::code("nothing says that the release could not live with the schema"))
+            Ok(Choice::code("unproved: nothing says whether the release can live with the schema"))
         }
+        Err(problem) => Err(problem),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::project::{Project, names};
 
 /// Changes a few bytes of each file of the backup, one at a time; `check` runs on each.
@@ -104,4 +106,85 @@ fn the_same_content_on_damaged_pages_needs_no_flag() {
     assert_eq!(done["changed"], true);
     let check: String = project.database().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
+}
+
+/// 3,000 rows, of which users changed, added and deleted some after the backup; then one page of the
+/// table is lost. Gives the backup's id.
+fn worn() -> (Project, String) {
+    let project = Project::new();
+    project.sql(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT NOT NULL, filling TEXT);
+         INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3000)
+             SELECT n, 'then', hex(randomblob(100)) FROM c;
+         CREATE TABLE keyed(k TEXT PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO keyed VALUES ('a', 'then'), ('b', 'gone');
+         CREATE TABLE plain(v UNIQUE); INSERT INTO plain VALUES ('x'), ('y'), ('z');
+         CREATE VIRTUAL TABLE words USING fts5(body); INSERT INTO words VALUES ('then')",
+    );
+    let id = project.backup();
+    project.sql(
+        "UPDATE t SET v = 'now' WHERE id % 2 = 0; DELETE FROM t WHERE id = 7; INSERT INTO t VALUES (9000, 'now', '');
+         UPDATE keyed SET v = 'now' WHERE k = 'a'; DELETE FROM keyed WHERE k = 'b'; INSERT INTO words VALUES ('now');
+         DELETE FROM plain WHERE v = 'x'; UPDATE plain SET v = 'x' WHERE v = 'z'; PRAGMA wal_checkpoint(TRUNCATE)",
+    );
+    let place = "SELECT (pageno - 1) * (SELECT page_size FROM pragma_page_size) FROM dbstat
+                 WHERE name = 't' AND pagetype = 'leaf' ORDER BY pageno LIMIT 1 OFFSET 20";
+    let start = usize::try_from(project.count(place)).unwrap();
+    let mut bytes = fs::read(project.live()).unwrap();
+    bytes[start..start + 4096].fill(0xff);
+    fs::write(project.live(), bytes).unwrap();
+    (project, id)
+}
+
+#[test]
+fn of_a_damaged_database_every_readable_row_is_kept_and_the_rest_is_named() {
+    let (project, id) = worn();
+    assert_eq!(project.run(&["dev", "restore", &id]).failed(1), "would-lose-writes");
+    let done = project.run(&["dev", "restore", &id, "--salvage"]);
+    done.succeeded();
+    let all: Vec<Value> = done.facts()["salvaged"].as_array().unwrap().clone();
+    let of = |name: &str| all.iter().find(|table| table["table"] == name).unwrap().clone();
+    let ranges = of("t")["unreadable"].as_array().unwrap().clone();
+    assert_eq!(ranges.len(), 1, "{ranges:?}");
+    let (first, last) = (ranges[0][0].as_i64().unwrap(), ranges[0][1].as_i64().unwrap());
+    assert!(last - first < 60, "one page: {first} to {last}");
+    // Inside as the backup has it, outside as users left it.
+    let outside = format!("id NOT BETWEEN {first} AND {last}");
+    assert_eq!(
+        project.count(&format!("SELECT count(*) FROM t WHERE {outside} AND id % 2 = 0 AND v <> 'now'")),
+        0
+    );
+    assert_eq!(project.count(&format!("SELECT count(*) FROM t WHERE NOT ({outside}) AND v <> 'then'")), 0);
+    assert_eq!(project.count("SELECT count(*) FROM t WHERE id <= 3000"), 3000, "a deleted row may be back");
+    assert_eq!(project.count("SELECT count(*) FROM t WHERE id = 9000"), 1);
+    // Whole tables are as they were, deletions too.
+    assert_eq!(project.count("SELECT count(*) FROM keyed WHERE v = 'now'"), 1);
+    assert_eq!(project.count("SELECT count(*) FROM keyed"), 1);
+    assert_eq!(project.count("SELECT group_concat(rowid) = '2,3' AND group_concat(v) = 'y,x' FROM plain"), 1);
+    assert_eq!(project.count("SELECT count(*) FROM words WHERE words MATCH 'now'"), 1);
+    for name in ["keyed", "plain", "words"] {
+        assert!(of(name).get("unreadable").is_none() && of(name).get("problem").is_none(), "{}", of(name));
+    }
+    project.database().query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap();
+    let aside = names(project.live().parent().unwrap()).into_iter().any(|name| name.contains(".aside-"));
+    assert!(aside, "the damaged file is kept");
+}
+
+#[test]
+fn a_database_in_use_is_not_salvaged() {
+    let (project, id) = worn();
+    let _holder = project.database();
+    assert_eq!(project.run(&["dev", "restore", &id, "--salvage"]).failed(1), "database-in-use");
+    assert_eq!(project.run(&["dev", "restore", &id, "--salvage", "--discard-writes"]).failed(2), "usage");
+}
+
+#[test]
+fn where_nothing_can_be_read_the_backup_stands_and_that_is_said() {
+    let project = Project::new();
+    project.sql("CREATE TABLE t(a); INSERT INTO t VALUES ('then')");
+    let id = project.backup();
+    fs::write(project.live(), vec![0xff; 8192]).unwrap();
+    let done = project.run(&["dev", "restore", &id, "--salvage"]);
+    done.succeeded();
+    assert!(done.facts()["salvaged"][0]["problem"].is_string());
+    assert_eq!(project.count("SELECT count(*) FROM t"), 1);
 }

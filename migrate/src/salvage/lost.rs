@@ -4,12 +4,12 @@
 use rusqlite::{Connection, Result, params};
 use serde::Serialize;
 
-use super::pairing::{Pair, described_key};
+use super::pairing::{Key, Pair, described_key};
 use super::staging::{changed, sources, written};
 use super::table::{Table, quote, text};
 
 /// Where the list grows during a salvage.
-const LIST: &str = "CREATE TEMP TABLE lost(name, key, field, why)";
+const LIST: &str = "CREATE TEMP TABLE salvage_lost(name, key, field, why)";
 
 /// One value, or one row when `column` is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,15 +26,16 @@ pub(super) fn begin(db: &Connection) -> Result<()> {
     db.execute_batch(LIST)
 }
 
-/// Notes one row.
-pub(super) fn add(db: &Connection, table: &str, key: &str, why: &str) -> Result<()> {
-    db.execute("INSERT INTO temp.lost VALUES (?1, ?2, NULL, ?3)", params![table, key, why]).map(drop)
+/// Notes one row, or one value of it.
+pub(super) fn add(db: &Connection, table: &str, key: &str, column: Option<&str>, why: &str) -> Result<()> {
+    db.execute("INSERT INTO temp.salvage_lost VALUES (?1, ?2, ?3, ?4)", params![table, key, column, why])
+        .map(drop)
 }
 
 /// All of it.
 pub(super) fn list(db: &Connection) -> Result<Vec<Lost>> {
     let mut statement =
-        db.prepare("SELECT name, key, field, why FROM temp.lost ORDER BY name, field, rowid")?;
+        db.prepare("SELECT name, key, field, why FROM temp.salvage_lost ORDER BY name, field, rowid")?;
     let found = statement.query_map([], |row| {
         Ok(Lost { table: row.get(0)?, key: row.get(1)?, column: row.get(2)?, why: row.get(3)? })
     })?;
@@ -45,10 +46,10 @@ pub(super) fn list(db: &Connection) -> Result<Vec<Lost>> {
 pub(super) fn added_values(db: &Connection, pair: &Pair<'_>) -> Result<()> {
     let m = pair.presence_new("m");
     for column in pair.added() {
-        let (name, default) = (column.quoted(), column.default.as_deref().unwrap_or("NULL"));
+        let (name, default) = (column.quoted(), column.default_value());
         db.execute_batch(&format!(
-            "INSERT INTO temp.lost SELECT {}, {}, {}, 'the older schema has no such column' {}
-             WHERE CASE WHEN {m} IS NULL THEN c.{name} IS NOT NULL AND c.{name} IS NOT ({default}) ELSE {} END",
+            "INSERT INTO temp.salvage_lost SELECT {}, {}, {}, 'the older schema has no such column' {}
+             WHERE CASE WHEN {m} IS NULL THEN c.{name} IS NOT NULL AND c.{name} IS NOT {default} ELSE {} END",
             text(&pair.new.name),
             described_key(pair.new, "c"),
             text(&column.name),
@@ -65,7 +66,7 @@ pub(super) fn made_up_values(db: &Connection, pair: &Pair<'_>) -> Result<()> {
     let m = pair.presence_new("m");
     for (column, _) in pair.columns.iter().filter(|(column, new)| new.is_none() && column.is_made_up()) {
         db.execute_batch(&format!(
-            "INSERT INTO temp.lost SELECT {}, {}, {}, 'nobody wrote the value that the older schema asks for: it is empty' {}
+            "INSERT INTO temp.salvage_lost SELECT {}, {}, {}, 'nobody wrote the value that the older schema asks for: it is empty' {}
              WHERE {b} IS NULL AND ({m} IS NULL OR {})",
             text(&pair.old.name),
             described_key(pair.new, "c"),
@@ -75,6 +76,19 @@ pub(super) fn made_up_values(db: &Connection, pair: &Pair<'_>) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Rows that only the migration took away, and whose key a user has given to another row since.
+pub(super) fn taken_keys(db: &Connection, pair: &Pair<'_>) -> Result<()> {
+    let Key::Columns(_) = pair.key else { return Ok(()) };
+    let (b, m) = (pair.presence_old("b"), pair.presence_new("m"));
+    db.execute_batch(&format!(
+        "INSERT INTO temp.salvage_lost SELECT {}, {}, NULL, 'the row of before the migration: its key belongs to another one now' {}
+         WHERE {m} IS NULL AND {b} IS NOT NULL",
+        text(&pair.old.name),
+        described_key(pair.new, "c"),
+        sources(pair)
+    ))
 }
 
 /// Rows that were written into a table which the older schema lacks; `migrated` has it too, or not.
@@ -100,7 +114,7 @@ pub(super) fn added_table(db: &Connection, table: &Table, migrated: bool) -> Res
         "0".into()
     };
     db.execute_batch(&format!(
-        "INSERT INTO temp.lost SELECT {}, {}, NULL, 'the older schema has no such table' FROM main.{name} AS c WHERE NOT {same}",
+        "INSERT INTO temp.salvage_lost SELECT {}, {}, NULL, 'the older schema has no such table' FROM main.{name} AS c WHERE NOT {same}",
         text(&table.name),
         described_key(table, "c")
     ))

@@ -11,6 +11,7 @@ mod compare;
 mod lost;
 mod pairing;
 mod rebuild;
+mod renames;
 mod staging;
 mod table;
 #[cfg(test)]
@@ -25,9 +26,10 @@ use common::report::{OrProblem, Problem, quoted};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-pub(crate) use compare::{missing_rows, without_room};
+pub(crate) use compare::{missing, without_room};
 pub(crate) use lost::Lost;
 use pairing::Pair;
+pub(crate) use renames::Renames;
 use staging::Stage;
 use table::{Column, Table, quote, tables};
 
@@ -44,6 +46,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) before: &'a Path,
     pub(crate) migrated: &'a Path,
     pub(crate) live: &'a Path,
+    /// What the migrations say about names.
+    pub(crate) renames: &'a Renames,
     /// Tables that say which migrations were applied: they are as they were before.
     pub(crate) records: &'a [String],
 }
@@ -61,7 +65,7 @@ pub(crate) fn undo(
     let failed = || "the schema could not be taken back in place".to_owned();
     attach(&db, sources).or_problem("salvage-failed", failed)?;
     db.execute_batch("BEGIN IMMEDIATE").map_err(|error| busy(sources.live, &error))?;
-    let result = work(&db, sources.records).or_problem("salvage-failed", failed);
+    let result = work(&db, sources).or_problem("salvage-failed", failed);
     let result = result.and_then(|salvaged| prove(&db).and_then(|()| publish(&salvaged)).map(|()| salvaged));
     fault::point("salvage.before-commit");
     let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
@@ -88,21 +92,31 @@ fn attach(db: &Connection, sources: &Sources<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn work(db: &Connection, records: &[String]) -> rusqlite::Result<Salvaged> {
+fn work(db: &Connection, sources: &Sources<'_>) -> rusqlite::Result<Salvaged> {
     let (old, migrated, new) = (tables(db, "before")?, tables(db, "migrated")?, tables(db, "main")?);
-    let known = rebuild::orphans(db)?;
+    let mut known = rebuild::orphans(db, "main")?;
+    known.extend(rebuild::orphans(db, "before")?);
     lost::begin(db)?;
     rebuild::keep_sequences(db)?;
-    let becomes = pairing::match_tables(db, &old, &migrated, &new)?;
+    let becomes = pairing::match_tables(db, &old, &migrated, &new, sources.renames)?;
     let mut staged: Vec<(&Table, Stage)> = Vec::new();
     let mut kept = Vec::new();
     for (name, table) in &old {
         let successor = becomes.get(name).and_then(|name| Some((&new[name], migrated.get(name)?)));
-        let is_record = records.iter().any(|record| record.eq_ignore_ascii_case(name));
+        let is_record = sources.records.iter().any(|record| record.eq_ignore_ascii_case(name));
         match successor.filter(|_| !is_record) {
+            _ if table.content().is_some_and(|content| !content.is_empty()) || table.is_read_only() => {
+                staged.push((table, Stage::empty(db, table, staged.len())?));
+            }
             Some((new, migrated)) if is_untouched(db, table, migrated, new)? => kept.push(table),
+            _ if table.content().is_some() => {
+                return Err(pairing::refusal(format!(
+                    "{} has an index of texts that are nowhere",
+                    table.name
+                )));
+            }
             Some((new, _)) => {
-                let pair = Pair::of(db, table, new)?;
+                let pair = Pair::of(db, table, new, sources.renames)?;
                 staged.push((table, Stage::fill(db, &pair, staged.len())?));
             }
             None => staged.push((table, Stage::copy(db, table, staged.len())?)),
@@ -116,14 +130,18 @@ fn work(db: &Connection, records: &[String]) -> rusqlite::Result<Salvaged> {
     for table in new.values().filter(|table| !kept.iter().any(|it| it.name == table.name)) {
         rebuild::drop_table(db, table)?;
     }
+    for table in &kept {
+        rebuild::drop_foreign_indexes(db, table)?;
+    }
     for (table, stage) in &staged {
         rebuild::put_table(db, table, stage)?;
     }
-    for table in kept {
-        rebuild::exchange_indexes(db, table)?;
+    for table in &kept {
+        rebuild::put_missing_indexes(db, table)?;
     }
     rebuild::put_up_code(db)?;
     rebuild::remove_orphans(db, &known)?;
+    rebuild::index_texts(db, old.values())?;
     restore_version(db)?;
     let tables = staged.iter().map(|(table, _)| table.name.clone()).collect();
     Ok(Salvaged { tables, lost: lost::list(db)? })
@@ -164,7 +182,8 @@ fn restore_version(db: &Connection) -> rusqlite::Result<()> {
 fn prove(db: &Connection) -> Result<(), Problem> {
     let objects = |schema: &str| -> rusqlite::Result<BTreeMap<(String, String), String>> {
         let sql = format!(
-            "SELECT type, name, sql FROM {schema}.sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+            "SELECT type, name, sql FROM {schema}.sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+                 AND name NOT IN (SELECT name FROM pragma_table_list WHERE schema = '{schema}' AND type = 'shadow')"
         );
         let mut statement = db.prepare(&sql)?;
         let found = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;

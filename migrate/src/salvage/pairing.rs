@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Result};
 
+use super::renames::Renames;
 use super::table::{Column, Table, quote, text};
 
 /// An older table and the newer one that it became.
@@ -25,17 +26,23 @@ type Becomes<'a> = (&'a Column, Option<&'a Column>);
 pub(super) enum Key {
     /// Columns of the older table with those of the newer one; never NULL.
     Columns(Vec<(String, String)>),
-    /// The row's number: of the older table, of the newer one. `temp.pair` says which belong together.
-    Rowid(&'static str, &'static str),
-    /// Nothing: what is there now takes the place of all that was.
+    /// The row's number: of the older table, of the newer one. `temp.salvage_pair` says which belong together.
+    Number(String, String),
+    /// Nothing: there were no rows before that could be meant.
     None,
 }
 
 impl<'a> Pair<'a> {
     /// Compares `before.old`, `migrated.new` and `main.new`.
-    pub(super) fn of(db: &Connection, old: &'a Table, new: &'a Table) -> Result<Self> {
-        let mut columns: Vec<Becomes<'a>> =
-            old.columns.iter().map(|column| (column, new.column(&column.name))).collect();
+    pub(super) fn of(db: &Connection, old: &'a Table, new: &'a Table, renames: &Renames) -> Result<Self> {
+        let mut columns: Vec<Becomes<'a>> = old
+            .columns
+            .iter()
+            .map(|column| {
+                let named = renames.column(&old.name, &column.name);
+                (column, new.column(named.unwrap_or(&column.name)))
+            })
+            .collect();
         let key = key(db, old, new, &columns)?;
         let mut pair = Self { old, new, columns: Vec::new(), key };
         if pair.key == Key::None {
@@ -94,8 +101,8 @@ impl<'a> Pair<'a> {
     pub(super) fn joins_old(&self, left: &str, right: &str) -> String {
         match &self.key {
             Key::Columns(columns) => equal(columns.iter().map(|(old, new)| (old, new)), left, right),
-            Key::Rowid(old, new) => {
-                format!("{left}.{old} = (SELECT b FROM temp.pair WHERE temp.pair.m = {right}.{new})")
+            Key::Number(old, new) => {
+                format!("{left}.{old} = (SELECT b FROM temp.salvage_pair AS p WHERE p.m = {right}.{new})")
             }
             Key::None => "0".into(),
         }
@@ -105,7 +112,7 @@ impl<'a> Pair<'a> {
     pub(super) fn joins_new(&self, left: &str, right: &str) -> String {
         match &self.key {
             Key::Columns(columns) => equal(columns.iter().map(|(_, new)| (new, new)), left, right),
-            Key::Rowid(_, new) => format!("{left}.{new} = {right}.{new}"),
+            Key::Number(_, new) => format!("{left}.{new} = {right}.{new}"),
             Key::None => "0".into(),
         }
     }
@@ -114,7 +121,7 @@ impl<'a> Pair<'a> {
     pub(super) fn presence_old(&self, alias: &str) -> String {
         match &self.key {
             Key::Columns(columns) => format!("{alias}.{}", quote(&columns[0].0)),
-            Key::Rowid(old, _) => format!("{alias}.{old}"),
+            Key::Number(old, _) => format!("{alias}.{old}"),
             Key::None => "NULL".into(),
         }
     }
@@ -123,37 +130,48 @@ impl<'a> Pair<'a> {
     pub(super) fn presence_new(&self, alias: &str) -> String {
         match &self.key {
             Key::Columns(columns) => format!("{alias}.{}", quote(&columns[0].1)),
-            Key::Rowid(_, new) => format!("{alias}.{new}"),
+            Key::Number(_, new) => format!("{alias}.{new}"),
             Key::None => "NULL".into(),
         }
     }
 
-    /// A migration that writes a table anew may number its rows anew: they are known by what they
-    /// hold in the columns that it left alone, those that are alike in their order.
+    /// Which numbers belong together. A row that kept its number and what the migration left alone is
+    /// the same; one that was written anew is known by what it holds there, those that are alike in
+    /// their order; where nothing was left alone the numbers decide, if none was given anew.
     fn number_rows(&self, db: &Connection) -> Result<()> {
-        let Key::Rowid(old, new) = self.key else { return Ok(()) };
+        let Key::Number(old, new) = &self.key else { return Ok(()) };
         db.execute_batch(
-            "DROP TABLE IF EXISTS temp.pair; CREATE TEMP TABLE pair(m INTEGER PRIMARY KEY, b INTEGER UNIQUE)",
+            "DROP TABLE IF EXISTS temp.salvage_pair; CREATE TEMP TABLE salvage_pair(m INTEGER PRIMARY KEY, b INTEGER UNIQUE)",
         )?;
+        let (b, m) = (quote(&self.old.name), quote(&self.new.name));
         let stable = self.stable_columns(db)?;
-        let ranked = |schema: &str, table: &Table, id: &str| {
-            let columns = stable.iter().fold(String::new(), |sql, column| sql + ", " + column);
-            let group =
-                if stable.is_empty() { String::new() } else { format!("PARTITION BY {}", stable.join(", ")) };
-            format!(
-                "(SELECT {id} AS id, row_number() OVER ({group} ORDER BY {id}) AS place{columns} FROM {schema}.{})",
-                quote(&table.name)
-            )
-        };
-        let same: Vec<String> = ["m.place = b.place".to_owned()]
-            .into_iter()
-            .chain(stable.iter().map(|column| format!("m.{column} IS b.{column}")))
-            .collect();
+        if !stable.is_empty() {
+            let same: Vec<String> =
+                stable.iter().map(|column| format!("m.{column} IS b.{column} COLLATE BINARY")).collect();
+            let same = same.join(" AND ");
+            db.execute_batch(&format!(
+                "INSERT INTO temp.salvage_pair SELECT m.{new}, b.{old} FROM migrated.{m} AS m JOIN before.{b} AS b ON m.{new} = b.{old} AND {same}"
+            ))?;
+            let ranked = |schema: &str, table: &str, id: &str, side: &str| {
+                let columns = stable.iter().fold(String::new(), |sql, column| sql + ", " + column);
+                let groups: Vec<String> =
+                    stable.iter().map(|column| format!("{column} COLLATE BINARY")).collect();
+                format!(
+                    "(SELECT {id} AS id, row_number() OVER (PARTITION BY {} ORDER BY {id}) AS place{columns}
+                      FROM {schema}.{table} WHERE {id} NOT IN (SELECT {side} FROM temp.salvage_pair))",
+                    groups.join(", ")
+                )
+            };
+            db.execute_batch(&format!(
+                "INSERT OR IGNORE INTO temp.salvage_pair SELECT m.id, b.id FROM {} AS m JOIN {} AS b ON m.place = b.place AND {same}",
+                ranked("migrated", &m, new, "m"),
+                ranked("before", &b, old, "b")
+            ))?;
+        }
         db.execute_batch(&format!(
-            "INSERT INTO temp.pair SELECT m.id, b.id FROM {} AS m JOIN {} AS b ON {}",
-            ranked("migrated", self.new, new),
-            ranked("before", self.old, old),
-            same.join(" AND ")
+            "INSERT OR IGNORE INTO temp.salvage_pair SELECT m.{new}, b.{old} FROM migrated.{m} AS m JOIN before.{b} AS b ON m.{new} = b.{old}
+             WHERE NOT EXISTS (SELECT 1 FROM temp.salvage_pair WHERE m <> b)
+                 AND m.{new} NOT IN (SELECT m FROM temp.salvage_pair) AND b.{old} NOT IN (SELECT b FROM temp.salvage_pair)"
         ))
     }
 
@@ -176,20 +194,24 @@ impl<'a> Pair<'a> {
 
     /// Whether the migration filled a newer column; one that only has its default was added.
     fn holds_more_than_its_default(&self, db: &Connection, new: &Column) -> Result<bool> {
-        let (table, name) = (quote(&self.new.name), new.quoted());
-        let default = new.default.as_deref().unwrap_or("NULL");
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM migrated.{table} WHERE {name} IS NOT ({default}))
-                 OR NOT EXISTS (SELECT 1 FROM migrated.{table}) AND {default} IS NULL"
+            "SELECT EXISTS (SELECT 1 FROM migrated.{} WHERE {} IS NOT {})",
+            quote(&self.new.name),
+            new.quoted(),
+            new.default_value()
         );
         db.query_row(&sql, [], |row| row.get(0))
     }
 
-    /// Whether the migration gave every value of the one column to the other, and there are any.
+    /// Whether the migration gave every value of the one column to the other, and they tell anything:
+    /// of a column that holds one value throughout, place and default must be the same, too.
     fn hold_the_same(&self, db: &Connection, old: &Column, new: &Column) -> Result<bool> {
         let (b, m) = (old.quoted(), new.quoted());
+        let is_alike =
+            old.has_default_of(new) && place(self.old, old, self.new) == place(self.new, new, self.old);
         let sql = format!(
-            "SELECT total(b.{b} IS NOT NULL) > 0 AND total({}) = 0 FROM before.{} AS b JOIN migrated.{} AS m ON {}",
+            "SELECT total(b.{b} IS NOT NULL) > 0 AND total({}) = 0 AND (count(DISTINCT b.{b}) > 1 OR {is_alike})
+             FROM before.{} AS b JOIN migrated.{} AS m ON {}",
             differs(&format!("b.{b}"), &format!("m.{m}")),
             quote(&self.old.name),
             quote(&self.new.name),
@@ -231,10 +253,19 @@ fn key(db: &Connection, old: &Table, new: &Table, columns: &[Becomes<'_>]) -> Re
         let names = of_old.iter().zip(&of_new).map(|(old, new)| (old.name.clone(), new.name.clone()));
         return Ok(Key::Columns(names.collect()));
     }
-    Ok(match (old.rowid(), new.rowid()) {
-        (Some(old), Some(new)) => Key::Rowid(old, new),
-        _ => Key::None,
-    })
+    if let (Some(old), Some(new)) = (old.number(), new.number()) {
+        return Ok(Key::Number(old, new));
+    }
+    let any = format!("SELECT EXISTS (SELECT 1 FROM before.{})", quote(&old.name));
+    if db.query_row(&any, [], |row| row.get(0))? {
+        return Err(refusal(format!("nothing tells which row of {} is which", old.name)));
+    }
+    Ok(Key::None)
+}
+
+/// A way back that would be a guess.
+pub(super) fn refusal(why: String) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(why.into())
 }
 
 /// Whether no value of the key is NULL: SQLite lets several rows have such a key.
@@ -257,10 +288,16 @@ pub(super) fn match_tables(
     old: &BTreeMap<String, Table>,
     migrated: &BTreeMap<String, Table>,
     new: &BTreeMap<String, Table>,
+    renames: &Renames,
 ) -> Result<BTreeMap<String, String>> {
-    let mut found: BTreeMap<String, String> =
-        old.keys().filter(|name| new.contains_key(*name)).map(|name| (name.clone(), name.clone())).collect();
-    for (name, table) in old.iter().filter(|(name, _)| !migrated.contains_key(*name)) {
+    let named = |name: &String| renames.table(name).map_or_else(|| name.clone(), str::to_owned);
+    let mut found: BTreeMap<String, String> = old
+        .keys()
+        .map(|name| (name.clone(), named(name)))
+        .filter(|(_, becomes)| new.contains_key(becomes))
+        .collect();
+    let open = |name: &String| !migrated.contains_key(name) && renames.table(name).is_none();
+    for (name, table) in old.iter().filter(|(name, _)| open(name)) {
         let mut same = Vec::new();
         for (other, candidate) in migrated {
             let is_free =

@@ -39,33 +39,38 @@ pub(super) fn drop_table(db: &Connection, table: &Table) -> Result<()> {
 /// as lost; those from before the migration come first.
 pub(super) fn put_table(db: &Connection, table: &Table, stage: &Stage) -> Result<()> {
     db.execute_batch(&table.sql)?;
-    db.execute_batch("SAVEPOINT bulk")?;
-    let bulk = insert_all(db, table, stage);
-    match bulk {
-        Ok(()) => db.execute_batch("RELEASE bulk")?,
-        Err(error) if is_refusal(&error) => {
-            db.execute_batch("ROLLBACK TO bulk; RELEASE bulk")?;
-            insert_each(db, table, stage)?;
-        }
-        Err(error) => return Err(error),
+    if !table.is_read_only() && table.content().is_none() {
+        insert(db, table, stage)?;
     }
     for (_, sql) in objects(db, "before", "index", Some(&table.name))? {
         put_index(db, table, &sql)?;
     }
-    raise_sequence(db, &table.name)
+    raise_sequence(db, &table.name, &stage.successor)
 }
 
-/// Gives a table that stays the older indexes.
-pub(super) fn exchange_indexes(db: &Connection, table: &Table) -> Result<()> {
-    let (old, new) = (
-        objects(db, "before", "index", Some(&table.name))?,
-        objects(db, "main", "index", Some(&table.name))?,
-    );
-    for (name, _) in new.iter().filter(|(name, sql)| old.get(*name) != Some(sql)) {
-        db.execute_batch(&format!("DROP INDEX main.{}", quote(name)))?;
+/// Takes indexes from a table that stays which it did not have before.
+pub(super) fn drop_foreign_indexes(db: &Connection, table: &Table) -> Result<()> {
+    let old = objects(db, "before", "index", Some(&table.name))?;
+    for (name, sql) in objects(db, "main", "index", Some(&table.name))? {
+        if old.get(&name) != Some(&sql) {
+            db.execute_batch(&format!("DROP INDEX main.{}", quote(&name)))?;
+        }
     }
-    for (_, sql) in old.iter().filter(|(name, sql)| new.get(*name) != Some(sql)) {
-        put_index(db, table, sql)?;
+    Ok(())
+}
+
+/// Gives it those that it had.
+pub(super) fn put_missing_indexes(db: &Connection, table: &Table) -> Result<()> {
+    let new = objects(db, "main", "index", Some(&table.name))?;
+    let old = objects(db, "before", "index", Some(&table.name))?;
+    old.iter().filter(|(name, _)| !new.contains_key(*name)).try_for_each(|(_, sql)| put_index(db, table, sql))
+}
+
+/// Full-text tables whose texts are in other tables read them again.
+pub(super) fn index_texts<'t>(db: &Connection, tables: impl Iterator<Item = &'t Table>) -> Result<()> {
+    for table in tables.filter(|table| table.content().is_some_and(|content| !content.is_empty())) {
+        let name = quote(&table.name);
+        db.execute_batch(&format!("INSERT INTO main.{name}({name}) VALUES ('rebuild')"))?;
     }
     Ok(())
 }
@@ -84,11 +89,23 @@ fn put_index(db: &Connection, table: &Table, sql: &str) -> Result<()> {
 
 /// Whether SQLite refused a row for what it holds.
 fn is_refusal(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+    matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch))
 }
 
 fn columns_of(table: &Table) -> Vec<String> {
     table.columns.iter().map(super::table::Column::quoted).collect()
+}
+
+fn insert(db: &Connection, table: &Table, stage: &Stage) -> Result<()> {
+    db.execute_batch("SAVEPOINT bulk")?;
+    match insert_all(db, table, stage) {
+        Ok(()) => db.execute_batch("RELEASE bulk"),
+        Err(error) if is_refusal(&error) => {
+            db.execute_batch("ROLLBACK TO bulk; RELEASE bulk")?;
+            insert_each(db, table, stage)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn insert_all(db: &Connection, table: &Table, stage: &Stage) -> Result<()> {
@@ -144,8 +161,56 @@ impl Held {
         rows.collect()
     }
 
-    /// Puts it in, or notes it as lost.
+    /// Puts it in. A row that the table refuses is put in as it was before the migration, if it was
+    /// there; what that does not hold is noted as lost.
     fn insert(self, db: &Connection, table: &Table) -> Result<()> {
+        let Err(refused) = self.try_insert(db, table)? else { return Ok(()) };
+        let (key, why) = (key_of(table, &self.values, self.number), refused.to_string());
+        let before = self.before(db, table)?;
+        match before {
+            Some(before) if before.try_insert(db, table)?.is_ok() => {
+                let pairs = table.columns.iter().zip(self.values.iter().zip(&before.values));
+                for (column, _) in pairs.filter(|(_, (now, then))| now != then) {
+                    lost::add(db, &table.name, &key, Some(&column.name), &why)?;
+                }
+                Ok(())
+            }
+            _ => lost::add(db, &table.name, &key, None, &why),
+        }
+    }
+
+    /// The same row before the migration.
+    fn before(&self, db: &Connection, table: &Table) -> Result<Option<Self>> {
+        let numbered = table.rowid().zip(self.number).filter(|_| table.key().is_empty());
+        let key: Vec<(String, Value)> = if let Some((rowid, number)) = numbered {
+            vec![(rowid.to_owned(), Value::Integer(number))]
+        } else {
+            let pairs = table.columns.iter().zip(&self.values);
+            let keys = pairs.filter(|(column, _)| table.key().contains(column));
+            keys.map(|(column, value)| (column.quoted(), value.clone())).collect()
+        };
+        if key.is_empty() {
+            return Ok(None);
+        }
+        let same: Vec<String> =
+            key.iter().enumerate().map(|(at, (name, _))| format!("{name} IS ?{}", at + 1)).collect();
+        let sql = format!(
+            "SELECT {}, {} FROM before.{} WHERE {} LIMIT 1",
+            table.rowid().unwrap_or("NULL"),
+            columns_of(table).join(", "),
+            quote(&table.name),
+            same.join(" AND ")
+        );
+        let read = |row: &rusqlite::Row<'_>| Self::of(row, table.columns.len());
+        db.query_row(&sql, params_from_iter(key.into_iter().map(|(_, value)| value)), read).optional()
+    }
+
+    fn of(row: &rusqlite::Row<'_>, count: usize) -> Result<Self> {
+        Ok(Self { number: row.get(0)?, values: (1..=count).map(|at| row.get(at)).collect::<Result<_>>()? })
+    }
+
+    /// Why the table refuses it, if it does.
+    fn try_insert(&self, db: &Connection, table: &Table) -> Result<Result<()>> {
         let is_taken = match (self.number, table.rowid()) {
             (Some(number), Some(rowid)) => {
                 let sql = format!("SELECT 1 FROM main.{} WHERE {rowid} = ?1", quote(&table.name));
@@ -154,10 +219,11 @@ impl Held {
             _ => true,
         };
         let mut columns = columns_of(table);
-        let mut values = self.values;
-        if let (false, Some(rowid), Some(number)) = (is_taken, table.rowid(), self.number) {
+        let mut values: Vec<&Value> = self.values.iter().collect();
+        let number = Value::Integer(self.number.unwrap_or_default());
+        if let (false, Some(rowid)) = (is_taken, table.rowid()) {
             columns.push(rowid.to_owned());
-            values.push(Value::Integer(number));
+            values.push(&number);
         }
         let marks: Vec<String> = (1..=columns.len()).map(|at| format!("?{at}")).collect();
         let sql = format!(
@@ -166,11 +232,9 @@ impl Held {
             columns.join(", "),
             marks.join(", ")
         );
-        match db.prepare(&sql)?.execute(params_from_iter(&values)) {
-            Err(error) if is_refusal(&error) => {
-                lost::add(db, &table.name, &key_of(table, &values, self.number), &error.to_string())
-            }
-            other => other.map(drop),
+        match db.prepare(&sql)?.execute(params_from_iter(values)) {
+            Err(error) if is_refusal(&error) => Ok(Err(error)),
+            other => other.map(|_| Ok(())),
         }
     }
 }
@@ -195,7 +259,7 @@ fn key_of(table: &Table, values: &[Value], number: Option<i64>) -> String {
 }
 
 /// A number that AUTOINCREMENT gave is never given again.
-fn raise_sequence(db: &Connection, table: &str) -> Result<()> {
+fn raise_sequence(db: &Connection, table: &str, successor: &str) -> Result<()> {
     let has = |schema: &str| {
         let sql =
             format!("SELECT EXISTS (SELECT 1 FROM {schema}.sqlite_master WHERE name = 'sqlite_sequence')");
@@ -204,21 +268,27 @@ fn raise_sequence(db: &Connection, table: &str) -> Result<()> {
     if !has("main")? || !has("before")? {
         return Ok(());
     }
-    let name = text(table);
+    let (name, other) = (text(table), text(successor));
+    let given = format!(
+        "SELECT max(seq) AS seq FROM (SELECT seq FROM before.sqlite_sequence WHERE name = {name}
+             UNION ALL SELECT seq FROM temp.salvage_sequence WHERE name IN ({name}, {other})
+             UNION ALL SELECT seq FROM main.sqlite_sequence WHERE name = {name})"
+    );
     db.execute_batch(&format!(
-        "INSERT INTO main.sqlite_sequence(name, seq) SELECT name, seq FROM before.sqlite_sequence
-             WHERE name = {name} AND NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = {name});
-         UPDATE main.sqlite_sequence SET seq = max(seq, ifnull((SELECT seq FROM temp.sequence WHERE name = {name}), 0),
-             ifnull((SELECT seq FROM before.sqlite_sequence WHERE name = {name}), 0)) WHERE name = {name}"
+        "CREATE TEMP TABLE salvage_given AS {given};
+         DELETE FROM main.sqlite_sequence WHERE name = {name};
+         INSERT INTO main.sqlite_sequence(name, seq) SELECT {name}, seq FROM temp.salvage_given
+             WHERE seq IS NOT NULL AND EXISTS (SELECT 1 FROM before.sqlite_master WHERE name = {name} AND sql LIKE '%AUTOINCREMENT%');
+         DROP TABLE temp.salvage_given"
     ))
 }
 
 /// Keeps what AUTOINCREMENT has given, which goes with its table.
 pub(super) fn keep_sequences(db: &Connection) -> Result<()> {
-    db.execute_batch("CREATE TEMP TABLE sequence(name, seq)")?;
+    db.execute_batch("CREATE TEMP TABLE salvage_sequence(name, seq)")?;
     let has = "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE name = 'sqlite_sequence')";
     if db.query_row(has, [], |row| row.get::<_, bool>(0))? {
-        db.execute_batch("INSERT INTO temp.sequence SELECT name, seq FROM main.sqlite_sequence")?;
+        db.execute_batch("INSERT INTO temp.salvage_sequence SELECT name, seq FROM main.sqlite_sequence")?;
     }
     Ok(())
 }
@@ -243,24 +313,32 @@ fn objects(
 /// Takes out rows whose parents could not be kept; those that lacked one before stay as they are.
 pub(super) fn remove_orphans(db: &Connection, known: &[Orphan]) -> Result<()> {
     loop {
-        let found: Vec<Orphan> = orphans(db)?.into_iter().filter(|orphan| !known.contains(orphan)).collect();
-        if found.is_empty() {
-            return Ok(());
-        }
+        let is_new = |orphan: &Orphan| orphan.rowid.is_none() || !known.contains(orphan);
+        let found: Vec<Orphan> = orphans(db, "main")?.into_iter().filter(is_new).collect();
         let live = tables(db, "main")?;
+        let mut removed = 0;
         for orphan in found {
-            let (Some(rowid), Some(table)) = (orphan.rowid, live.get(&orphan.table.to_lowercase())) else {
-                return Err(rusqlite::Error::QueryReturnedNoRows);
+            let Some(table) = live.get(&orphan.table.to_lowercase()) else { continue };
+            let which = match (orphan.rowid, table.number()) {
+                (Some(rowid), Some(number)) => format!("c.{number} = {rowid}"),
+                _ => orphan.condition(db, table)?,
             };
-            let why = format!("its {} could not be kept", orphan.parent);
-            let key = super::pairing::described_key(table, "c");
-            let name = quote(&orphan.table);
-            let sql = format!("SELECT {key} FROM main.{name} AS c WHERE c.rowid = ?1");
-            let Some(key) = db.query_row(&sql, [rowid], |row| row.get::<_, String>(0)).optional()? else {
-                continue;
-            };
-            lost::add(db, &orphan.table, &key, &why)?;
-            db.execute(&format!("DELETE FROM main.{name} WHERE rowid = ?1"), [rowid])?;
+            let (key, name) = (super::pairing::described_key(table, "c"), quote(&table.name));
+            let mut statement = db.prepare(&format!("SELECT {key} FROM main.{name} AS c WHERE {which}"))?;
+            let keys: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
+            for key in keys {
+                lost::add(
+                    db,
+                    &orphan.table,
+                    &key,
+                    None,
+                    &format!("its {} could not be kept", orphan.parent),
+                )?;
+            }
+            removed += db.execute(&format!("DELETE FROM main.{name} AS c WHERE {which}"), [])?;
+        }
+        if removed == 0 {
+            return Ok(());
         }
     }
 }
@@ -271,13 +349,50 @@ pub(super) struct Orphan {
     table: String,
     rowid: Option<i64>,
     parent: String,
+    /// Which of the table's foreign keys it is.
+    key: i64,
 }
 
-/// All rows of the live database whose parents are missing.
-pub(super) fn orphans(db: &Connection) -> Result<Vec<Orphan>> {
+impl Orphan {
+    /// All rows `c` that lack their parent, and did not before: where rows have no number they cannot
+    /// be named one by one.
+    fn condition(&self, db: &Connection, table: &Table) -> Result<String> {
+        let mut statement = db.prepare(
+            "SELECT \"from\", ifnull(\"to\", (SELECT name FROM pragma_table_info(?2) WHERE pk = seq + 1))
+             FROM pragma_foreign_key_list(?1) WHERE id = ?3",
+        )?;
+        let pairs = statement.query_map(rusqlite::params![self.table, self.parent, self.key], |row| {
+            Ok((quote(&row.get::<_, String>(0)?), quote(&row.get::<_, String>(1)?)))
+        })?;
+        let pairs: Vec<(String, String)> = pairs.collect::<Result<_>>()?;
+        let lacks = |schema: &str, row: &str| {
+            let same: Vec<String> = pairs.iter().map(|(from, to)| format!("p.{to} = {row}.{from}")).collect();
+            format!(
+                "NOT EXISTS (SELECT 1 FROM {schema}.{} AS p WHERE {})",
+                quote(&self.parent),
+                same.join(" AND ")
+            )
+        };
+        let is_same: Vec<String> =
+            table.key().iter().map(|column| format!("k.{0} = c.{0}", column.quoted())).collect();
+        let there: Vec<String> = pairs.iter().map(|(from, _)| format!("c.{from} IS NOT NULL")).collect();
+        Ok(format!(
+            "{} AND {} AND NOT EXISTS (SELECT 1 FROM before.{} AS k WHERE {} AND {})",
+            there.join(" AND "),
+            lacks("main", "c"),
+            quote(&table.name),
+            is_same.join(" AND "),
+            lacks("before", "k")
+        ))
+    }
+}
+
+/// All rows of one database whose parents are missing.
+pub(super) fn orphans(db: &Connection, schema: &str) -> Result<Vec<Orphan>> {
     let mut statement =
-        db.prepare("SELECT \"table\", rowid, parent FROM pragma_foreign_key_check(NULL, 'main')")?;
-    let found = statement
-        .query_map([], |row| Ok(Orphan { table: row.get(0)?, rowid: row.get(1)?, parent: row.get(2)? }))?;
+        db.prepare("SELECT \"table\", rowid, parent, fkid FROM pragma_foreign_key_check(NULL, ?1)")?;
+    let found = statement.query_map([schema], |row| {
+        Ok(Orphan { table: row.get(0)?, rowid: row.get(1)?, parent: row.get(2)?, key: row.get(3)? })
+    })?;
     found.collect()
 }

@@ -13,17 +13,20 @@ pub(super) struct Stage {
     pub(super) name: String,
     /// Names of the values, in the order of the older table's columns.
     pub(super) values: Vec<String>,
+    /// The newer table that it became.
+    pub(super) successor: String,
 }
 
 impl Stage {
     /// Fills stage `number` from `before`, `migrated` and `main`; the list of what cannot be kept
     /// grows.
     pub(super) fn fill(db: &Connection, pair: &Pair<'_>, number: usize) -> Result<Self> {
-        let stage = Self::make(db, pair.columns.len(), number)?;
+        let stage = Self::make(db, pair.columns.len(), number, &pair.new.name)?;
         let into = format!("INSERT INTO {} ", stage.name);
         db.execute_batch(&(into.clone() + &living(pair)))?;
         if pair.key != Key::None {
             db.execute_batch(&(into + &brought_back(pair)))?;
+            lost::taken_keys(db, pair)?;
         }
         lost::added_values(db, pair)?;
         lost::made_up_values(db, pair)?;
@@ -32,7 +35,7 @@ impl Stage {
 
     /// The rows of an older table that the newer schema has nothing of.
     pub(super) fn copy(db: &Connection, table: &Table, number: usize) -> Result<Self> {
-        let stage = Self::make(db, table.columns.len(), number)?;
+        let stage = Self::make(db, table.columns.len(), number, &table.name)?;
         let rowid = table.rowid().unwrap_or("NULL");
         let columns: Vec<String> = table.columns.iter().map(Column::quoted).collect();
         db.execute_batch(&format!(
@@ -44,10 +47,15 @@ impl Stage {
         Ok(stage)
     }
 
-    fn make(db: &Connection, columns: usize, number: usize) -> Result<Self> {
+    /// For a table that has no rows of its own.
+    pub(super) fn empty(db: &Connection, table: &Table, number: usize) -> Result<Self> {
+        Self::make(db, table.columns.len(), number, &table.name)
+    }
+
+    fn make(db: &Connection, columns: usize, number: usize, successor: &str) -> Result<Self> {
         let values: Vec<String> = (0..columns).map(|at| format!("c{at}")).collect();
-        db.execute_batch(&format!("CREATE TEMP TABLE stage_{number}(o, r, {})", values.join(", ")))?;
-        Ok(Self { name: format!("temp.stage_{number}"), values })
+        db.execute_batch(&format!("CREATE TEMP TABLE salvage_stage_{number}(o, r, {})", values.join(", ")))?;
+        Ok(Self { name: format!("temp.salvage_stage_{number}"), values, successor: successor.to_owned() })
     }
 }
 
@@ -71,7 +79,7 @@ fn brought_back(pair: &Pair<'_>) -> String {
     parts.extend(pair.columns.iter().map(|(column, _)| format!("b.{}", column.quoted())));
     let new = quote(&pair.new.name);
     let is_there = match &pair.key {
-        Key::Rowid(old, _) => format!("EXISTS (SELECT 1 FROM temp.pair WHERE temp.pair.b = b.{old})"),
+        Key::Number(old, _) => format!("EXISTS (SELECT 1 FROM temp.salvage_pair AS p WHERE p.b = b.{old})"),
         _ => ["migrated", "main"]
             .map(|schema| {
                 format!("EXISTS (SELECT 1 FROM {schema}.{new} AS x WHERE {})", pair.joins_old("b", "x"))
@@ -86,7 +94,7 @@ pub(super) fn sources(pair: &Pair<'_>) -> String {
     let (old, new) = (quote(&pair.old.name), quote(&pair.new.name));
     // A row that was written since has a number that means nothing to the older table.
     let same = match pair.key {
-        Key::Rowid(..) => pair.joins_old("b", "m"),
+        Key::Number(..) => pair.joins_old("b", "m"),
         _ => pair.joins_old("b", "c"),
     };
     format!(

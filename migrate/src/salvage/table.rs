@@ -14,7 +14,7 @@ pub(super) struct Column {
     kind: String,
     required: bool,
     /// An expression of SQL.
-    pub(super) default: Option<String>,
+    default: Option<String>,
     /// Its place in the primary key, from 1; 0 for none.
     key: i64,
 }
@@ -27,10 +27,28 @@ impl Column {
     /// What stands where no value ever was: the default, or nothing, or what a required column takes.
     pub(super) fn filler(&self) -> String {
         match (&self.default, self.required || self.key > 0) {
-            (Some(default), _) => format!("({default})"),
-            (None, false) => "NULL".into(),
             (None, true) => self.empty().into(),
+            _ => self.default_value(),
         }
+    }
+
+    /// The default as an expression of its own: SQLite takes a bare or double-quoted word there for
+    /// text, where it would be the name of a column elsewhere.
+    pub(super) fn default_value(&self) -> String {
+        let Some(default) = self.default.as_deref() else { return "NULL".into() };
+        let is_word = default.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && default.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let is_known = ["true", "false", "null"].iter().any(|word| default.eq_ignore_ascii_case(word))
+            || default.to_uppercase().starts_with("CURRENT_");
+        match default.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(inner) => text(&inner.replace("\"\"", "\"")),
+            None if is_word && !is_known => text(default),
+            None => format!("({default})"),
+        }
+    }
+
+    pub(super) fn has_default_of(&self, other: &Self) -> bool {
+        self.default == other.default
     }
 
     /// Whether both are declared the same, but for their names.
@@ -85,6 +103,31 @@ impl Table {
             return None;
         }
         ROWIDS.into_iter().find(|name| self.column(name).is_none())
+    }
+
+    /// What numbers its rows, a column or not; none in a table without such numbers.
+    pub(super) fn number(&self) -> Option<String> {
+        if self.has_integer_key() {
+            return Some(self.key()[0].quoted());
+        }
+        self.rowid().map(str::to_owned)
+    }
+
+    /// Of a full-text table that keeps no text of its own: where it is; empty for nowhere.
+    pub(super) fn content(&self) -> Option<String> {
+        let options = self.sql.split_once('(').filter(|_| self.is_virtual)?.1;
+        options.split(',').find_map(|option| {
+            let (name, value) = option.split_once('=')?;
+            let value = value.trim().trim_end_matches([')', ';']).trim();
+            let is_it = name.trim().eq_ignore_ascii_case("content");
+            is_it.then(|| value.trim_matches(['\'', '"', '`', '[', ']']).to_owned())
+        })
+    }
+
+    /// Whether it only shows what another table has.
+    pub(super) fn is_read_only(&self) -> bool {
+        let sql = self.sql.to_lowercase();
+        self.is_virtual && ["fts5vocab", "fts4aux", "fts3tokenize"].iter().any(|module| sql.contains(module))
     }
 
     fn has_integer_key(&self) -> bool {

@@ -31,8 +31,8 @@ impl Case {
     fn undo(&self) -> Salvaged {
         let (before, migrated, live) =
             (self.path("before.db"), self.path("migrated.db"), self.path("live.db"));
-        let sources =
-            Sources { before: &before, migrated: &migrated, live: &live, records: &["migrations".into()] };
+        let (renames, records) = (&Renames::default(), &["migrations".into()]);
+        let sources = Sources { before: &before, migrated: &migrated, live: &live, renames, records };
         undo(&sources, |_| Ok(())).unwrap()
     }
 
@@ -242,4 +242,130 @@ fn records_of_migrations_are_those_of_before() {
     assert_eq!(case.undo().lost, []);
     assert_eq!(case.rows("SELECT * FROM migrations"), "1|then");
     assert_eq!(case.rows("PRAGMA user_version"), "5");
+}
+
+#[test]
+fn a_key_with_another_name_or_of_another_kind_still_tells_rows_apart() {
+    for (migration, users) in [
+        (
+            "ALTER TABLE t RENAME COLUMN id TO t_id; ALTER TABLE t DROP COLUMN legacy",
+            "UPDATE t SET name = 'mine' WHERE t_id = 2; INSERT INTO t VALUES (9, 'new')",
+        ),
+        (
+            "CREATE TABLE n(uuid TEXT PRIMARY KEY, id, name); INSERT INTO n SELECT 'u' || id, id, name FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t",
+            "UPDATE t SET name = 'mine' WHERE id = 2; INSERT INTO t VALUES ('u9', 9, 'new')",
+        ),
+    ] {
+        let case = Case::new(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, name, legacy); INSERT INTO t VALUES (1, 'a', 'x'), (2, 'b', 'y'), (3, 'c', 'z')",
+            migration,
+            users,
+        );
+        case.undo();
+        assert_eq!(case.rows("SELECT * FROM t"), "1|a|x 2|mine|y 3|c|z 9|new|-", "{migration}");
+    }
+}
+
+#[test]
+fn rows_without_a_key_are_those_of_before_although_the_migration_changed_them() {
+    for (migration, users, expected) in [
+        ("UPDATE t SET status = 'closed' WHERE a = 3", "DELETE FROM t WHERE a = 3", "1|new 2|new"),
+        (
+            "UPDATE t SET status = 'closed' WHERE a = 3",
+            "UPDATE t SET a = 30 WHERE a = 3",
+            "1|new 2|new 30|done",
+        ),
+        (
+            "UPDATE t SET status = upper(status), a = a * 10",
+            "UPDATE t SET status = 'mine' WHERE a = 20",
+            "1|new 2|mine 3|done",
+        ),
+    ] {
+        let case = Case::new(
+            "CREATE TABLE t(a, status); INSERT INTO t VALUES (1, 'new'), (2, 'new'), (3, 'done')",
+            migration,
+            users,
+        );
+        case.undo();
+        assert_eq!(case.rows("SELECT * FROM t ORDER BY a"), expected, "{migration}; {users}");
+    }
+}
+
+#[test]
+fn a_column_that_was_added_is_not_taken_for_one_that_was_dropped() {
+    for (before, migration, users, expected) in [
+        (
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, is_admin INT NOT NULL DEFAULT 0, x); INSERT INTO t VALUES (1, 0, 'a'), (2, 0, 'b')",
+            "ALTER TABLE t DROP COLUMN is_admin; ALTER TABLE t ADD COLUMN archived INT NOT NULL DEFAULT 0",
+            "UPDATE t SET archived = 1 WHERE id = 2",
+            "1|0|a 2|0|b",
+        ),
+        (
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, phone)",
+            "ALTER TABLE t DROP COLUMN phone; ALTER TABLE t ADD COLUMN email",
+            "INSERT INTO t VALUES (1, 'a@b')",
+            "1|-",
+        ),
+    ] {
+        let case = Case::new(before, migration, users);
+        assert_eq!(case.undo().lost.len(), 1);
+        assert_eq!(case.rows("SELECT * FROM t"), expected);
+    }
+}
+
+#[test]
+fn full_text_over_another_table_reads_it_again_and_one_without_texts_is_refused() {
+    let case = Case::new(
+        "CREATE TABLE docs(id INTEGER PRIMARY KEY, body CHECK (body <> 'bad')); INSERT INTO docs VALUES (1, 'hello');
+         CREATE VIRTUAL TABLE f USING fts5(body, content = 'docs', content_rowid = 'id'); INSERT INTO f(f) VALUES ('rebuild');
+         CREATE VIRTUAL TABLE v USING fts5vocab('f', 'row')",
+        "CREATE TABLE n(id INTEGER PRIMARY KEY, body); INSERT INTO n SELECT * FROM docs; DROP TABLE docs; ALTER TABLE n RENAME TO docs",
+        "INSERT INTO docs VALUES (2, 'world'), (3, 'bad'); INSERT INTO f(f) VALUES ('rebuild')",
+    );
+    assert_eq!(case.undo().lost.len(), 1);
+    assert_eq!(case.rows("SELECT rowid FROM f('world')"), "2");
+    assert_eq!(case.rows("SELECT rowid FROM f('bad')"), "");
+    assert_eq!(case.rows("SELECT term FROM v"), "hello world");
+    let case = Case::new(
+        "CREATE VIRTUAL TABLE t USING fts5(a, content = ''); INSERT INTO t(rowid, a) VALUES (1, 'hello')",
+        "DROP TABLE t; CREATE VIRTUAL TABLE t USING fts5(a, content = '', tokenize = 'porter'); INSERT INTO t(rowid, a) VALUES (1, 'hello')",
+        "INSERT INTO t(rowid, a) VALUES (2, 'world')",
+    );
+    let (before, migrated, live) = (case.path("before.db"), case.path("migrated.db"), case.path("live.db"));
+    let renames = &Renames::default();
+    let sources = Sources { before: &before, migrated: &migrated, live: &live, renames, records: &[] };
+    assert_eq!(undo(&sources, |_| Ok(())).err().unwrap().kind, "salvage-failed");
+    assert_eq!(case.rows("SELECT rowid FROM t('world')"), "2");
+}
+
+#[test]
+fn of_a_row_that_is_refused_the_older_one_stays_with_its_children() {
+    let case = Case::new(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, s CHECK (s IN ('on', 'off')), v); INSERT INTO t VALUES (1, 'on', 'precious');
+         CREATE TABLE child(a INT, b INT REFERENCES t(id), PRIMARY KEY(a, b)) WITHOUT ROWID; INSERT INTO child VALUES (1, 1), (2, 77)",
+        "CREATE TABLE n(id INTEGER PRIMARY KEY, s, v); INSERT INTO n SELECT * FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t; DELETE FROM child WHERE b = 77",
+        "UPDATE t SET s = 'archived' WHERE id = 1; INSERT INTO t VALUES (2, 'gone', ''); INSERT INTO child VALUES (3, 2)",
+    );
+    let lost = case.undo().lost;
+    assert_eq!(case.rows("SELECT * FROM t"), "1|on|precious");
+    assert_eq!(case.rows("SELECT * FROM child"), "1|1 2|77");
+    let told: Vec<String> =
+        lost.iter().map(|lost| format!("{} {} {:?}", lost.table, lost.key, lost.column)).collect();
+    assert_eq!(told, ["child {\"a\":3,\"b\":2} None", "t {\"id\":2} None", "t {\"id\":1} Some(\"s\")"]);
+}
+
+#[test]
+fn names_defaults_and_indexes_of_apps_do_no_harm() {
+    let case = Case::new(
+        "CREATE TABLE salvage(id INTEGER PRIMARY KEY, state DEFAULT pending, kind DEFAULT \"plain\", gone TEXT NOT NULL DEFAULT waiting);
+         CREATE INDEX moved ON salvage(state); CREATE TABLE \"order\"(\"group\" INTEGER PRIMARY KEY, \"a b\"); INSERT INTO \"order\" VALUES (1, 'x');
+         CREATE TABLE sequence(a, \"rowid\"); INSERT INTO sequence VALUES (1, 2); CREATE INDEX on_sequence ON sequence(a); CREATE TABLE stays(a)",
+        "ALTER TABLE salvage DROP COLUMN gone; DROP INDEX moved; CREATE INDEX moved ON stays(a); ALTER TABLE \"order\" ADD COLUMN c; ALTER TABLE sequence ADD COLUMN c",
+        "INSERT INTO salvage(id) VALUES (1); INSERT INTO \"order\" VALUES (2, 'y', NULL); INSERT INTO sequence VALUES (3, 4, NULL); INSERT INTO stays VALUES (1)",
+    );
+    assert_eq!(case.undo().lost, []);
+    assert_eq!(case.rows("SELECT * FROM salvage"), "1|pending|plain|waiting");
+    assert_eq!(case.rows("SELECT * FROM \"order\""), "1|x 2|y");
+    assert_eq!(case.rows("SELECT a, \"rowid\" FROM sequence ORDER BY a"), "1|2 3|4");
+    assert_eq!(case.rows("SELECT tbl_name FROM sqlite_master WHERE name = 'moved'"), "salvage");
 }
