@@ -4,11 +4,16 @@
 //! Three databases: `before` the migration, `migrated` (the same with the migration run again on it),
 //! and `main`, the live one. What differs between the last two is what users wrote; it is put upon
 //! the first. Rows that were not written to since get back what they held before. `table` reads
-//! tables, `pairing` says what became of them, `staging` computes rows, `rebuild` puts them in
-//! place, and `lost` lists what the older schema has no room for.
+//! tables, `matching` and `pairing` say what became of them and of their columns and rows, `renames`
+//! what migrations say of it themselves; `staging` computes rows, `rebuild` puts them in place (`held`
+//! one by one, where some are refused), `orphans` looks after their children, and `lost` lists what
+//! the older schema has no room for.
 
 mod compare;
+mod held;
 mod lost;
+mod matching;
+mod orphans;
 mod pairing;
 mod rebuild;
 mod renames;
@@ -94,11 +99,11 @@ fn attach(db: &Connection, sources: &Sources<'_>) -> rusqlite::Result<()> {
 
 fn work(db: &Connection, sources: &Sources<'_>) -> rusqlite::Result<Salvaged> {
     let (old, migrated, new) = (tables(db, "before")?, tables(db, "migrated")?, tables(db, "main")?);
-    let mut known = rebuild::orphans(db, "main")?;
-    known.extend(rebuild::orphans(db, "before")?);
+    let mut known = orphans::orphans(db, "main")?;
+    known.extend(orphans::orphans(db, "before")?);
     lost::begin(db)?;
     rebuild::keep_sequences(db)?;
-    let becomes = pairing::match_tables(db, &old, &migrated, &new, sources.renames)?;
+    let becomes = matching::match_tables(db, &old, &migrated, &new, sources.renames)?;
     let mut staged: Vec<(&Table, Stage)> = Vec::new();
     let mut kept = Vec::new();
     for (name, table) in &old {
@@ -140,7 +145,7 @@ fn work(db: &Connection, sources: &Sources<'_>) -> rusqlite::Result<Salvaged> {
         rebuild::put_missing_indexes(db, table)?;
     }
     rebuild::put_up_code(db)?;
-    rebuild::remove_orphans(db, &known)?;
+    orphans::remove_orphans(db, &known)?;
     rebuild::index_texts(db, old.values())?;
     restore_version(db)?;
     let tables = staged.iter().map(|(table, _)| table.name.clone()).collect();

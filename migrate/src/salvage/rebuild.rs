@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, params_from_iter};
+use rusqlite::{Connection, Result};
 
-use super::lost;
+use super::held::{Held, columns_of, is_refusal};
 use super::staging::Stage;
-use super::table::{Table, quote, tables, text};
+use super::table::{Table, quote, text};
 
 /// Drops views and triggers, which may speak of what is about to change.
 pub(super) fn take_down_code(db: &Connection) -> Result<()> {
@@ -87,15 +86,6 @@ fn put_index(db: &Connection, table: &Table, sql: &str) -> Result<()> {
     all.into_iter().try_for_each(|row| row.insert(db, table))
 }
 
-/// Whether SQLite refused a row for what it holds.
-fn is_refusal(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch))
-}
-
-fn columns_of(table: &Table) -> Vec<String> {
-    table.columns.iter().map(super::table::Column::quoted).collect()
-}
-
 fn insert(db: &Connection, table: &Table, stage: &Stage) -> Result<()> {
     db.execute_batch("SAVEPOINT bulk")?;
     match insert_all(db, table, stage) {
@@ -137,125 +127,6 @@ fn insert_each(db: &Connection, table: &Table, stage: &Stage) -> Result<()> {
         Held { number, values }.insert(db, table)?;
     }
     Ok(())
-}
-
-/// One row that waits to be put in.
-struct Held {
-    number: Option<i64>,
-    values: Vec<Value>,
-}
-
-impl Held {
-    /// All rows of a live table.
-    fn read(db: &Connection, table: &Table) -> Result<Vec<Self>> {
-        let (number, count) = (table.rowid().unwrap_or("NULL"), table.columns.len());
-        let sql =
-            format!("SELECT {number}, {} FROM main.{}", columns_of(table).join(", "), quote(&table.name));
-        let mut statement = db.prepare(&sql)?;
-        let rows = statement.query_map([], |row| {
-            Ok(Self {
-                number: row.get(0)?,
-                values: (1..=count).map(|at| row.get(at)).collect::<Result<_>>()?,
-            })
-        })?;
-        rows.collect()
-    }
-
-    /// Puts it in. A row that the table refuses is put in as it was before the migration, if it was
-    /// there; what that does not hold is noted as lost.
-    fn insert(self, db: &Connection, table: &Table) -> Result<()> {
-        let Err(refused) = self.try_insert(db, table)? else { return Ok(()) };
-        let (key, why) = (key_of(table, &self.values, self.number), refused.to_string());
-        let before = self.before(db, table)?;
-        match before {
-            Some(before) if before.try_insert(db, table)?.is_ok() => {
-                let pairs = table.columns.iter().zip(self.values.iter().zip(&before.values));
-                for (column, _) in pairs.filter(|(_, (now, then))| now != then) {
-                    lost::add(db, &table.name, &key, Some(&column.name), &why)?;
-                }
-                Ok(())
-            }
-            _ => lost::add(db, &table.name, &key, None, &why),
-        }
-    }
-
-    /// The same row before the migration.
-    fn before(&self, db: &Connection, table: &Table) -> Result<Option<Self>> {
-        let numbered = table.rowid().zip(self.number).filter(|_| table.key().is_empty());
-        let key: Vec<(String, Value)> = if let Some((rowid, number)) = numbered {
-            vec![(rowid.to_owned(), Value::Integer(number))]
-        } else {
-            let pairs = table.columns.iter().zip(&self.values);
-            let keys = pairs.filter(|(column, _)| table.key().contains(column));
-            keys.map(|(column, value)| (column.quoted(), value.clone())).collect()
-        };
-        if key.is_empty() {
-            return Ok(None);
-        }
-        let same: Vec<String> =
-            key.iter().enumerate().map(|(at, (name, _))| format!("{name} IS ?{}", at + 1)).collect();
-        let sql = format!(
-            "SELECT {}, {} FROM before.{} WHERE {} LIMIT 1",
-            table.rowid().unwrap_or("NULL"),
-            columns_of(table).join(", "),
-            quote(&table.name),
-            same.join(" AND ")
-        );
-        let read = |row: &rusqlite::Row<'_>| Self::of(row, table.columns.len());
-        db.query_row(&sql, params_from_iter(key.into_iter().map(|(_, value)| value)), read).optional()
-    }
-
-    fn of(row: &rusqlite::Row<'_>, count: usize) -> Result<Self> {
-        Ok(Self { number: row.get(0)?, values: (1..=count).map(|at| row.get(at)).collect::<Result<_>>()? })
-    }
-
-    /// Why the table refuses it, if it does.
-    fn try_insert(&self, db: &Connection, table: &Table) -> Result<Result<()>> {
-        let is_taken = match (self.number, table.rowid()) {
-            (Some(number), Some(rowid)) => {
-                let sql = format!("SELECT 1 FROM main.{} WHERE {rowid} = ?1", quote(&table.name));
-                db.query_row(&sql, [number], |_| Ok(())).optional()?.is_some()
-            }
-            _ => true,
-        };
-        let mut columns = columns_of(table);
-        let mut values: Vec<&Value> = self.values.iter().collect();
-        let number = Value::Integer(self.number.unwrap_or_default());
-        if let (false, Some(rowid)) = (is_taken, table.rowid()) {
-            columns.push(rowid.to_owned());
-            values.push(&number);
-        }
-        let marks: Vec<String> = (1..=columns.len()).map(|at| format!("?{at}")).collect();
-        let sql = format!(
-            "INSERT INTO main.{}({}) VALUES ({})",
-            quote(&table.name),
-            columns.join(", "),
-            marks.join(", ")
-        );
-        match db.prepare(&sql)?.execute(params_from_iter(values)) {
-            Err(error) if is_refusal(&error) => Ok(Err(error)),
-            other => other.map(|_| Ok(())),
-        }
-    }
-}
-
-fn key_of(table: &Table, values: &[Value], number: Option<i64>) -> String {
-    let shown = |value: &Value| match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Integer(number) => (*number).into(),
-        Value::Real(number) => (*number).into(),
-        Value::Text(text) => text.as_str().into(),
-        Value::Blob(bytes) => common::hex(bytes).into(),
-    };
-    let mut key = serde_json::Map::new();
-    for column in table.key() {
-        let value = table.columns.iter().zip(values).find(|(it, _)| *it == column);
-        key.extend(value.map(|(_, value)| (column.name.clone(), shown(value))));
-    }
-    if let (true, Some(number)) = (key.is_empty(), number) {
-        key.insert("rowid".into(), number.into());
-    }
-    serde_json::Value::Object(key).to_string()
 }
 
 /// A number that AUTOINCREMENT gave is never given again.
@@ -307,92 +178,5 @@ fn objects(
     );
     let mut statement = db.prepare(&sql)?;
     let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    found.collect()
-}
-
-/// Takes out rows whose parents could not be kept; those that lacked one before stay as they are.
-pub(super) fn remove_orphans(db: &Connection, known: &[Orphan]) -> Result<()> {
-    loop {
-        let is_new = |orphan: &Orphan| orphan.rowid.is_none() || !known.contains(orphan);
-        let found: Vec<Orphan> = orphans(db, "main")?.into_iter().filter(is_new).collect();
-        let live = tables(db, "main")?;
-        let mut removed = 0;
-        for orphan in found {
-            let Some(table) = live.get(&orphan.table.to_lowercase()) else { continue };
-            let which = match (orphan.rowid, table.number()) {
-                (Some(rowid), Some(number)) => format!("c.{number} = {rowid}"),
-                _ => orphan.condition(db, table)?,
-            };
-            let (key, name) = (super::pairing::described_key(table, "c"), quote(&table.name));
-            let mut statement = db.prepare(&format!("SELECT {key} FROM main.{name} AS c WHERE {which}"))?;
-            let keys: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
-            for key in keys {
-                lost::add(
-                    db,
-                    &orphan.table,
-                    &key,
-                    None,
-                    &format!("its {} could not be kept", orphan.parent),
-                )?;
-            }
-            removed += db.execute(&format!("DELETE FROM main.{name} AS c WHERE {which}"), [])?;
-        }
-        if removed == 0 {
-            return Ok(());
-        }
-    }
-}
-
-/// A row that refers to one that is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Orphan {
-    table: String,
-    rowid: Option<i64>,
-    parent: String,
-    /// Which of the table's foreign keys it is.
-    key: i64,
-}
-
-impl Orphan {
-    /// All rows `c` that lack their parent, and did not before: where rows have no number they cannot
-    /// be named one by one.
-    fn condition(&self, db: &Connection, table: &Table) -> Result<String> {
-        let mut statement = db.prepare(
-            "SELECT \"from\", ifnull(\"to\", (SELECT name FROM pragma_table_info(?2) WHERE pk = seq + 1))
-             FROM pragma_foreign_key_list(?1) WHERE id = ?3",
-        )?;
-        let pairs = statement.query_map(rusqlite::params![self.table, self.parent, self.key], |row| {
-            Ok((quote(&row.get::<_, String>(0)?), quote(&row.get::<_, String>(1)?)))
-        })?;
-        let pairs: Vec<(String, String)> = pairs.collect::<Result<_>>()?;
-        let lacks = |schema: &str, row: &str| {
-            let same: Vec<String> = pairs.iter().map(|(from, to)| format!("p.{to} = {row}.{from}")).collect();
-            format!(
-                "NOT EXISTS (SELECT 1 FROM {schema}.{} AS p WHERE {})",
-                quote(&self.parent),
-                same.join(" AND ")
-            )
-        };
-        let is_same: Vec<String> =
-            table.key().iter().map(|column| format!("k.{0} = c.{0}", column.quoted())).collect();
-        let there: Vec<String> = pairs.iter().map(|(from, _)| format!("c.{from} IS NOT NULL")).collect();
-        Ok(format!(
-            "{} AND {} AND NOT EXISTS (SELECT 1 FROM before.{} AS k WHERE {} AND {})",
-            there.join(" AND "),
-            lacks("main", "c"),
-            quote(&table.name),
-            is_same.join(" AND "),
-            lacks("before", "k")
-        ))
-    }
-}
-
-/// All rows of one database whose parents are missing.
-pub(super) fn orphans(db: &Connection, schema: &str) -> Result<Vec<Orphan>> {
-    let mut statement =
-        db.prepare("SELECT \"table\", rowid, parent, fkid FROM pragma_foreign_key_check(NULL, ?1)")?;
-    let found = statement.query_map([schema], |row| {
-        Ok(Orphan { table: row.get(0)?, rowid: row.get(1)?, parent: row.get(2)?, key: row.get(3)? })
-    })?;
     found.collect()
 }
