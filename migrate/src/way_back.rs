@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use common::cli::Run;
 use common::database::{Change, Schema, open_read_only, snapshot};
@@ -51,10 +52,11 @@ pub(crate) fn rehearse(
     let now = scratch.file("now.db");
     run.step("back.copy", || snapshot(database, &now, &mut |_, _| {}))?;
     let trial = Trial { scene, source: &source, scratch: &scratch, choice: Choice::To(version), now };
-    let in_place = backup.map(|id| trial.in_place(run, id));
+    let in_place = backup.map(|id| attempt(run, "back.in-place", || trial.in_place(id)));
     // Only the backup tells what a migration wrote from what users did.
     run.detail("exact", in_place.as_ref().is_some_and(Result::is_ok));
-    let by_text = trial.by_text(run, in_place.as_ref().and_then(|found| found.as_ref().ok()));
+    let other = in_place.as_ref().and_then(|found| found.as_ref().ok());
+    let by_text = attempt(run, "back.down", || trial.by_text(other));
     let (way, lost, why) = match (by_text, in_place) {
         (Ok(lost), _) => ("down", lost, None),
         (Err(problem), Some(Ok((_, salvaged)))) => ("in_place", salvaged.lost, Some(problem)),
@@ -62,9 +64,20 @@ pub(crate) fn rehearse(
     };
     run.detail("way", way);
     run.detail("change", trial.change(way)?);
-    run.detail("reason", why.map(|problem| problem.to_string()));
+    run.detail("reason", why.map(|problem| problem.title));
     in_place::tell(run, &lost);
     Ok(())
+}
+
+/// A step that may fail as long as another way is right.
+fn attempt<T>(run: &mut Run, name: &str, act: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+    let begun = Instant::now();
+    let result = act();
+    match &result {
+        Ok(_) => run.end_step(name, None, begun.elapsed(), None),
+        Err(problem) => run.skip(name, &problem.title),
+    }
+    result
 }
 
 impl Trial<'_> {
@@ -86,39 +99,35 @@ impl Trial<'_> {
         })
     }
 
-    fn in_place(&self, run: &mut Run, backup: &str) -> Result<(PathBuf, Salvaged), Problem> {
-        run.step("back.in-place", || {
-            let undone = down::chosen(self.scene, &self.choice, self.source, &open_read_only(&self.now)?)?;
-            let origin = Origin::prepare(self.scene, self.source, self.scratch, backup, undone)?;
-            let copy = self.copy(IN_PLACE)?;
-            origin.go_back(&copy, |_| Ok(())).map(|salvaged| (copy, salvaged))
-        })
+    fn in_place(&self, backup: &str) -> Result<(PathBuf, Salvaged), Problem> {
+        let undone = down::chosen(self.scene, &self.choice, self.source, &open_read_only(&self.now)?)?;
+        let origin = Origin::prepare(self.scene, self.source, self.scratch, backup, undone)?;
+        let copy = self.copy(IN_PLACE)?;
+        origin.go_back(&copy, |_| Ok(())).map(|salvaged| (copy, salvaged))
     }
 
     /// By the stored texts. Nothing may be missing of what the other way keeps, or, when there is none,
     /// of what is there now.
-    fn by_text(&self, run: &mut Run, in_place: Option<&(PathBuf, Salvaged)>) -> Result<Vec<Lost>, Problem> {
-        run.step("back.down", || {
-            let copy = self.copy(DOWN)?;
-            let environment = self.scene.environment();
-            let room = Room::open(&copy, Python::new(&self.source.root, environment))?;
-            let books = Books::of(self.source, environment);
-            room.run(Terms::of(environment, books.as_ref()), |db| {
-                choose_jobs(self.scene, &self.choice, self.source, db)
-            })?;
-            let records = in_place::records(self.source);
-            match in_place {
-                Some((path, _)) => {
-                    refuse_other_schema(&room.db, path)?;
-                    refuse_missing(&room.db, path, true, &records)?;
-                }
-                None => refuse_missing(&room.db, &self.now, false, &records)?,
+    fn by_text(&self, in_place: Option<&(PathBuf, Salvaged)>) -> Result<Vec<Lost>, Problem> {
+        let copy = self.copy(DOWN)?;
+        let environment = self.scene.environment();
+        let room = Room::open(&copy, Python::new(&self.source.root, environment))?;
+        let books = Books::of(self.source, environment);
+        room.run(Terms::of(environment, books.as_ref()), |db| {
+            choose_jobs(self.scene, &self.choice, self.source, db)
+        })?;
+        let records = in_place::records(self.source);
+        match in_place {
+            Some((path, _)) => {
+                refuse_other_schema(&room.db, path)?;
+                refuse_missing(&room.db, path, true, &records)?;
             }
-            match in_place {
-                Some((_, salvaged)) => Ok(salvaged.lost.clone()),
-                None => in_place::unlisted(&self.now, &copy, self.source),
-            }
-        })
+            None => refuse_missing(&room.db, &self.now, false, &records)?,
+        }
+        match in_place {
+            Some((_, salvaged)) => Ok(salvaged.lost.clone()),
+            None => in_place::unlisted(&self.now, &copy, self.source),
+        }
     }
 }
 
