@@ -13,6 +13,7 @@ use common::recovery;
 use common::report::{OrProblem, Problem};
 use common::secrets::Secrets;
 use common::site::enter;
+use common::{database, migrations};
 use tempfile::TempDir;
 
 use crate::further;
@@ -23,6 +24,9 @@ pub(crate) const DRAFT: &str = ".tmp-";
 pub(crate) const DOOMED: &str = ".del-";
 /// Begins the name of a check's scratch place; the process id follows.
 const CHECK: &str = ".check-";
+
+/// How many deployments that changed the schema can be undone by their backups, whatever came after.
+const MIGRATING: usize = 3;
 
 /// One environment and everything about it that a verb needs.
 pub(crate) struct Site<'a> {
@@ -101,7 +105,8 @@ impl<'a> Site<'a> {
         Ok(ledger.named_by_report(self.name(), id)?.map(|row| row.id))
     }
 
-    /// Deployments whose backups a rollback may need: the serving one, the verified one before it.
+    /// Deployments whose backups a rollback may need: the serving one, the verified one before it, and
+    /// those that last changed the schema, however many came after them.
     ///
     /// # Errors
     /// `ledger-unreadable`.
@@ -110,7 +115,22 @@ impl<'a> Site<'a> {
         let serving = ledger.serving(self.name())?;
         let before = serving.as_ref().map_or(i64::MAX, |deployment| deployment.number);
         let previous = ledger.verified_before(self.name(), before)?;
-        Ok(serving.into_iter().chain(previous).map(|deployment| deployment.id).collect())
+        let mut needed: Vec<String> =
+            serving.into_iter().chain(previous).map(|deployment| deployment.id).collect();
+        needed.extend(self.migrating());
+        Ok(needed)
+    }
+
+    /// The deployments that applied the newest migrations; none where the database cannot be read.
+    fn migrating(&self) -> Vec<String> {
+        let database = self.database().filter(|path| path.exists());
+        let db = database.and_then(|path| database::open_read_only(&path).ok());
+        let mut applied = db.and_then(|db| migrations::read_applied(&db).ok()).unwrap_or_default();
+        applied.sort_by_key(|row| std::cmp::Reverse((row.sequence, row.version)));
+        let mut found: Vec<String> = applied.into_iter().filter_map(|row| row.deployment).collect();
+        found.dedup();
+        found.truncate(MIGRATING);
+        found
     }
 
     fn temporary(&self, prefix: &str) -> Result<TempDir, Problem> {

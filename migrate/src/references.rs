@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use common::report::Problem;
 
-use crate::rows::quote;
+use common::database::quote;
 
 /// A sentence such as "note(doc) 17 is in no doc", and how many rows say so.
 pub(crate) type Violations = BTreeMap<String, usize>;

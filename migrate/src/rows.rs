@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use common::database::quote;
 use rusqlite::{Connection, Result};
 use serde_json::{Map, Value, json};
 
@@ -22,11 +23,6 @@ pub(crate) fn count(db: &Connection) -> Result<Counts> {
         Some((name, u64::try_from(rows).unwrap_or(0)))
     });
     Ok(counted.collect())
-}
-
-/// An identifier, quoted.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Tables whose counts differ, each with `[before, after]`; null where there is no such table.

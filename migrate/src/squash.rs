@@ -19,8 +19,8 @@ use crate::content::{Content, Shape, contents, shape};
 use crate::engine::{Room, Terms};
 use crate::job::Job;
 use crate::python::Python;
-use crate::rows::quote;
 use crate::template::write_new;
+use common::database::quote;
 
 /// Everything that a database holds.
 type Image = (Shape, BTreeMap<String, Content>);

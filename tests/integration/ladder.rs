@@ -152,6 +152,23 @@ fn a_journal_that_is_lost_is_made_up_for_by_the_schema_itself() {
 }
 
 #[test]
+fn the_backup_from_before_a_migration_is_kept_however_many_deployments_follow() {
+    let world = serving();
+    world.configure("[environments.dev]\n", "[environments.dev]\nbackups = { keep = 1 }\n");
+    let second = world.git(&["rev-parse", "HEAD"]);
+    world.run("deploy", &["dev"]).ok();
+    let up = "-- approve: destructive\nALTER TABLE note DROP COLUMN place;\n";
+    third(&world, up, None, "INSERT INTO note VALUES (3, 'new')");
+    for version in ["v4", "v5"] {
+        world.release(version);
+        world.run("deploy", &["dev"]).ok();
+        world.run("backup", &["dev", "create"]).ok();
+    }
+    let report = world.run("rollback", &["dev", "--to-commit", &second]).ok().report();
+    assert_eq!((rung(&report).0, notes(&world).as_str()), (3, "1|old|here 2|older|there 3|new|-"));
+}
+
+#[test]
 fn without_a_text_and_without_a_backup_it_refuses_and_says_what_would_help() {
     let world = serving();
     third(

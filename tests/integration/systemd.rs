@@ -6,6 +6,7 @@ mod gateways;
 mod hardening;
 mod reboots;
 mod traffic;
+mod watching;
 
 use serde_json::Value;
 use tests::host::Host;

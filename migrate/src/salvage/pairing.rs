@@ -166,9 +166,13 @@ impl<'a> Pair<'a> {
                 ranked("before", &b, old, "b")
             ))?;
         }
+        // A row that was taken away and another that got its number have nothing in common.
+        let any: Vec<String> =
+            stable.iter().map(|column| format!("m.{column} = b.{column} COLLATE BINARY")).collect();
+        let any = if any.is_empty() { "1".to_owned() } else { any.join(" OR ") };
         db.execute_batch(&format!(
             "INSERT OR IGNORE INTO temp.salvage_pair SELECT m.{new}, b.{old} FROM migrated.{m} AS m JOIN before.{b} AS b ON m.{new} = b.{old}
-             WHERE NOT EXISTS (SELECT 1 FROM temp.salvage_pair WHERE m <> b)
+             WHERE ({any}) AND NOT EXISTS (SELECT 1 FROM temp.salvage_pair WHERE m <> b)
                  AND m.{new} NOT IN (SELECT m FROM temp.salvage_pair) AND b.{old} NOT IN (SELECT b FROM temp.salvage_pair)"
         ))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+pub(super) use common::database::quote;
 use rusqlite::{Connection, Result};
 
 /// SQLite's own names for a row, of which a column may take two.
@@ -172,11 +173,6 @@ fn columns(db: &Connection, schema: &str, table: &str) -> Result<Vec<Column>> {
         })
     })?;
     found.collect()
-}
-
-/// A name as SQL writes it.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A text as SQL writes it.

@@ -276,6 +276,11 @@ fn rows_without_a_key_are_those_of_before_although_the_migration_changed_them() 
             "1|new 2|new 30|done",
         ),
         (
+            "DELETE FROM t WHERE a = 3; INSERT INTO t VALUES (50, 'made')",
+            "UPDATE t SET status = 'mine' WHERE a = 50",
+            "1|new 2|new 3|done 50|mine",
+        ),
+        (
             "UPDATE t SET status = upper(status), a = a * 10",
             "UPDATE t SET status = 'mine' WHERE a = 20",
             "1|new 2|mine 3|done",
