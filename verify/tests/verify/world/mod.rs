@@ -195,6 +195,13 @@ impl Server {
     }
 }
 
+/// A recovery starts keepers, which would wait for ever to start their app again.
+impl Drop for World {
+    fn drop(&mut self) {
+        tests::keepers::end_below(&self.root.path().join(".deploy"));
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stdin.take());
