@@ -248,6 +248,19 @@ pub fn find_in(root: &Path, environment: &str, id: &str) -> Result<Backup, Probl
         .hint(format!("backup {environment} list")))
 }
 
+/// The newest backup that was taken for a deployment; for that reason alone, where one is named.
+///
+/// # Errors
+/// `state-unreadable`.
+pub fn taken_for(place: &Place, deployment: &str, reason: Option<&str>) -> Result<Option<Backup>, Problem> {
+    let is_its = |backup: &Backup| {
+        let manifest = &backup.manifest;
+        manifest.deployment.as_deref() == Some(deployment)
+            && reason.is_none_or(|reason| manifest.reason == reason)
+    };
+    Ok(list(place)?.backups.into_iter().find(is_its))
+}
+
 /// The order of two backups: by number, and before there were any by the manifest's time, then in
 /// the order of equal seconds.
 pub fn order(manifest: &Manifest) -> (u64, Timestamp, usize, &str) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::cli::Run;
-use common::database::{open_read_only, snapshot};
+use common::database::snapshot;
 use common::migrations::{Applied, Kind, Migration, Source, Unfinished, read_unfinished};
 use common::report::Problem;
 use rusqlite::Connection;
@@ -71,13 +71,14 @@ pub(crate) fn undo(
         None => scene.source_of_records(&db)?,
     };
     tell_source(run, &source);
-    if chosen(scene, choice, &source, &db)?.is_empty() {
+    let undone = chosen(scene, choice, &source, &db)?;
+    if undone.is_empty() {
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     }
     drop(db);
     operation::record(run, scene, id, |run| {
-        let site = Site { scene, source: &source, database, choice };
+        let site = Site { scene, source: &source, database, choice, undone };
         match manner.backup.filter(|_| manner.in_place) {
             Some(backup) => site.in_place(run, backup, id),
             None if manner.listed => site.by_text_listed(run, manner.backup, id),
@@ -92,6 +93,8 @@ struct Site<'a> {
     source: &'a Source,
     database: &'a Path,
     choice: &'a Choice,
+    /// What it names, last applied first.
+    undone: Vec<Applied>,
 }
 
 impl Site<'_> {
@@ -143,8 +146,7 @@ impl Site<'_> {
     }
 
     fn origin(&self, scratch: &Scratch, backup: &str) -> Result<Origin, Problem> {
-        let undone = chosen(self.scene, self.choice, self.source, &open_read_only(self.database)?)?;
-        Origin::prepare(self.scene, self.source, scratch, backup, undone)
+        Origin::prepare(self.scene, self.source, scratch, backup, self.undone.clone())
     }
 }
 
@@ -156,10 +158,21 @@ pub(crate) fn chosen(
     db: &Connection,
 ) -> Result<Vec<Applied>, Problem> {
     let environment = scene.environment();
-    let mut applied = applied_in(Some(db), source, environment)?;
-    applied.extend(read_unfinished(db)?.into_iter().map(|found| found.applied));
-    applied.sort_by_key(|row| (row.sequence, row.version));
+    let (applied, _) = recorded(db, source, environment)?;
     Ok(choose(choice, &applied, environment)?.into_iter().cloned().collect())
+}
+
+/// All that is recorded, in the order of applying, and what of it is unfinished.
+fn recorded(
+    db: &Connection,
+    source: &Source,
+    environment: &str,
+) -> Result<(Vec<Applied>, Vec<Unfinished>), Problem> {
+    let mut applied = applied_in(Some(db), source, environment)?;
+    let unfinished = read_unfinished(db)?;
+    applied.extend(unfinished.iter().map(|found| found.applied.clone()));
+    applied.sort_by_key(|row| (row.sequence, row.version));
+    Ok((applied, unfinished))
 }
 
 /// The jobs that undo `choice`, last applied first, each text screened.
@@ -170,15 +183,10 @@ pub(crate) fn choose_jobs(
     db: &Connection,
 ) -> Result<Vec<Job>, Problem> {
     let environment = scene.environment();
-    let mut applied = applied_in(Some(db), source, environment)?;
-    let unfinished = read_unfinished(db)?;
-    for found in &unfinished {
-        if found.statements >= 0 {
-            return Err(half_done(found, environment));
-        }
-        applied.push(found.applied.clone());
+    let (applied, unfinished) = recorded(db, source, environment)?;
+    if let Some(found) = unfinished.iter().find(|found| found.statements >= 0) {
+        return Err(half_done(found, environment));
     }
-    applied.sort_by_key(|row| (row.sequence, row.version));
     let mut jobs = Vec::new();
     for row in choose(choice, &applied, environment)? {
         let mut job = undoing(row, &source.migrations, environment)?;

@@ -203,11 +203,10 @@ fn fact<'a>(report: &'a Report, name: &str) -> Option<&'a str> {
 
 /// The backup that was made right before the deployment which applied `row`.
 fn backup_before(site: &Site, row: &Applied) -> Result<Option<Backup>, Problem> {
-    let Some(id) = &row.deployment else { return Ok(None) };
-    let is_its = |backup: &Backup| {
-        backup.manifest.deployment.as_ref() == Some(id) && backup.manifest.reason == "deploy"
-    };
-    Ok(backups::list(&site.place)?.backups.into_iter().find(is_its))
+    match &row.deployment {
+        Some(id) => backups::taken_for(&site.place, id, Some("deploy")),
+        None => Ok(None),
+    }
 }
 
 fn no_backup(site: &Site, row: &Applied) -> Problem {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Undo;
-use crate::backups::{self, Backup};
+use crate::backups;
 use crate::durable;
 use crate::exec::Sibling;
 use crate::fault;
@@ -144,20 +144,13 @@ fn undo_migrations(site: &Site, deployment: &Deployment, grew: bool) -> Result<O
 
 /// Without a text that undoes them, from the backup before them, with all that was written since.
 fn undo_in_place(site: &Site, deployment: &Deployment, why: Problem) -> Result<Option<String>, Problem> {
-    let Some(backup) = own_backup(site, deployment, "deploy")? else { return Err(why) };
+    let Some(backup) = backups::taken_for(&site.place, &deployment.id, Some("deploy"))? else {
+        return Err(why);
+    };
+    let backup = backup.manifest.id;
     let words = ["down", "--deployment", &deployment.id, "--backup", &backup, "--in-place"];
     run(site, "migrate", &words)?;
     Ok(Some(format!("undone in place, from backup {backup}: what was written since is kept")))
-}
-
-/// The id of the newest backup that was taken for a deployment, for that reason.
-fn own_backup(site: &Site, deployment: &Deployment, reason: &str) -> Result<Option<String>, Problem> {
-    let is_its = |backup: &Backup| {
-        let manifest = &backup.manifest;
-        manifest.deployment.as_ref() == Some(&deployment.id) && manifest.reason == reason
-    };
-    let found = backups::list(&site.place)?.backups.into_iter().find(is_its);
-    Ok(found.map(|backup| backup.manifest.id))
 }
 
 /// What was written since the way back stays; what the way back took is in the protected snapshot.
@@ -170,8 +163,7 @@ fn redo_migrations(site: &Site, deployment: &Deployment, release: &str) -> Resul
 
 /// The snapshot was taken when nothing ran any more, so nothing has been written since.
 fn restore(site: &Site, deployment: &Deployment) -> Result<Option<String>, Problem> {
-    let own = |backup: &Backup| backup.manifest.deployment.as_deref() == Some(&deployment.id);
-    let backup = backups::list(&site.place)?.backups.into_iter().find(own).ok_or_else(|| {
+    let backup = backups::taken_for(&site.place, &deployment.id, None)?.ok_or_else(|| {
         Problem::new("no-backup", "the migrations have no way back, and there is no backup from before them")
             .hint(format!("backup {} list", site.environment))
     })?;

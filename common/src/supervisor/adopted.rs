@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::Journal;
 use super::slot_files::{self, Slots};
-use super::systemd::{ASKED, condition_of};
+use super::systemd::{ASKED, condition_of, launch};
 use super::{Condition, Start, Stopped};
 use crate::config::SystemdOptions;
 use crate::durable;
@@ -24,7 +24,7 @@ use crate::systemd::sandbox;
 use crate::systemd::unit::order;
 use crate::systemd::{Account, Manager, UnitFile, access};
 
-const FACTS: &str = "LoadState,LoadError,Type,User,DynamicUser,UnitFileState,NeedDaemonReload";
+const FACTS: &str = "LoadState,LoadError,Type,User,DynamicUser,UnitFileState";
 /// Processes of these are no instance that can be watched and asked.
 const UNSUITED: [&str; 4] = ["forking", "oneshot", "dbus", "idle"];
 
@@ -106,7 +106,8 @@ impl Adopted {
             access::open_release(place, &start.dir)?;
             access::give_shared(place, account, start.shared, start.database.as_deref())?;
         }
-        let body = self.body(place, &start, account.as_ref(), facts.get("Type") == "notify");
+        let notifies = facts.get("Type") == "notify";
+        let body = self.body(place, &start, account.as_ref(), notifies);
         let log = self.log(place, start.slot);
         slot_files::write(place, start, account.is_some())?;
         self.remember(place)?;
@@ -116,10 +117,7 @@ impl Adopted {
         self.manager.reload()?;
         // It may have failed so often that systemd refuses.
         let _ = self.manager.control(&["reset-failed", &self.unit]);
-        let block: &[&str] = if facts.get("Type") == "notify" { &["--no-block"] } else { &[] };
-        let words: Vec<&str> = ["restart"].iter().chain(block).copied().chain([self.unit.as_str()]).collect();
-        order(self.manager, "not-started", &words)
-            .map_err(|problem| problem.detail(log.tail()).hint(log.hint()))
+        launch("restart", &log, notifies)
     }
 
     pub(super) fn stop(&self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {

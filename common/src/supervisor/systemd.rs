@@ -77,13 +77,7 @@ impl Systemd {
         if self.manager.show(&[&name], "NeedDaemonReload")[0].get("NeedDaemonReload") == "yes" {
             self.manager.reload()?;
         }
-        // An app that says when it is ready may take its time, and whoever waits asks it over HTTP.
-        let block: &[&str] = if self.options.kind == ServiceType::Notify { &["--no-block"] } else { &[] };
-        let words: Vec<&str> = ["start"].iter().chain(block).copied().chain([name.as_str()]).collect();
-        order(self.manager, "not-started", &words).map_err(|problem| {
-            let log = self.log(place, slot);
-            problem.detail(log.tail()).hint(log.hint())
-        })
+        launch("start", &self.log(place, slot), self.options.kind == ServiceType::Notify)
     }
 
     pub(super) fn stop(&self, place: &Place, slot: Slot) -> Result<Stopped, Problem> {
@@ -169,6 +163,14 @@ impl Systemd {
         lines.push(format!("\n[Install]\nWantedBy={}\n", self.manager.boot_target()));
         lines.join("\n")
     }
+}
+
+/// Starts the unit of `log`, whose end stands in the problem. An app that says when it is ready may
+/// take its time: whoever waits asks it over HTTP.
+pub(super) fn launch(verb: &str, log: &Journal, notifies: bool) -> Result<(), Problem> {
+    let block: &[&str] = if notifies { &["--no-block"] } else { &[] };
+    let words: Vec<&str> = [verb].iter().chain(block).copied().chain([log.unit.as_str()]).collect();
+    order(log.manager, "not-started", &words).map_err(|problem| problem.detail(log.tail()).hint(log.hint()))
 }
 
 pub(super) fn condition_of(found: &Properties) -> Condition {
