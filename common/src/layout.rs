@@ -115,6 +115,11 @@ impl Place {
         self.state.join("backups").join(&self.environment)
     }
 
+    /// What verifications leave beside the ledger.
+    pub fn verifications(&self) -> PathBuf {
+        self.root().join("verifications")
+    }
+
     /// The environment's database file, when it has one.
     pub fn database(&self, environment: &Environment) -> Option<PathBuf> {
         let path = environment.database.as_deref()?.strip_prefix("sqlite:")?;

@@ -18,6 +18,7 @@ mod lost_ledger;
 mod nginx;
 mod power;
 mod refusals;
+mod regressing;
 mod regressions;
 mod relocation;
 mod retention;

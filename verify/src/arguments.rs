@@ -26,6 +26,15 @@ pub(crate) struct Args {
     /// other half ssh-agent has
     #[arg(long, value_name = "KEY", conflicts_with_all = ["only", "slot"])]
     pub(crate) sign: Option<PathBuf>,
+    /// Run the one check of this id, as the report names it, and show what was asked and answered
+    #[arg(long, value_name = "ID", requires = "environment", conflicts_with_all = ["only", "sign"])]
+    pub(crate) explain: Option<String>,
+    /// Accept this change since the release before, for the tree in which it was found; checks nothing
+    #[arg(long, value_name = "ID", requires = "environment", conflicts_with_all = ["only", "slot", "sign", "explain"])]
+    pub(crate) approve: Vec<String>,
+    /// Write the report and the screenshots as one HTML page to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Write a JUnit report to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
@@ -42,7 +51,7 @@ pub(crate) struct Args {
 impl Args {
     /// Whether less than everything is checked.
     pub(crate) fn is_partial(&self) -> bool {
-        self.slot.is_some() || !self.only.is_empty()
+        self.slot.is_some() || !self.only.is_empty() || self.explain.is_some()
     }
 }
 

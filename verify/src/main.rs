@@ -5,10 +5,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
+mod browser;
 mod checks;
+mod explain;
 mod finding;
 mod http;
+mod leaving;
+mod past;
+mod picture;
 mod record;
+mod regressions;
 mod rendering;
 mod signature;
 mod stages;
@@ -28,6 +34,7 @@ use common::report::{Outcome, Problem};
 use serde_json::json;
 
 use crate::arguments::Args;
+use crate::past::{Leaving, Past};
 use crate::rendering::Renderings;
 use crate::stages::Results;
 use crate::subject::Subject;
@@ -37,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
+    if !args.approve.is_empty() {
+        return approve(&args, run);
+    }
     let named = args.environment.is_some();
     if !named {
         run.follow(cli::read_report("verify")?);
@@ -55,7 +65,7 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
 fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     let config = args.shared.load()?;
     recover(args, &config, run)?;
-    let subject = find(args, &config, run)?;
+    let mut subject = find(args, &config, run)?;
     let renderings = Renderings::open(args)?;
     args.sign.as_deref().map_or(Ok(()), evidence::check_key)?;
     run.hide(&subject.secrets);
@@ -65,18 +75,58 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     run.report.release = Some(subject.revision());
     run.report.serving.clone_from(&subject.serving);
     run.detail("after", subject.last_verification);
-    let mut results = stages::run_all(run, &subject, &args.only)?;
+    let mut results = check(args, &mut subject, run)?;
     let problem = results.problem.take();
-    tell(args, &results, run);
+    tell(args, &subject, &results, run);
     run.conclude(problem);
-    let signed = if args.is_partial() { Ok(()) } else { attest(args, &config, &subject, run) };
-    renderings.write(&run.shown())?;
+    let shown = run.shown();
+    let lines = match &results.explanation {
+        Some(explanation) => explanation.lines(),
+        None => rendering::for_people(&results.stages, &rendering::own_steps(&shown)),
+    };
+    for line in lines {
+        run.tell(line);
+    }
+    let leaving = leaving::gather(&subject, results);
+    if !run.report.success {
+        leaving::keep_failed(&subject, &leaving, run);
+    }
+    let signed = if args.is_partial() { Ok(()) } else { attest(args, &config, &subject, &leaving, run) };
+    renderings.write(&run.shown(), &leaving)?;
     signed
 }
 
+fn check(args: &Args, subject: &mut Subject, run: &mut Run) -> Result<Results, Problem> {
+    let Some(id) = &args.explain else { return stages::run_all(run, subject, &args.only) };
+    let stage = explain::focus(&mut subject.checks, id, subject.place.environment())?;
+    subject.explains = true;
+    stages::run_one(run, subject, stage, id)
+}
+
+/// Accepts changes that earlier runs found; nothing is checked.
+fn approve(args: &Args, run: &mut Run) -> Result<(), Problem> {
+    let config = args.shared.load()?;
+    let environment = args.environment.as_deref().unwrap_or_default();
+    config.environment(environment)?;
+    run.begin(environment, None);
+    let place = Place::new(&config, environment);
+    let approved = regressions::approve(&place, &args.approve, &Past::of(&place).failed())?;
+    for approval in &approved {
+        run.tell(format!("approved    {}", approval.sentence));
+    }
+    run.detail("approved", approved);
+    Ok(())
+}
+
 /// A full run is kept in the ledger; what was kept there as passed may be signed.
-fn attest(args: &Args, config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
-    let kept = record::keep(config, subject, run);
+fn attest(
+    args: &Args,
+    config: &Config,
+    subject: &Subject,
+    leaving: &Leaving,
+    run: &mut Run,
+) -> Result<(), Problem> {
+    let kept = record::keep(config, subject, leaving, run);
     match &args.sign {
         Some(key) if run.report.success => signature::add(config, subject, run, key, kept),
         _ => Ok(()),
@@ -114,7 +164,7 @@ fn find(args: &Args, config: &Config, run: &Run) -> Result<Subject, Problem> {
     Ok(subject)
 }
 
-fn tell(args: &Args, results: &Results, run: &mut Run) {
+fn tell(args: &Args, subject: &Subject, results: &Results, run: &mut Run) {
     run.detail("partial", args.is_partial());
     if let Some(slot) = args.slot {
         run.detail("slot", slot);
@@ -122,10 +172,21 @@ fn tell(args: &Args, results: &Results, run: &mut Run) {
     if let Some(verdict) = results.verdict {
         run.detail("verdict", verdict);
     }
-    if let Some(migrations) = results.migrations {
+    if let Some(migrations) = results.database.migrations {
         run.detail("migrations", migrations);
     }
     let counts = json!({"passed": results.passed, "failed": results.failed, "skipped": results.skipped});
     run.detail("counts", counts);
     run.detail("stages", &results.stages);
+    if let Some(explanation) = &results.explanation {
+        run.detail("explained", explanation);
+    }
+    if !results.looks.is_empty() {
+        run.detail("browser", &results.looks);
+    }
+    if let Some(before) = subject.earlier.as_ref().filter(|_| !results.answered.is_empty()) {
+        let (deployment, revision, recorded_at) = (&before.deployment, &before.revision, &before.recorded_at);
+        let baseline = json!({"deployment": deployment, "revision": revision, "recorded_at": recorded_at});
+        run.detail("regressions", json!({"baseline": baseline, "changes": results.changes}));
+    }
 }

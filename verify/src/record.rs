@@ -9,6 +9,8 @@ use common::ledger::{Ledger, State};
 use common::report::{Outcome, Problem};
 use common::site::enter;
 
+use crate::leaving;
+use crate::past::Leaving;
 use crate::subject::Subject;
 
 /// Records what this run came to, unless another command changes the environment meanwhile; then
@@ -16,11 +18,16 @@ use crate::subject::Subject;
 ///
 /// # Errors
 /// Why it is not in the ledger; nothing that fails the run.
-pub(crate) fn keep(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
+pub(crate) fn keep(
+    config: &Config,
+    subject: &Subject,
+    leaving: &Leaving,
+    run: &mut Run,
+) -> Result<(), Problem> {
     if run.report.outcome == Outcome::Unverified {
         return Err(Problem::unverified("what could not be checked is not recorded"));
     }
-    let recorded = record(config, subject, run);
+    let recorded = record(config, subject, leaving, run);
     run.detail("recorded", recorded.is_ok());
     if let Err(problem) = &recorded {
         run.detail("not_recorded", problem.to_string());
@@ -28,7 +35,7 @@ pub(crate) fn keep(config: &Config, subject: &Subject, run: &mut Run) -> Result<
     recorded
 }
 
-fn record(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Problem> {
+fn record(config: &Config, subject: &Subject, leaving: &Leaving, run: &mut Run) -> Result<(), Problem> {
     let environment = subject.place.environment();
     let _lock = enter(config, &subject.place, &format!("verify {environment}"), Duration::ZERO)?;
     let ledger = Ledger::open(config)?;
@@ -41,6 +48,9 @@ fn record(config: &Config, subject: &Subject, run: &mut Run) -> Result<(), Probl
     // A verified one may have been withdrawn by a rollback that failed.
     if run.report.success && matches!(row.state, State::Serving | State::Verified) {
         ledger.set_verified(environment, &row.id)?;
+    }
+    if run.report.success {
+        leaving::keep_passed(&ledger, subject, leaving, run);
     }
     Ok(())
 }

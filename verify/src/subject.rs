@@ -15,6 +15,8 @@ use common::secrets::Secrets;
 use common::supervisor::Supervisor;
 
 use crate::checks::Checks;
+use crate::past::{KEPT, Past};
+use crate::regressions::Structure;
 
 /// Of the deadline; the rest is for the report, before a caller with the same deadline kills us.
 const OWN_SHARE: f32 = 0.9;
@@ -27,6 +29,10 @@ pub(crate) struct Subject {
     pub(crate) deployment: Option<Deployment>,
     /// Number of the environment's newest verification in the ledger; 0 when there is none.
     pub(crate) last_verification: i64,
+    /// What the release before answered when it was verified.
+    pub(crate) earlier: Option<Structure>,
+    /// What was seen when this environment was last verified.
+    pub(crate) last: Option<Structure>,
     /// Revision that the public address serves.
     pub(crate) serving: Option<String>,
     /// Set when the instance is verified on its private address alone.
@@ -40,6 +46,8 @@ pub(crate) struct Subject {
     pub(crate) health: String,
     pub(crate) secrets: Secrets,
     pub(crate) checks: Checks,
+    /// Whether requests and answers are kept to be shown.
+    pub(crate) explains: bool,
     /// When the whole run must be over.
     pub(crate) until: Instant,
 }
@@ -60,14 +68,15 @@ impl Subject {
             Some(slot) => in_slot(&place, slot)?,
             None => behind(&place, serving.as_ref())?,
         };
-        let deployment = match slot {
-            Some(_) => ledger.map(|ledger| ledger.deployment(&instance.deployment)).transpose()?.flatten(),
-            None => serving.clone(),
-        };
+        let deployment = if slot.is_some() { row_of(ledger, &instance)? } else { serving.clone() };
         let secrets = Secrets::of(config, settings)
             .map_err(|problem| Problem { kind: "configuration".into(), ..problem })?;
         let release = place.release(&instance.release);
+        let earlier = earlier(&place, ledger, deployment.as_ref())?;
         Ok(Self {
+            last: last_of(&place, deployment.as_ref()).or_else(|| earlier.clone()),
+            earlier,
+            explains: false,
             database: place.database(settings),
             gateway: Gateway::of(&place, settings),
             supervisor: Supervisor::of(settings),
@@ -99,6 +108,12 @@ impl Subject {
         }
     }
 
+    /// What approvals are for: the tree, or the revision where none is known.
+    pub(crate) fn tree(&self) -> &str {
+        let tree = self.deployment.as_ref().and_then(|row| row.tree.as_deref());
+        tree.unwrap_or(&self.instance.revision)
+    }
+
     /// Refuses to speak for another deployment than the one that a report names.
     ///
     /// # Errors
@@ -115,6 +130,28 @@ impl Subject {
     pub(crate) fn remaining(&self, limit: Duration) -> Duration {
         limit.min(self.until.saturating_duration_since(Instant::now()))
     }
+}
+
+fn row_of(ledger: Option<&Ledger>, instance: &Instance) -> Result<Option<Deployment>, Problem> {
+    ledger.map_or(Ok(None), |ledger| ledger.deployment(&instance.deployment))
+}
+
+fn last_of(place: &Place, row: Option<&Deployment>) -> Option<Structure> {
+    Past::of(place).structure(&row?.id)
+}
+
+/// The structure of the newest verified release before that of `row`.
+fn earlier(
+    place: &Place,
+    ledger: Option<&Ledger>,
+    row: Option<&Deployment>,
+) -> Result<Option<Structure>, Problem> {
+    let Some((ledger, row)) = ledger.zip(row) else { return Ok(None) };
+    let number = ledger.origin(row.clone())?.map_or(row.number, |origin| origin.number);
+    let past = Past::of(place);
+    let verified = ledger.verified(place.environment(), KEPT)?;
+    let mut before = verified.iter().filter(|known| known.number < number);
+    Ok(before.find_map(|known| past.structure(&known.id)))
 }
 
 fn in_slot(place: &Place, slot: Slot) -> Result<Instance, Problem> {

@@ -38,6 +38,11 @@ impl Step {
         Self { tool, name, status: Status::Passed, duration_ms, target: None, problem: None }
     }
 
+    /// The first word of its dotted name: the stage of a check.
+    pub fn stage(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
     #[must_use]
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());

@@ -1,8 +1,10 @@
 //! The checks that a release brings along: `verify.toml`, read and expanded.
 //!
 //! `load` reads the file and names its mistakes, `route` is one check after expansion,
-//! `placeholder` puts data rows into paths. Nothing here asks a server.
+//! `placeholder` puts data rows into paths, `browser` reads the tables of a browser and of
+//! regressions. Nothing here asks a server.
 
+mod browser;
 mod entry;
 mod load;
 mod placeholder;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use common::report::Problem;
 use common::secrets::Secrets;
 
+pub(crate) use browser::Browser;
 pub(crate) use route::{Pattern, Route, may_write};
 
 /// Everything that one release wants checked.
@@ -27,6 +30,20 @@ pub(crate) struct Checks {
     pub(crate) routes: Vec<Route>,
     /// Name and SQL.
     pub(crate) queries: Vec<(String, String)>,
+    /// Tables that have at least the rows of the verification before.
+    pub(crate) never_shrink: Vec<String>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) browser: Option<Browser>,
+    /// Parts of sentences about changes that are meant; `None` where changes are told, not judged.
+    pub(crate) regressions: Option<Vec<String>>,
+}
+
+/// A column whose values are those of another one, although the schema does not say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// Table and column.
+    pub(crate) from: (String, String),
+    pub(crate) to: (String, String),
 }
 
 impl Checks {

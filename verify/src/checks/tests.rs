@@ -32,6 +32,21 @@ absent = ["Traceback", "Internal Server Error"]
 "/account/" = { session = "user", text = ["Log out"] }
 [database]
 queries = { "users exist" = "select 1" }
+references = { "comment.document" = "document.id" }
+never_shrink = ["user"]
+[browser]
+pages = ["/", "/account/"]
+console = "off"
+settle = "200ms"
+width = 800
+height = 600
+required = true
+session = "user"
+visual = "1.5%"
+ignore = "analytics"
+writes = true
+[regressions]
+allow = ["lost the link /old/"]
 "#,
     )
     .unwrap();
@@ -60,6 +75,22 @@ queries = { "users exist" = "select 1" }
     assert_eq!(sent, [("x", "x"), ("$VERIFY_USER", "someone")]);
     assert_eq!(checks.absent.len(), 2);
     assert_eq!(checks.queries, [("users exist".to_owned(), "select 1".to_owned())]);
+    assert_eq!(checks.references[0].to, ("document".to_owned(), "id".to_owned()));
+    assert_eq!(checks.never_shrink, ["user"]);
+    let expected = Browser {
+        pages: vec!["/".into(), "/account/".into()],
+        console: false,
+        settle: Duration::from_millis(200),
+        width: 800,
+        height: 600,
+        required: true,
+        session: Some("user".into()),
+        visual: Some(1.5),
+        ignore: vec!["analytics".into()],
+        writes: true,
+    };
+    assert_eq!(checks.browser, Some(expected));
+    assert_eq!(checks.regressions.unwrap(), ["lost the link /old/"]);
 }
 
 #[test]
@@ -99,6 +130,18 @@ fn mistakes_are_named_with_their_line() {
         ("[database]\nqueries = { a = 1 }", 2, "string"),
         ("\n[links]\nskip = []", 2, "not available in this version"),
         ("[[command]]\nrun = \"x\"", 1, "not available in this version"),
+        ("[database]\nreferences = { a = \"b.c\" }", 2, "table.column"),
+        ("[browser]\nsettle = \"1s\"", 1, "needs its pages"),
+        ("[browser]\npages = \"a\"", 1, "begin with '/'"),
+        ("[browser]\npage = \"/\"", 2, "page"),
+        ("[browser]\npages = \"/\"\nvisual = \"1\"", 3, "percentage"),
+        ("[browser]\npages = \"/\"\nvisual = \"101%\"", 3, "percentage"),
+        ("[browser]\npages = \"/\"\nconsole = \"warn\"", 3, "\"error\" or \"off\""),
+        ("[browser]\npages = \"/\"\nwidth = 0", 1, "a window of 0 pixels"),
+        ("[browser]\npages = \"/\"\nignore = \"\"", 3, "fit everything"),
+        ("[browser]\npages = \"/\"\nsession = \"user\"", 1, "no check opens"),
+        ("[regressions]\nallow = [\" \"]", 2, "fit everything"),
+        ("[regressions]\nallowed = []", 2, "allowed"),
         ("routes = 1", 1, "expected a table"),
         ("=", 1, "key"),
     ] {
@@ -114,4 +157,18 @@ fn mistakes_are_named_with_their_line() {
 fn a_missing_secret_is_named_and_nothing_else_is_shown() {
     let problem = refused("[routes]\n\"POST /l\" = { form = { p = \"$NOPE\" }, session = \"u\" }");
     assert!(problem.title.contains("$NOPE"), "{problem}");
+}
+
+/// A table of options has a row for each in the document.
+#[test]
+fn every_option_of_the_newer_tables_is_documented() {
+    let text = include_str!("../../../docs/config.md");
+    for (table, options) in [("browser", browser::BROWSER.as_slice()), ("regressions", &browser::REGRESSIONS)]
+    {
+        for option in options {
+            let rows = text.lines().filter(|line| line.starts_with(&format!("| `[{table}] ")));
+            let named = rows.filter(|row| row.split(" |").next().is_some_and(|cell| cell.contains(option)));
+            assert_eq!(named.count(), 1, "docs/config.md lacks [{table}] {option}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, headers: HeaderMap, body: &[u8], elapsed: Duration) -> Self {
+    pub(crate) fn new(status: u16, headers: HeaderMap, body: &[u8], elapsed: Duration) -> Self {
         let (text, unreadable) = decode(&headers, body);
         Self { status, headers, text, elapsed, unreadable }
     }
@@ -46,7 +46,7 @@ impl Reply {
     }
 
     pub(crate) fn is_html(&self) -> bool {
-        self.header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.contains("html"))
+        self.header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
     }
 
     /// Where `needle` stands, as written or behind HTML's escapes: the text around it.

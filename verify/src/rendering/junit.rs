@@ -27,7 +27,7 @@ pub(super) fn render(environment: &str, steps: &[&Step]) -> String {
 }
 
 fn render_step(xml: &mut String, step: &Step) {
-    let stage = step.name.split('.').next().unwrap_or_default();
+    let stage = step.stage();
     let (name, time) = (escape(&step.name), seconds(step.duration_ms));
     let _ = write!(xml, "  <testcase classname=\"verify.{stage}\" name=\"{name}\" time=\"{time}\"");
     let _ = match (&step.problem, step.status) {

@@ -1,7 +1,9 @@
-//! The same steps for other readers: a JUnit file, TAP and GitHub annotations. Stdout carries the
-//! report and nothing else.
+//! The same steps for other readers: a JUnit file, an HTML page, TAP and GitHub annotations, and
+//! lines for a terminal. Stdout carries the report and nothing else.
 
 mod github;
+mod html;
+mod human;
 mod junit;
 mod tap;
 
@@ -12,35 +14,41 @@ use std::path::PathBuf;
 use common::report::{OrProblem, Problem, Report, Step};
 
 use crate::arguments::Args;
+use crate::past::Leaving;
 use crate::stages::TOOL;
 
-/// What was asked for, its file already open.
+pub(crate) use human::render as for_people;
+
+/// What was asked for, its files already open.
 pub(crate) struct Renderings {
     junit: Option<(PathBuf, File)>,
+    html: Option<(PathBuf, File)>,
     tap: bool,
     github: bool,
 }
 
 impl Renderings {
-    /// Opens the JUnit file before anything is checked.
+    /// Opens the files before anything is checked.
     ///
     /// # Errors
-    /// `usage` when it cannot be written.
+    /// `usage` when one cannot be written.
     pub(crate) fn open(args: &Args) -> Result<Self, Problem> {
         let create = |path: &PathBuf| -> Result<_, Problem> {
             let file =
                 File::create(path).or_problem("usage", || format!("cannot write {}", path.display()))?;
             Ok((path.clone(), file))
         };
-        Ok(Self { junit: args.junit.as_ref().map(create).transpose()?, tap: args.tap, github: args.github })
+        let junit = args.junit.as_ref().map(create).transpose()?;
+        let html = args.html.as_ref().map(create).transpose()?;
+        Ok(Self { junit, html, tap: args.tap, github: args.github })
     }
 
-    /// Writes the steps of this tool in `report`.
+    /// Writes the steps of this tool in `report`, and what else the run saw.
     ///
     /// # Errors
-    /// `junit-unwritable`.
-    pub(crate) fn write(self, report: &Report) -> Result<(), Problem> {
-        let steps: Vec<&Step> = report.steps.iter().filter(|step| step.tool == TOOL).collect();
+    /// `junit-unwritable`, `html-unwritable`.
+    pub(crate) fn write(self, report: &Report, leaving: &Leaving) -> Result<(), Problem> {
+        let steps: Vec<&Step> = own_steps(report);
         let mut lines = String::new();
         if self.tap {
             lines.push_str(&tap::render(&steps));
@@ -50,11 +58,20 @@ impl Renderings {
         }
         // Whoever closed stderr does not want them.
         let _ = stderr().write_all(lines.as_bytes());
+        if let Some((path, mut file)) = self.html {
+            file.write_all(html::render(report, &steps, leaving).as_bytes())
+                .or_problem("html-unwritable", || format!("cannot write {}", path.display()))?;
+        }
         let Some((path, mut file)) = self.junit else { return Ok(()) };
         let environment = report.environment.as_deref().unwrap_or_default();
         file.write_all(junit::render(environment, &steps).as_bytes())
             .or_problem("junit-unwritable", || format!("cannot write {}", path.display()))
     }
+}
+
+/// Those that `verify` made; other tools of the chain have theirs.
+pub(crate) fn own_steps(report: &Report) -> Vec<&Step> {
+    report.steps.iter().filter(|step| step.tool == TOOL).collect()
 }
 
 /// The title and the details of a step's problem.

@@ -1,10 +1,12 @@
 //! The stages in their order, what each depends on, and how one that failed stops the others.
 
+mod browser;
 mod content;
 mod database;
 mod expectation;
 mod identity;
 mod pages;
+mod regressions;
 mod routes;
 mod service;
 mod submission;
@@ -17,6 +19,11 @@ use common::interrupt;
 use common::report::{Problem, Status, Step};
 use serde::Serialize;
 
+pub(crate) use browser::Look;
+use pages::Page;
+
+use crate::explain::Explanation;
+use crate::regressions::{Answered, Change};
 use crate::subject::Subject;
 
 pub(crate) const TOOL: &str = "verify";
@@ -37,11 +44,22 @@ pub(crate) enum Stage {
     Routes,
     /// No page shows what none may show.
     Content,
+    /// No page errs in a browser, and all of it loads.
+    Browser,
+    /// Nothing is lost that the release before had.
+    Regressions,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Service, Self::Identity, Self::Database, Self::Routes, Self::Content];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Service,
+        Self::Identity,
+        Self::Database,
+        Self::Routes,
+        Self::Content,
+        Self::Browser,
+        Self::Regressions,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -50,6 +68,8 @@ impl Stage {
             Self::Database => "database",
             Self::Routes => "routes",
             Self::Content => "content",
+            Self::Browser => "browser",
+            Self::Regressions => "regressions",
         }
     }
 
@@ -57,7 +77,9 @@ impl Stage {
         match self {
             Self::Service | Self::Database => &[],
             Self::Identity => &[Self::Service],
-            Self::Routes | Self::Content => &[Self::Service, Self::Identity],
+            Self::Routes | Self::Content | Self::Browser | Self::Regressions => {
+                &[Self::Service, Self::Identity]
+            }
         }
     }
 }
@@ -76,8 +98,15 @@ pub(crate) struct Ended {
 pub(crate) struct Results {
     pub(crate) stages: Vec<Ended>,
     pub(crate) verdict: Option<Verdict>,
-    /// How the database stands to the release's migrations.
-    pub(crate) migrations: Option<&'static str>,
+    pub(crate) database: database::Facts,
+    /// Each page as a browser showed it.
+    pub(crate) looks: Vec<Look>,
+    /// Every page that answered.
+    pub(crate) answered: Vec<Answered>,
+    /// Since the release before.
+    pub(crate) changes: Vec<Change>,
+    /// Of the one check that was asked for.
+    pub(crate) explanation: Option<Explanation>,
     /// The first problem that decides the outcome.
     pub(crate) problem: Option<Problem>,
     pub(crate) passed: usize,
@@ -139,29 +168,76 @@ pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Resul
         let begun = Instant::now();
         let steps = match results.blocks(stage) {
             Some(failed) => vec![skipped(stage.name(), &format!("{} failed", failed.name()))],
-            None => match stage {
-                Stage::Service => {
-                    vec![timed("service", &subject.address.to_string(), || service::check(subject))]
-                }
-                Stage::Identity => {
-                    let target = subject.instance.address.to_string();
-                    vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
-                }
-                Stage::Database => database::check(subject, &mut results.migrations),
-                Stage::Routes => routes::steps(pages.insert(pages::ask(subject)?)),
-                Stage::Content => content::steps(
-                    subject,
-                    match &pages {
-                        Some(pages) => pages,
-                        None => pages.insert(pages::ask(subject)?),
-                    },
-                ),
-            },
+            None => check(stage, subject, &mut pages, &mut results)?,
         };
         results.take(run, stage, steps, begun.elapsed());
     }
     interrupt::check()?;
     Ok(results)
+}
+
+/// Runs one check alone, or its whole stage where the check is not one of its own.
+///
+/// # Errors
+/// `usage`: the stage has no such check; those of [`run_all`].
+pub(crate) fn run_one(run: &mut Run, subject: &Subject, stage: Stage, id: &str) -> Result<Results, Problem> {
+    let mut results = Results::default();
+    let mut pages = None;
+    let begun = Instant::now();
+    let mut steps = check(stage, subject, &mut pages, &mut results)?;
+    if steps.iter().any(|step| step.name == id) {
+        steps.retain(|step| step.name == id);
+    }
+    let step = steps.first().cloned().unwrap_or_else(|| skipped(stage.name(), "nothing was checked"));
+    let page = pages
+        .iter()
+        .flatten()
+        .find(|page| id.split_once('.').is_some_and(|(_, name)| name == page.route.name()));
+    let exchange = page.and_then(|page| page.exchange.clone());
+    results.explanation = Some(Explanation::of(&step, subject, stage, exchange));
+    results.take(run, stage, steps, begun.elapsed());
+    interrupt::check()?;
+    Ok(results)
+}
+
+fn check<'s>(
+    stage: Stage,
+    subject: &'s Subject,
+    pages: &mut Option<Vec<Page<'s>>>,
+    results: &mut Results,
+) -> Result<Vec<Step>, Problem> {
+    Ok(match stage {
+        Stage::Service => {
+            vec![timed("service", &subject.address.to_string(), || service::check(subject))]
+        }
+        Stage::Identity => {
+            let target = subject.instance.address.to_string();
+            vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
+        }
+        Stage::Database => database::check(subject, &mut results.database),
+        Stage::Routes => routes::steps(asked(subject, pages)?),
+        Stage::Content => content::steps(subject, asked(subject, pages)?),
+        Stage::Browser => {
+            let logs_in = subject.checks.browser.as_ref().is_some_and(|rules| rules.session.is_some());
+            let pages = if logs_in { asked(subject, pages)? } else { &[] };
+            browser::check(subject, pages, &mut results.looks)?
+        }
+        Stage::Regressions => {
+            results.answered = asked(subject, pages)?.iter().filter_map(Page::answered).collect();
+            regressions::check(subject, &results.answered, &mut results.changes)?
+        }
+    })
+}
+
+/// The pages, asked once whichever stages need them.
+fn asked<'p, 's>(
+    subject: &'s Subject,
+    pages: &'p mut Option<Vec<Page<'s>>>,
+) -> Result<&'p [Page<'s>], Problem> {
+    if pages.is_none() {
+        *pages = Some(pages::ask(subject)?);
+    }
+    Ok(pages.as_deref().unwrap_or_default())
 }
 
 /// A step that passes when `act` has no problem.

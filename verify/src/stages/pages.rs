@@ -14,8 +14,10 @@ use reqwest::Url;
 
 use super::{LIMIT, expectation, milliseconds, submission};
 use crate::checks::Route;
+use crate::explain::Exchange;
 use crate::finding::Finding;
 use crate::http::{Asker, Jar, Reply, Request};
+use crate::regressions::{Answered, Facts};
 use crate::subject::Subject;
 
 /// A development server has no more than a few workers.
@@ -35,7 +37,27 @@ pub(super) struct Page<'a> {
     pub(super) findings: Vec<Finding>,
     /// Texts on it that no page may show.
     pub(super) unwanted: Vec<Finding>,
+    /// What is kept of the answer.
+    pub(super) facts: Option<Facts>,
+    /// What was asked and answered, where it is to be explained.
+    pub(super) exchange: Option<Exchange>,
     jar: Jar,
+}
+
+impl Page<'_> {
+    /// What a later release is compared with: a page that everybody may ask for again.
+    pub(super) fn answered(&self) -> Option<Answered> {
+        let facts = self.facts.clone().filter(|_| self.route.method == "GET")?;
+        let (name, path) = (self.route.name(), self.route.path.clone());
+        Some(Answered { name, path, cookies: self.jar.header(), facts })
+    }
+}
+
+/// The cookies of a session, or why nobody is logged in.
+pub(super) fn jar_of(pages: &[Page<'_>], name: &str) -> Result<Jar, String> {
+    let opened = pages.iter().filter(|page| page.route.is_login()).filter_map(session);
+    let mut named = opened.filter(|(session, _)| *session == name).map(|(_, jar)| jar);
+    named.next().unwrap_or_else(|| Err("nobody is logged in".into()))
 }
 
 type Sessions<'a> = BTreeMap<&'a str, Result<Jar, String>>;
@@ -104,6 +126,8 @@ impl<'a> Visitor<'a> {
             not_asked: None,
             findings: Vec::new(),
             unwanted: Vec::new(),
+            facts: None,
+            exchange: None,
             jar: Jar::default(),
         };
         match self.jar(route) {
@@ -111,9 +135,11 @@ impl<'a> Visitor<'a> {
             Err(reason) => page.not_asked = Some(reason),
         }
         if page.not_asked.is_none() {
-            let begun = Instant::now();
+            let (begun, sent) = (Instant::now(), page.jar.clone());
             let answer = self.request(route, &mut page.jar);
             page.duration_ms = milliseconds(begun.elapsed());
+            let explained = answer.as_ref().ok().filter(|_| self.subject.explains);
+            page.exchange = explained.map(|reply| Exchange::of(route, &page.url, &sent, reply));
             self.judge(&mut page, answer);
         }
         page
@@ -156,6 +182,7 @@ impl<'a> Visitor<'a> {
             Err(finding) => return page.findings.push(finding),
         };
         page.seen = true;
+        page.facts = Some(Facts::of(&reply, &page.url));
         page.findings = expectation::compare(page.route, &reply, &page.url);
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
         page.unwanted = expectation::unwanted(&self.subject.checks.absent, &reply);

@@ -48,7 +48,9 @@ fn damage_is_found() {
     let (world, path) = world("");
     let db = Connection::open(&path).unwrap();
     db.execute_batch("CREATE TABLE p(a PRIMARY KEY); CREATE TABLE c(a REFERENCES p); PRAGMA foreign_keys=OFF; INSERT INTO c VALUES (7)").unwrap();
-    assert_eq!(world.verify(DATABASE).ending("database.integrity"), "foreign-keys-broken");
+    let run = world.verify(DATABASE);
+    assert_eq!(run.ending("database.foreign-keys"), "foreign-keys-broken");
+    assert_eq!(run.ending("database.integrity"), "passed");
     db.execute_batch("DELETE FROM c; CREATE INDEX i ON p(a)").unwrap();
     db.execute_batch("PRAGMA writable_schema=ON; UPDATE sqlite_master SET rootpage = 2 WHERE name = 'i'")
         .unwrap();
@@ -73,4 +75,45 @@ fn pending_migrations_fail() {
     let run = world.verify(DATABASE);
     assert_eq!(run.ending("database.migrations"), "migrations-pending");
     assert_eq!(run.report["details"]["verify"]["migrations"], "pending");
+}
+
+#[test]
+fn the_schema_has_all_that_the_release_expects() {
+    let (world, path) = world("");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT)").unwrap();
+    let schema = |text: &str| {
+        fs::write(world.release().join("schema.sql"), text).unwrap();
+        let run = world.verify(DATABASE);
+        let problem = run.step("database.schema")["problem"].clone();
+        (run.ending("database.schema").to_owned(), problem["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let same = "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT);";
+    assert_eq!(schema(same).0, "passed");
+    assert_eq!(schema("CREATE TABLE user(id INTEGER PRIMARY KEY);").0, "passed", "more may be there");
+    let (ending, detail) = schema(&format!("{same} CREATE TABLE document(id INTEGER PRIMARY KEY);"));
+    assert_eq!((ending.as_str(), detail.as_str()), ("schema-drift", "table document is gone"));
+    assert_eq!(schema("CREATE TABEL x;").0, "schema-drift");
+    let run = world.verify(DATABASE);
+    assert!(run.step("database.schema")["problem"]["hint"].as_str().unwrap().contains("sqlite3 :memory: <"));
+}
+
+#[test]
+fn rows_without_those_they_belong_to_are_found_though_no_key_says_so() {
+    let (world, path) = world(
+        "[database]\nreferences = { \"comment.document\" = \"document.id\", \"comment.writer\" = \"nobody.id\" }",
+    );
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(
+        "CREATE TABLE document(id); CREATE TABLE comment(document, writer);
+         INSERT INTO document VALUES (1), (NULL); INSERT INTO comment VALUES (1, 1), (NULL, 1)",
+    )
+    .unwrap();
+    assert_eq!(world.verify(DATABASE).ending("database.reference comment.document"), "passed");
+    db.execute_batch("INSERT INTO comment VALUES (2, 1), (2, 1)").unwrap();
+    let run = world.verify(DATABASE);
+    let step = run.step("database.reference comment.document");
+    assert_eq!(run.ending("database.reference comment.document"), "rows-orphaned");
+    assert_eq!(step["problem"]["title"], "2 rows of comment lack their document");
+    assert_eq!(run.ending("database.reference comment.writer"), "query-failed");
 }

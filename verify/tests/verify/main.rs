@@ -3,6 +3,7 @@
 
 mod world;
 
+mod browser;
 mod command_line;
 mod database;
 mod faults;

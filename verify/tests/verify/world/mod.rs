@@ -122,16 +122,25 @@ impl World {
         Run::end(process)
     }
 
+    /// Runs `verify ARGS` where no program can be found.
+    pub(crate) fn verify_without_path(&self, args: &[&str]) -> Run {
+        Run::end(self.command(args).env("PATH", self.root.path()).spawn().unwrap())
+    }
+
+    /// Starts `verify ARGS`, its temporary files in `dir`.
+    pub(crate) fn spawn_in(&self, args: &[&str], dir: &Path) -> Child {
+        self.command(args).env("TMPDIR", dir).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     fn spawn(&self, args: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_verify"))
-            .args(args)
-            .current_dir(self.root.path())
-            .env_remove("DEPLOY_CONFIG")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        self.command(args).spawn().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+        command.args(args).current_dir(self.root.path()).env_remove("DEPLOY_CONFIG");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 }
 

@@ -29,6 +29,8 @@ def page(method, path, headers, body):
         return answer(200, headers.get("host", ""))
     if path == "/whole/":
         return answer(200, "<table id=docs><tr><td>3 rows</td></tr></table>", "X-Frame-Options: DENY")
+    if path.startswith("/browser/"):
+        return browser_page(method, path[len("/browser/"):], cookies, body)
     if path.startswith("/doc/"):
         return answer(200, "document " + path)
     if path == "/old/":
@@ -60,6 +62,44 @@ def page(method, path, headers, body):
             file.write(body + "\n")
         return answer(200, "written")
     return answer(404, "Page not found")
+
+
+def browser_page(method, name, cookies, body):
+    """Pages with one fault each, for a browser."""
+    scripts = {
+        "sound": "document.body.dataset.ok = 1; console.log('fine'); Promise.reject(1).catch(() => 0)",
+        "throw": "undefinedFunction()",
+        "late": "setTimeout(() => { throw new Error('late one') }, 10)",
+        "reject": "Promise.reject(new Error('nobody cares'))",
+        "console": "console.error('cannot reach the list', {a: 1})",
+        "beacon": "navigator.sendBeacon('/browser/written', 'x'); fetch('/browser/written', {method: 'POST', body: 'y'}).catch(() => 0)",
+        "away": "location.replace('/browser/sound')",
+        "dialog": "alert('stop'); confirm('really?')",
+        "hang": "while (true) {}",
+    }
+    if name == "written":
+        if method == "POST":
+            with open("written", "a") as file:
+                file.write(body + "\n")
+        return answer(200, "")
+    if name == "script":
+        return answer(200, "<h1>asset</h1><script src=/browser/none.js></script>")
+    if name == "icon":
+        return answer(200, "<h1>none</h1>", "Content-Security-Policy: default-src 'self'")
+    if name == "style":
+        return answer(200, "<link rel=stylesheet href=http://127.0.0.1:1/gone.css><h1>style</h1>")
+    if name == "error":
+        return answer(500, "<h1>Internal Server Error</h1>")
+    if name == "endless":
+        return answer(200, "<h1>waits</h1><img src=/fault/silent>")
+    if name == "whose":
+        return answer(200, "<h1>yours</h1>") if SESSION in cookies else answer(302, "", "Location: /login/")
+    if name == "colour":
+        with open("colour") as file:
+            return answer(200, f"<body style='margin:0;background:{file.read()}'></body>")
+    if name not in scripts:
+        return answer(404, "Page not found")
+    return answer(200, f"<title>{name}</title><h1>{name}</h1><script>{scripts[name]}</script>")
 
 
 def fault(name, connection):

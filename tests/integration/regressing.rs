@@ -1,0 +1,145 @@
+//! A release beside the one before: what it lost is said in words, stops it before any visitor sees
+//! it, and is accepted when somebody approves it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use common::report::{Report, Status};
+use serde_json::Value;
+use tests::world::World;
+
+const CHECKS: &str = "[routes]\n\"/pages/all\" = \"200\"\n[regressions]\n";
+const ALL: &str = "<title>All documents</title><a href=/pages/new>new</a><a href=/pages/old>old</a>";
+
+/// v1 serves in dev, verified with its structure.
+fn site(checks: &str) -> World {
+    let world = World::new();
+    world.write("verify.toml", checks);
+    world.write("pages/all", ALL);
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    world
+}
+
+fn failed(report: &Report) -> Vec<(String, String, String)> {
+    let steps = report.steps.iter().filter(|step| step.status == Status::Failed && step.tool == "verify");
+    steps
+        .map(|step| {
+            let problem = step.problem.clone().unwrap();
+            (step.name.clone(), problem.title, problem.hint.unwrap_or_default())
+        })
+        .collect()
+}
+
+fn baseline(report: &Report) -> Value {
+    report.details["verify"]["regressions"]["baseline"].clone()
+}
+
+#[test]
+fn what_a_release_lost_stops_it_until_somebody_approves_it() {
+    let world = site(CHECKS);
+    let first = world.run("deploy", &["dev"]).ok().report().serving.unwrap();
+    world.write("pages/all", "<title>All drafts</title><a href=/pages/old>old</a>");
+    world.release("v2");
+    let report = world.run("deploy", &["dev"]).refused("link-lost");
+    assert_eq!(world.get("dev", "/").1, "v1", "no visitor saw it");
+    assert_eq!(baseline(&report)["revision"], first.as_str());
+    let found = failed(&report);
+    let told: Vec<&str> = found.iter().map(|(_, title, _)| title.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "GET /pages/all lost the link /pages/new",
+            "GET /pages/all changed its title from 'All documents' to 'All drafts'"
+        ]
+    );
+    let mut ids: Vec<&str> = Vec::new();
+    for (id, _, hint) in &found {
+        assert_eq!(hint, &format!("verify dev --approve {id}   # if it is meant"));
+        ids.push(id);
+    }
+    world.run("verify", &["dev", "--approve", ids[0]]).ok();
+    let approvals = world.state().join("approvals.json");
+    assert_eq!(fs::metadata(&approvals).unwrap().permissions().mode() & 0o777, 0o600);
+    let approval: Value = serde_json::from_str(&fs::read_to_string(&approvals).unwrap()).unwrap();
+    assert!(!approval[0]["who"].as_str().unwrap().is_empty() && approval[0]["sentence"] == told[0]);
+    let report = world.run("deploy", &["dev"]).refused("title-changed");
+    assert_eq!(failed(&report).len(), 1);
+    world.run("verify", &["dev", "--approve", ids[1]]).ok();
+    let report = world.run("deploy", &["dev"]).ok().report();
+    assert_eq!(world.get("dev", "/").1, "v2");
+    let changes = &report.details["verify"]["regressions"]["changes"];
+    assert!(changes[0]["accepted"].as_str().unwrap().contains(" at "), "{changes}");
+    // What it answers now is what the next one is compared with, and approvals were for v2 alone.
+    world.write("pages/all", "<title>All drafts</title>");
+    world.release("v3");
+    assert_eq!(failed(&world.run("deploy", &["dev"]).refused("link-lost")).len(), 1);
+}
+
+#[test]
+fn an_approval_of_the_tree_holds_where_it_is_promoted_to() {
+    let world = site(CHECKS);
+    world.run("deploy", &["prod", "--promote"]).ok();
+    world.write("pages/all", &ALL.replace("All", "Our"));
+    world.release("v2");
+    let found = failed(&world.run("deploy", &["dev"]).refused("title-changed"));
+    world.run("verify", &["dev", "--approve", &found[0].0]).ok();
+    world.run("deploy", &["dev"]).ok();
+    world.run("deploy", &["prod", "--promote"]).ok();
+    assert_eq!(world.get("prod", "/").1, "v2");
+}
+
+#[test]
+fn an_unknown_change_is_not_approved() {
+    let world = site(CHECKS);
+    let report = world
+        .run("verify", &["dev", "--approve", "regressions.link-lost-00000000"])
+        .refused("unknown-change");
+    assert!(!report.changed && !world.state().join("approvals.json").exists());
+    world.run("verify", &["--approve", "x"]).ended_with(2, "usage");
+}
+
+#[test]
+fn data_that_is_gone_is_no_fault_of_the_release() {
+    let world = site(CHECKS);
+    world.write("pages/all", "<title>{rows} documents</title>");
+    world.write("verify.toml", "[routes]\n\"/pages/all\" = \"200\"\n[regressions]\nallow = [\"lost the link\", \"title from 'All\"]\n");
+    world.release("v2");
+    world.run("deploy", &["dev"]).ok();
+    tests::http::request(world.listen("dev"), "POST", "/write?n=1").unwrap();
+    world.release("v3");
+    let report = world.run("deploy", &["dev"]).ok().report();
+    assert_eq!(report.details["verify"]["regressions"]["changes"], serde_json::json!([]));
+    world.write("pages/all", "<title>still {rows} documents</title>");
+    world.release("v4");
+    let found = failed(&world.run("deploy", &["dev"]).refused("title-changed"));
+    assert_eq!(found[0].1, "GET /pages/all changed its title from '1 documents' to 'still 1 documents'");
+}
+
+#[test]
+fn without_the_table_changes_are_told_and_not_judged() {
+    let world = site("[routes]\n\"/pages/all\" = \"200\"\n");
+    world.write("pages/all", "<title>All documents</title>");
+    world.release("v2");
+    let report = world.run("deploy", &["dev"]).ok().report();
+    let changes = report.details["verify"]["regressions"]["changes"].as_array().unwrap().clone();
+    assert_eq!(changes.len(), 2);
+    assert_eq!(changes[0]["phrase"], "lost the link /pages/new");
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_nobody_else_reads_it() {
+    let world = site(CHECKS);
+    for number in 2..9 {
+        world.release(&format!("v{number}"));
+        world.run("deploy", &["dev"]).ok();
+    }
+    let kept = world.state().join("dev/verifications");
+    let names: Vec<_> = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    for name in names {
+        assert_eq!(fs::metadata(&name).unwrap().permissions().mode() & 0o777, 0o700);
+        let file = name.join("structure.json");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,81 @@
+//! Changes that somebody approved: `approvals.json`, for the tree in which they were found, so that
+//! they hold in each environment where that tree is deployed, and for no other.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::durable;
+use common::layout::Place;
+use common::lock::{self, Lock};
+use common::report::{OrProblem, Problem, now, quoted};
+use serde::{Deserialize, Serialize};
+
+use super::change::Change;
+use super::structure::Structure;
+
+/// Older ones are for trees that nobody deploys any more.
+const KEPT: usize = 500;
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Somebody's word that a change is meant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Approval {
+    pub(crate) id: String,
+    pub(crate) tree: String,
+    /// What was approved, in words.
+    pub(crate) sentence: String,
+    pub(crate) who: String,
+    /// RFC 3339, UTC.
+    pub(crate) at: String,
+}
+
+/// Accepts the changes that were approved for `tree`.
+pub(crate) fn accept(place: &Place, tree: &str, changes: &mut [Change]) {
+    let approvals = read(place);
+    for change in changes.iter_mut().filter(|change| change.accepted.is_none()) {
+        let approval = approvals.iter().find(|known| known.id == change.id && known.tree == tree);
+        change.accepted = approval.map(|known| format!("{} at {}", known.who, known.at));
+    }
+}
+
+/// Approves the changes of these ids, all of which `found` must name.
+///
+/// # Errors
+/// `unknown-change`, `locked`, `state-unwritable`; then none of them is approved.
+pub(crate) fn approve(place: &Place, ids: &[String], found: &[Structure]) -> Result<Vec<Approval>, Problem> {
+    let new = ids.iter().map(|id| approval(place, id, found)).collect::<Result<Vec<_>, _>>()?;
+    let guard = place.state().join("approvals.lock");
+    let _lock = Lock::take_file(&guard, "the approvals", "verify --approve", WAIT)?;
+    let mut all = read(place);
+    all.retain(|known| !new.iter().any(|new| new.id == known.id && new.tree == known.tree));
+    all.extend(new.iter().cloned());
+    let surplus = all.len().saturating_sub(KEPT);
+    let text = serde_json::to_vec_pretty(&all[surplus..]).unwrap_or_default();
+    let file = file(place);
+    durable::write(&file, &text)
+        .or_problem("state-unwritable", || format!("cannot write {}", file.display()))?;
+    Ok(new)
+}
+
+fn approval(place: &Place, id: &str, found: &[Structure]) -> Result<Approval, Problem> {
+    let known =
+        || found.iter().flat_map(|structure| structure.changes.iter().map(move |change| (structure, change)));
+    let Some((structure, change)) = known().find(|(_, change)| change.id == id) else {
+        let ids: Vec<&str> = known().map(|(_, change)| change.id.as_str()).collect();
+        let which = if ids.is_empty() { "none".into() } else { ids.join("\n") };
+        return Err(Problem::new("unknown-change", format!("no verification has found the change '{id}'"))
+            .detail(format!("found: {which}"))
+            .hint(format!("verify {}", quoted(place.environment()))));
+    };
+    let (tree, sentence) = (structure.tree.clone(), change.sentence());
+    Ok(Approval { id: id.to_owned(), tree, sentence, who: lock::who(), at: now().to_string() })
+}
+
+fn read(place: &Place) -> Vec<Approval> {
+    fs::read(file(place)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn file(place: &Place) -> PathBuf {
+    place.state().join("approvals.json")
+}

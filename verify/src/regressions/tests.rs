@@ -1,0 +1,56 @@
+//! Changes of a release, with and without the earlier one at hand.
+
+use super::*;
+
+struct Hosts {
+    now: Option<Facts>,
+    earlier: Option<Facts>,
+}
+
+impl Again for Hosts {
+    fn now(&self, _: &Answered) -> Option<Facts> {
+        self.now.clone()
+    }
+
+    fn earlier(&self, _: &Answered) -> Option<Facts> {
+        self.earlier.clone()
+    }
+}
+
+fn page(title: &str, links: &[&str], time_ms: u64) -> Facts {
+    let links = links.iter().map(|link| (*link).to_owned()).collect();
+    Facts { status: 200, title: Some(title.into()), links, time_ms, ..Facts::default() }
+}
+
+fn told(saved: Facts, found: Facts, hosts: &Hosts) -> Vec<String> {
+    let page = Answered { name: "GET /".into(), path: "/".into(), cookies: None, facts: found };
+    let before = [("GET /".to_owned(), saved)].into();
+    changes(&before, &[page], hosts, &[]).iter().map(Change::sentence).collect()
+}
+
+#[test]
+fn data_that_changed_meanwhile_is_no_regression_of_the_code() {
+    let (saved, found) = (page("Inbox (2)", &["/a", "/b"], 1), page("Inbox (3)", &["/a"], 1));
+    let nobody = Hosts { now: None, earlier: None };
+    assert_eq!(
+        told(saved.clone(), found.clone(), &nobody),
+        ["GET / lost the link /b", "GET / changed its title from 'Inbox (2)' to 'Inbox (3)'"]
+    );
+    let same_data = Hosts { now: None, earlier: Some(page("Inbox (3)", &["/a"], 1)) };
+    assert!(told(saved.clone(), found.clone(), &same_data).is_empty());
+    let link_is_there = Hosts { now: None, earlier: Some(page("Inbox (3)", &["/a", "/b"], 1)) };
+    assert_eq!(told(saved.clone(), found.clone(), &link_is_there), ["GET / lost the link /b"]);
+    let new_data = Hosts { now: None, earlier: Some(page("Inbox (3)", &["/a", "/c"], 1)) };
+    assert!(told(saved, found, &new_data).is_empty());
+}
+
+#[test]
+fn one_slow_answer_is_not_believed() {
+    let (saved, found) = (page("T", &[], 10), page("T", &[], 2000));
+    let quick = Hosts { now: Some(page("T", &[], 12)), earlier: None };
+    assert!(told(saved.clone(), found.clone(), &quick).is_empty());
+    let slow = Hosts { now: Some(page("T", &[], 1900)), earlier: None };
+    assert_eq!(told(saved.clone(), found.clone(), &slow), ["GET / takes 1900 ms instead of 10 ms"]);
+    let slow_host = Hosts { now: Some(page("T", &[], 1900)), earlier: Some(page("T", &[], 1500)) };
+    assert!(told(saved, found, &slow_host).is_empty());
+}

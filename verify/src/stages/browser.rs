@@ -1,0 +1,164 @@
+//! Pages in a browser: what their scripts do wrong, what does not load, and how they look beside
+//! the release before.
+
+use std::time::Instant;
+
+use common::address::Address;
+use common::report::{Problem, Step, quoted};
+use serde::Serialize;
+
+use super::pages::{self, Page};
+use super::{LIMIT, TOOL, milliseconds, skipped};
+use crate::browser::{Browser, Sight, Trouble};
+use crate::checks::Browser as Rules;
+use crate::finding::Finding;
+use crate::http::{Asker, Jar};
+use crate::past::Past;
+use crate::picture;
+use crate::subject::Subject;
+
+/// Of one page.
+#[derive(Debug, Serialize)]
+pub(crate) struct Look {
+    pub(crate) page: String,
+    pub(crate) load_ms: u64,
+    /// Share of pixels that differ from the release before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) difference_percent: Option<f64>,
+    #[serde(skip)]
+    pub(crate) screenshot: Option<Vec<u8>>,
+    /// The screenshot, with what differs marked.
+    #[serde(skip)]
+    pub(crate) marked: Option<Vec<u8>>,
+}
+
+/// Looks at every page that the release names; what was seen goes to `looks`.
+///
+/// # Errors
+/// `unverified` when not even a request can be made, `interrupted`.
+pub(super) fn check(
+    subject: &Subject,
+    pages: &[Page<'_>],
+    looks: &mut Vec<Look>,
+) -> Result<Vec<Step>, Problem> {
+    let Some(rules) = &subject.checks.browser else {
+        return Ok(vec![skipped("browser", "verify.toml has no [browser]")]);
+    };
+    if matches!(subject.address, Address::Unix(_)) {
+        return Ok(vec![skipped("browser", "no browser can ask a unix socket")]);
+    }
+    let jar = match rules.session.as_deref().map(|name| pages::jar_of(pages, name)).transpose() {
+        Ok(jar) => jar.unwrap_or_default(),
+        Err(reason) => return Ok(vec![skipped("browser", &reason)]),
+    };
+    let browser = match Browser::start(rules) {
+        Ok(Some(browser)) => browser,
+        Ok(None) => return Ok(vec![absent(rules, missing())]),
+        Err(problem) => return Ok(vec![absent(rules, problem)]),
+    };
+    let mut visits = Visits { subject, rules, jar, browser: Some(browser), past: Past::of(&subject.place) };
+    let asker = Asker::new(&subject.address)?;
+    rules.pages.iter().map(|page| visits.visit(&asker, page, looks)).collect()
+}
+
+fn missing() -> Problem {
+    Problem::unverified("no Chromium was found").hint("sudo apt-get install chromium")
+}
+
+/// Without a browser nothing is known of the pages.
+fn absent(rules: &Rules, problem: Problem) -> Step {
+    if rules.required {
+        return Step::new(TOOL, "browser", 0).fail(problem);
+    }
+    skipped("browser", &problem.to_string())
+}
+
+struct Visits<'a> {
+    subject: &'a Subject,
+    rules: &'a Rules,
+    jar: Jar,
+    /// None once it ended and could not be started again.
+    browser: Option<Browser<'a>>,
+    past: Past,
+}
+
+impl Visits<'_> {
+    fn visit(&mut self, asker: &Asker, page: &str, looks: &mut Vec<Look>) -> Result<Step, Problem> {
+        let name = format!("GET {page}");
+        let url = asker.url(page);
+        let limit = self.subject.remaining(LIMIT);
+        let begun = Instant::now();
+        let until = begun + limit;
+        let step = |begun: Instant| {
+            let step = Step::new(TOOL, format!("browser.{name}"), milliseconds(begun.elapsed()));
+            step.target(url.as_str())
+        };
+        if limit.is_zero() {
+            let finding = Finding::new("deadline", "was not opened: the time for the whole run is over");
+            return Ok(failed(self.subject, step(begun), &name, &[finding]));
+        }
+        let Some(mut sight) = self.look(|browser, jar| browser.visit(&url, jar, until))? else {
+            return Ok(step(begun).fail(Problem::unverified(format!("{name} ended the browser twice"))));
+        };
+        let mut findings = std::mem::take(&mut sight.findings);
+        let look = self.compare(&name, sight, &mut findings);
+        looks.push(look);
+        Ok(failed(self.subject, step(begun), &name, &findings))
+    }
+
+    /// A browser that ended is started once more.
+    fn look(
+        &mut self,
+        act: impl Fn(&mut Browser<'_>, &Jar) -> Result<Sight, Trouble>,
+    ) -> Result<Option<Sight>, Problem> {
+        for _ in 0..2 {
+            if self.browser.is_none() {
+                self.browser = Browser::start(self.rules)?;
+            }
+            let Some(browser) = &mut self.browser else { return Ok(None) };
+            match act(browser, &self.jar) {
+                Ok(sight) => return Ok(Some(sight)),
+                Err(Trouble::Interrupted) => {
+                    common::interrupt::check()?;
+                }
+                Err(_) => {}
+            }
+            self.browser = None;
+        }
+        Ok(None)
+    }
+
+    fn compare(&self, name: &str, sight: Sight, findings: &mut Vec<Finding>) -> Look {
+        let mut look = Look {
+            page: name.to_owned(),
+            load_ms: milliseconds(sight.load),
+            difference_percent: None,
+            screenshot: sight.picture,
+            marked: None,
+        };
+        let earlier = self.subject.earlier.as_ref();
+        let before = earlier.and_then(|structure| self.past.screenshot(structure, name));
+        let Some((before, after)) = before.as_ref().zip(look.screenshot.as_ref()) else { return look };
+        let Ok(difference) = picture::compare(before, after) else { return look };
+        look.difference_percent = Some((difference.percent * 100.0).round() / 100.0);
+        look.marked = difference.marked;
+        let limit = self.rules.visual.filter(|limit| difference.percent > *limit);
+        findings.extend(limit.map(|limit| {
+            let phrase = format!("looks different in {:.2} % of its pixels", difference.percent);
+            let since = earlier.map(|structure| structure.revision.as_str()).unwrap_or_default();
+            Finding::new("looks-different", phrase)
+                .line("expected", format!("at most {limit} %"))
+                .line("since", since)
+        }));
+        look
+    }
+}
+
+fn failed(subject: &Subject, step: Step, name: &str, findings: &[Finding]) -> Step {
+    let environment = subject.place.environment();
+    let hint = format!("verify {environment} --explain {}", quoted(&step.name));
+    match Finding::tell(name, findings, hint) {
+        Some(problem) => step.fail(problem),
+        None => step,
+    }
+}

@@ -1,0 +1,155 @@
+//! Pages in a real Chromium: each fault is told apart, nothing is left behind.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::world::World;
+
+const BROWSER: &[&str] = &["dev", "--slot", "blue", "--only", "browser"];
+
+/// Page and problem type.
+const ZOO: [(&str, &str); 14] = [
+    ("sound", "passed"),
+    ("throw", "script-error"),
+    ("late", "script-error"),
+    ("reject", "promise-rejected"),
+    ("console", "console-error"),
+    ("script", "asset-failed"),
+    ("style", "asset-failed"),
+    ("error", "route-status"),
+    ("missing", "route-status"),
+    ("away", "redirect-unexpected"),
+    ("whose", "redirect-unexpected"),
+    ("dialog", "passed"),
+    ("icon", "passed"),
+    ("beacon", "passed"),
+];
+
+fn browser(pages: &[&str], more: &str) -> String {
+    let pages: Vec<String> = pages.iter().map(|page| format!("\"/browser/{page}\"")).collect();
+    format!("[browser]\npages = [{}]\n{more}", pages.join(", "))
+}
+
+fn has_browser() -> bool {
+    let found = ["chromium", "google-chrome"].iter().any(|name| {
+        let path = std::env::var_os("PATH").unwrap();
+        std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+    });
+    if !found {
+        tests::skipped("there is no Chromium");
+    }
+    found
+}
+
+#[test]
+fn each_fault_of_a_page_is_told_apart() {
+    if !has_browser() {
+        return;
+    }
+    let pages: Vec<&str> = ZOO.iter().map(|(page, _)| *page).collect();
+    let world = World::new(&browser(&pages, ""), "").serving(&[]);
+    let run = world.verify(BROWSER);
+    for (page, ending) in ZOO {
+        let step = format!("browser.GET /browser/{page}");
+        assert_eq!(run.ending(&step), ending, "{page}: {}", run.step(&step));
+    }
+    assert!(!world.release().join("written").exists(), "a script may not write");
+    let kept = PathBuf::from(run.report["details"]["verify"]["kept"].as_str().unwrap());
+    let picture = fs::metadata(kept.join("page-1.png")).unwrap();
+    assert_eq!(picture.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_page_that_never_ends_is_bounded_and_the_next_one_is_seen() {
+    if !has_browser() {
+        return;
+    }
+    let world =
+        World::new(&browser(&["endless", "sound"], ""), "deadlines = { verify = \"8s\" }").serving(&[]);
+    let begun = Instant::now();
+    let run = world.verify(BROWSER);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(run.ending("browser.GET /browser/endless"), "load-slow");
+    assert_eq!(run.ending("browser.GET /browser/sound"), "deadline");
+}
+
+#[test]
+fn the_pages_of_a_session_get_its_cookies() {
+    if !has_browser() {
+        return;
+    }
+    let checks = browser(
+        &["whose"],
+        "session = \"user\"\nrequired = true\n[routes]\n\"POST /login/\" = { form = { user = \"$VERIFY_USER\", password = \"$VERIFY_PASSWORD\" }, to = \"/\", session = \"user\" }",
+    );
+    let world = World::new(&checks, "").serving(&[]);
+    let run = world.verify(BROWSER);
+    assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
+    assert!(!run.stdout.contains("session-7"), "{}", run.stdout);
+}
+
+#[test]
+fn without_a_browser_a_release_that_demands_one_is_unverified() {
+    for (required, outcome) in [("true", ("unverified", 1)), ("false", ("succeeded", 0))] {
+        let world = World::new(&browser(&["sound"], &format!("required = {required}")), "").serving(&[]);
+        let run = world.verify_without_path(&[BROWSER, &["--quiet"]].concat());
+        assert_eq!(run.outcome(), outcome, "{}", run.stdout);
+        let told = run.step("browser")["problem"]["title"].as_str().unwrap().to_owned();
+        assert!(told.contains("no Chromium was found"), "{told}");
+    }
+}
+
+/// Processes that name this profile or anything below the directory.
+fn processes_of(mark: &str) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(mark)
+    })
+    .collect()
+}
+
+#[test]
+fn a_killed_run_leaves_neither_a_browser_nor_its_profile() {
+    if !has_browser() {
+        return;
+    }
+    let world = World::new(&browser(&["hang"], ""), "").serving(&[]);
+    let temporary = world.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let mark = temporary.display().to_string();
+    let mut process = world.spawn_in(BROWSER, &temporary);
+    let renderer = || processes_of(&mark).len() > 3;
+    wait_until("the browser to run", renderer);
+    kill_process(Pid::from_child(&process), Signal::KILL).unwrap();
+    process.wait().unwrap();
+    wait_until("the browser to end", || processes_of(&mark).is_empty());
+    wait_until("its profile to go", || fs::read_dir(&temporary).unwrap().next().is_none());
+}
+
+#[test]
+fn a_run_that_ends_leaves_neither_a_browser_nor_its_profile() {
+    if !has_browser() {
+        return;
+    }
+    let world = World::new(&browser(&["sound"], ""), "").serving(&[]);
+    let temporary = world.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    assert!(world.spawn_in(BROWSER, &temporary).wait().unwrap().success());
+    let mark = temporary.display().to_string();
+    wait_until("the browser to end", || processes_of(&mark).is_empty());
+    assert!(fs::read_dir(&temporary).unwrap().next().is_none());
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "waited for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
