@@ -32,3 +32,4 @@ mod tags;
 mod traffic;
 mod watching;
 mod writes;
+mod zoo;

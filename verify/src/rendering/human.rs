@@ -35,7 +35,8 @@ fn line(ended: &Ended, steps: &[&Step]) -> String {
     format!("{stage:<12} {:>6} ms  {counts}{reason}", ended.duration_ms)
 }
 
-fn failure(step: &Step) -> [String; 3] {
+/// What, the details, the command that helps; what there is of them.
+fn failure(step: &Step) -> Vec<String> {
     let problem = step.problem.as_ref();
     let title = problem.map_or_else(|| step.name.clone(), |problem| problem.title.clone());
     let detail = problem.and_then(|problem| problem.detail.as_deref()).unwrap_or_default();
@@ -45,5 +46,9 @@ fn failure(step: &Step) -> [String; 3] {
         short.push('…');
     }
     let hint = problem.and_then(|problem| problem.hint.as_deref()).unwrap_or_default();
-    [format!("✗ {title}  [{}]", step.name), format!("    {short}"), format!("    {hint}")]
+    let more = [short.as_str(), hint].into_iter().filter(|line| !line.is_empty());
+    [format!("✗ {title}  [{}]", step.name)]
+        .into_iter()
+        .chain(more.map(|line| format!("    {line}")))
+        .collect()
 }

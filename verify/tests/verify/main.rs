@@ -6,6 +6,7 @@ mod world;
 mod browser;
 mod command_line;
 mod database;
+mod explaining;
 mod faults;
 mod identity;
 mod routes;
