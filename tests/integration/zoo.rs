@@ -25,12 +25,12 @@ visual = "1%"
 [regressions]
 "#;
 
-const ALL: &str = r#"<!doctype html><title>Documents</title><h1>Documents</h1>
+const ALL: &str = r"<!doctype html><title>Documents</title><h1>Documents</h1>
 <ul id=documents><li>one<li>two</ul><a href=/pages/new>new</a>
-<script>Promise.resolve(1).then(() => document.body.dataset.ok = 1)</script>"#;
+<script>Promise.resolve(1).then(() => document.body.dataset.ok = 1)</script>";
 
-const NEW: &str = r#"<!doctype html><title>New</title>
-<form method=post action=/write><input name=title><textarea name=body></textarea></form>"#;
+const NEW: &str = r"<!doctype html><title>New</title>
+<form method=post action=/write><input name=title><textarea name=body></textarea></form>";
 
 const MOVED: &str = r#"{"redirect": {"/moved": "/pages/all"}}"#;
 

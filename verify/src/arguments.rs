@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID", requires = "environment", conflicts_with_all = ["only", "sign"])]
     pub(crate) explain: Option<String>,
     /// Accept this change since the release before, for the tree in which it was found; checks nothing
-    #[arg(long, value_name = "ID", requires = "environment", conflicts_with_all = ["only", "slot", "sign", "explain"])]
+    #[arg(long, value_name = "ID", requires = "environment", conflicts_with_all = ["only", "slot", "sign", "explain", "html", "junit", "tap", "github"])]
     pub(crate) approve: Vec<String>,
     /// Write the report and the screenshots as one HTML page to this file
     #[arg(long, value_name = "FILE")]

