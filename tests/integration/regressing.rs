@@ -143,3 +143,46 @@ fn what_is_kept_is_bounded_and_nobody_else_reads_it() {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
+
+/// An app that shows a secret in its title: it is told and kept without it.
+#[test]
+fn no_secret_is_kept_with_the_structure() {
+    let world = World::new();
+    world.write_secrets("secret.env", "TOKEN=sentinel-77aa\n");
+    world.configure("ready_timeout", "env_file = \"secret.env\"\nready_timeout");
+    world.write("verify.toml", CHECKS);
+    world.write("pages/all", "<title>All</title><a href=/pages/sentinel-77aa>x</a>");
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    world.release("v2");
+    world.run("deploy", &["dev"]).ok();
+    world.write("pages/all", "<title>with sentinel-77aa</title>");
+    world.release("v3");
+    let ran = world.run("deploy", &["dev"]);
+    let found = failed(&ran.refused("link-lost"));
+    assert_eq!(found[0].1, "GET /pages/all lost the link /pages/$TOKEN");
+    world.run("verify", &["dev", "--approve", &found[0].0]).ok();
+    world.run("verify", &["dev", "--html", "report.html"]).ok();
+    for entry in walkdir::WalkDir::new(world.state().join("dev/verifications")).into_iter().flatten() {
+        let bytes = if entry.file_type().is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
+        assert!(!String::from_utf8_lossy(&bytes).contains("sentinel"), "{}", entry.path().display());
+    }
+    for file in [world.state().join("approvals.json"), world.checkout().join("report.html")] {
+        assert!(!fs::read_to_string(&file).unwrap().contains("sentinel"), "{}", file.display());
+    }
+    assert!(!ran.stdout.contains("sentinel") && !ran.stderr.contains("sentinel"));
+}
+
+/// Somebody edited the approvals: nothing of it is lost, and nothing more is approved.
+#[test]
+fn approvals_that_cannot_be_read_are_not_overwritten() {
+    let world = site(CHECKS);
+    world.write("pages/all", "<title>All documents</title><a href=/pages/old>old</a>");
+    world.release("v2");
+    let found = failed(&world.run("deploy", &["dev"]).refused("link-lost"));
+    let approvals = world.state().join("approvals.json");
+    fs::write(&approvals, "[{").unwrap();
+    world.run("verify", &["dev", "--approve", &found[0].0]).refused("state-unreadable");
+    assert_eq!(fs::read_to_string(&approvals).unwrap(), "[{");
+    world.run("deploy", &["dev"]).refused("link-lost");
+}

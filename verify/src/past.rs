@@ -65,15 +65,14 @@ impl Past {
         self.dir.join(format!("{deployment}{}", if passed { "" } else { FAILED }))
     }
 
-    /// Keeps what a verification leaves, in place of what was there; `text` is its structure as it
-    /// may be stored.
+    /// Keeps what a verification leaves, in place of what was there.
     ///
     /// # Errors
     /// `state-unwritable`; then what was there before is there still.
-    pub(crate) fn keep(&self, leaving: &Leaving, text: &str, passed: bool) -> Result<(), Problem> {
+    pub(crate) fn keep(&self, leaving: &Leaving, passed: bool) -> Result<(), Problem> {
         create_private_dir(&self.dir)?;
         let target = self.place_of(&leaving.structure.deployment, passed);
-        self.replace(&target, leaving, text)
+        self.replace(&target, leaving)
             .or_problem("state-unwritable", || format!("cannot write {}", target.display()))?;
         if passed {
             let _ = fs::remove_dir_all(self.place_of(&leaving.structure.deployment, false));
@@ -81,13 +80,14 @@ impl Past {
         Ok(())
     }
 
-    fn replace(&self, target: &Path, leaving: &Leaving, text: &str) -> std::io::Result<()> {
+    fn replace(&self, target: &Path, leaving: &Leaving) -> std::io::Result<()> {
         let private = fs::Permissions::from_mode(0o700);
         let draft = tempfile::Builder::new().prefix(".draft-").permissions(private).tempdir_in(&self.dir)?;
         for (name, bytes) in &leaving.pictures {
             durable::write(&draft.path().join(name), bytes)?;
         }
-        durable::write(&draft.path().join(STRUCTURE), text.as_bytes())?;
+        let text = serde_json::to_vec(&leaving.structure)?;
+        durable::write(&draft.path().join(STRUCTURE), &text)?;
         if target.exists() {
             // What was there goes with the draft.
             return durable::exchange(draft.path(), target);
@@ -131,8 +131,7 @@ mod tests {
     }
 
     fn keep(past: &Past, deployment: &str, picture: &[u8], passed: bool) {
-        let leaving = leaving(deployment, picture);
-        past.keep(&leaving, &serde_json::to_string(&leaving.structure).unwrap(), passed).unwrap();
+        past.keep(&leaving(deployment, picture), passed).unwrap();
     }
 
     fn mode(path: &Path) -> u32 {

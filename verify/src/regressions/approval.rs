@@ -2,7 +2,8 @@
 //! they hold in each environment where that tree is deployed, and for no other.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::durable;
@@ -32,7 +33,7 @@ pub(crate) struct Approval {
 
 /// Accepts the changes that were approved for `tree`.
 pub(crate) fn accept(place: &Place, tree: &str, changes: &mut [Change]) {
-    let approvals = read(place);
+    let approvals = read(place).unwrap_or_default();
     for change in changes.iter_mut().filter(|change| change.accepted.is_none()) {
         let approval = approvals.iter().find(|known| known.id == change.id && known.tree == tree);
         change.accepted = approval.map(|known| format!("{} at {}", known.who, known.at));
@@ -42,12 +43,13 @@ pub(crate) fn accept(place: &Place, tree: &str, changes: &mut [Change]) {
 /// Approves the changes of these ids, all of which `found` must name.
 ///
 /// # Errors
-/// `unknown-change`, `locked`, `state-unwritable`; then none of them is approved.
+/// `unknown-change`, `locked`, `state-unreadable`, `state-unwritable`; then none of them is
+/// approved.
 pub(crate) fn approve(place: &Place, ids: &[String], found: &[Structure]) -> Result<Vec<Approval>, Problem> {
     let new = ids.iter().map(|id| approval(place, id, found)).collect::<Result<Vec<_>, _>>()?;
     let guard = place.state().join("approvals.lock");
     let _lock = Lock::take_file(&guard, "the approvals", "verify --approve", WAIT)?;
-    let mut all = read(place);
+    let mut all = read(place)?;
     all.retain(|known| !new.iter().any(|new| new.id == known.id && new.tree == known.tree));
     all.extend(new.iter().cloned());
     let surplus = all.len().saturating_sub(KEPT);
@@ -72,8 +74,19 @@ fn approval(place: &Place, id: &str, found: &[Structure]) -> Result<Approval, Pr
     Ok(Approval { id: id.to_owned(), tree, sentence, who: lock::who(), at: now().to_string() })
 }
 
-fn read(place: &Place) -> Vec<Approval> {
-    fs::read(file(place)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+fn read(place: &Place) -> Result<Vec<Approval>, Problem> {
+    let file = file(place);
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| unreadable(&file, &error.to_string()))?,
+    };
+    serde_json::from_slice(&bytes).map_err(|error| unreadable(&file, &error.to_string()))
+}
+
+fn unreadable(file: &Path, why: &str) -> Problem {
+    Problem::new("state-unreadable", format!("cannot read {}", file.display()))
+        .detail(why)
+        .hint(format!("python3 -m json.tool {}", quoted(file.display())))
 }
 
 fn file(place: &Place) -> PathBuf {

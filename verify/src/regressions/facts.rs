@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::secrets::Secrets;
 use reqwest::Url;
 use scraper::{ElementRef, Html, Selector};
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,9 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Of an answer to a request for `url`.
-    pub(crate) fn of(reply: &Reply, url: &Url) -> Self {
+    /// Of an answer to a request for `url`. Titles and links are the app's, which may be careless:
+    /// they are kept, and compared, without the values of `secrets`.
+    pub(crate) fn of(reply: &Reply, url: &Url, secrets: &Secrets) -> Self {
         let kind = reply.header("content-type");
         let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         let mut facts = Self {
@@ -51,7 +53,19 @@ impl Facts {
         if reply.is_html() {
             facts.read(&Html::parse_document(&reply.text), url);
         }
-        facts
+        facts.without(secrets)
+    }
+
+    fn without(self, secrets: &Secrets) -> Self {
+        let hide = |text: String| secrets.hide(&text);
+        let hide_all = |texts: BTreeSet<String>| texts.into_iter().map(hide).collect::<BTreeSet<_>>();
+        Self {
+            redirect: self.redirect.map(hide),
+            title: self.title.map(hide),
+            links: hide_all(self.links),
+            forms: self.forms.into_iter().map(|(form, fields)| (hide(form), hide_all(fields))).collect(),
+            ..self
+        }
     }
 
     fn read(&mut self, page: &Html, url: &Url) {
@@ -104,7 +118,8 @@ mod tests {
         headers.insert(CONTENT_TYPE, "Text/HTML; charset=utf-8".parse().unwrap());
         headers.insert(LOCATION, "http://127.0.0.1:7/next?token=1".parse().unwrap());
         let reply = Reply::new(302, headers, body.as_bytes(), Duration::from_millis(7));
-        Facts::of(&reply, &Url::parse("http://127.0.0.1:7/doc/all/?page=2").unwrap())
+        let secrets = Secrets::parse("TOKEN=sentinel-1\n").unwrap();
+        Facts::of(&reply, &Url::parse("http://127.0.0.1:7/doc/all/?page=2").unwrap(), &secrets)
     }
 
     #[test]
@@ -123,6 +138,15 @@ mod tests {
         assert_eq!(facts.forms["GET /doc/all/"], fields(&["q"]));
         assert_eq!(facts.forms["POST /doc/new/"], fields(&["body", "title"]));
         assert_eq!((facts.status, facts.time_ms), (302, 7));
+    }
+
+    #[test]
+    fn no_secret_is_kept() {
+        let facts = facts(
+            "<title>for sentinel-1</title><a href=/sentinel-1/x>x</a><form action=/sentinel-1><input name=sentinel-1>",
+        );
+        assert_eq!(facts.title.as_deref(), Some("for $TOKEN"));
+        assert!(!serde_json::to_string(&facts).unwrap().contains("sentinel"), "{facts:?}");
     }
 
     #[test]

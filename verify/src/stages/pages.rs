@@ -182,7 +182,7 @@ impl<'a> Visitor<'a> {
             Err(finding) => return page.findings.push(finding),
         };
         page.seen = true;
-        page.facts = Some(Facts::of(&reply, &page.url));
+        page.facts = Some(Facts::of(&reply, &page.url, &self.subject.secrets));
         page.findings = expectation::compare(page.route, &reply, &page.url);
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
         page.unwanted = expectation::unwanted(&self.subject.checks.absent, &reply);

@@ -70,7 +70,7 @@ impl Hosts<'_> {
         let limit = self.subject.remaining(LIMIT);
         let request = Request { cookies: page.cookies.clone(), ..Request::get(&page.path, limit) };
         let reply = asker.ask(&request).ok()?;
-        Some(Facts::of(&reply, &asker.url(&page.path)))
+        Some(Facts::of(&reply, &asker.url(&page.path), &self.subject.secrets))
     }
 }
 
