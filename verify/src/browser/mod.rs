@@ -18,14 +18,13 @@ use serde_json::{Value, json};
 use crate::checks::Browser as Rules;
 use crate::finding::Finding;
 use crate::http::Jar;
-use process::Process;
+use process::{BLANK, Process};
 use watch::Watch;
 pub(crate) use wire::Trouble;
 use wire::Wire;
 
-/// How long a browser may take to start, and to answer what takes no time.
+/// How long a browser may take until it can open a page.
 const START: Duration = Duration::from_secs(20);
-const ANSWER: Duration = Duration::from_secs(5);
 const EVENTS: [&str; 5] =
     ["Page.enable", "Runtime.enable", "Log.enable", "Network.enable", "Inspector.enable"];
 
@@ -39,50 +38,50 @@ pub(crate) struct Sight {
     pub(crate) load: Duration,
 }
 
-/// A running browser, and the tab whose pages had no trouble so far.
+/// A running browser and the one tab in which it opens all pages.
 pub(crate) struct Browser<'a> {
     rules: &'a Rules,
     wire: Wire,
     process: Process,
-    tab: Option<Tab>,
-}
-
-struct Tab {
-    context: String,
+    /// Names the tab in commands and events.
     session: String,
+    /// A page hangs in it, or has crashed it.
+    is_stuck: bool,
 }
 
 impl<'a> Browser<'a> {
-    /// Starts one; `None` when the host has none.
+    /// Starts one that sends the cookies of `jar` to the host of `url`; `None` when there is none.
     ///
     /// # Errors
     /// `unverified`: there is one, and it does not start.
-    pub(crate) fn start(rules: &'a Rules) -> Result<Option<Self>, Problem> {
+    pub(crate) fn start(rules: &'a Rules, url: &Url, jar: &Jar) -> Result<Option<Self>, Problem> {
         let Some(program) = process::find() else { return Ok(None) };
         let (process, commands, answers) = Process::start(&program)?;
-        let mut browser = Self { rules, wire: Wire::new(commands, answers), process, tab: None };
-        let mut nothing = Watch::new(rules);
-        match browser.call(&mut nothing, None, "Browser.getVersion", json!({}), Instant::now() + START) {
-            Ok(_) => Ok(Some(browser)),
+        let wire = Wire::new(commands, answers);
+        let mut browser = Self { rules, wire, process, session: String::new(), is_stuck: false };
+        match browser.prepare(url, jar) {
+            Ok(()) => Ok(Some(browser)),
             Err(_) => Err(Problem::unverified(format!("{} does not start", program.display()))
                 .detail(browser.process.said())
                 .hint(format!("{} --version", quoted(program.display())))),
         }
     }
 
-    /// Opens `url` with the cookies of `jar`, and looks at it until `until` at most.
+    /// Whether it can open another page.
+    pub(crate) fn is_fit(&self) -> bool {
+        !self.is_stuck
+    }
+
+    /// Opens `url` and looks at it until `until` at most.
     ///
     /// # Errors
     /// The browser is gone, or a signal came; what is wrong with the page is in its findings.
-    pub(crate) fn visit(&mut self, url: &Url, jar: &Jar, until: Instant) -> Result<Sight, Trouble> {
-        let tab = match self.tab.take() {
-            Some(tab) => tab,
-            None => self.open(url, jar)?,
-        };
+    pub(crate) fn visit(&mut self, url: &Url, until: Instant) -> Result<Sight, Trouble> {
         let mut watch = Watch::new(self.rules);
         let begun = Instant::now();
-        let shown = self.show(&mut watch, &tab, url, until);
+        let shown = self.show(&mut watch, url, until);
         let load = begun.elapsed().saturating_sub(self.rules.settle);
+        self.is_stuck = watch.crashed || shown == Err(Trouble::Late);
         let (mut findings, picture) = match shown {
             Ok(picture) => (about_document(&watch, url), picture),
             Err(Trouble::Refused(_)) if watch.crashed => (about_document(&watch, url), None),
@@ -90,62 +89,51 @@ impl<'a> Browser<'a> {
             Err(Trouble::Late) => (vec![late(&watch, begun.elapsed())], None),
             Err(trouble) => return Err(trouble),
         };
-        if watch.crashed || picture.is_none() {
-            self.close(&tab)?;
-        } else {
-            self.tab = Some(tab);
-        }
         findings.extend(watch.findings());
         Ok(Sight { findings, picture, load })
     }
 
-    /// A tab that shares nothing with others, every event enabled before it goes anywhere.
-    fn open(&mut self, url: &Url, jar: &Jar) -> Result<Tab, Trouble> {
-        let (until, rules) = (Instant::now() + ANSWER, self.rules);
-        let watch = &mut Watch::new(rules);
-        let context = self.call(watch, None, "Target.createBrowserContext", json!({}), until)?;
-        let context = context["browserContextId"].as_str().unwrap_or_default().to_owned();
-        let blank = json!({ "url": "about:blank", "browserContextId": context });
-        let target = self.call(watch, None, "Target.createTarget", blank, until)?;
-        let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let session = self.call(watch, None, "Target.attachToTarget", attach, until)?;
-        let tab = Tab { context, session: session["sessionId"].as_str().unwrap_or_default().to_owned() };
+    /// Takes the tab that it opened with, every event enabled before it goes anywhere.
+    fn prepare(&mut self, url: &Url, jar: &Jar) -> Result<(), Trouble> {
+        let (until, rules) = (Instant::now() + START, self.rules);
+        let nothing = &mut Watch::new(rules);
+        let target = self.first_tab(nothing, until)?;
+        let attach = json!({ "targetId": target, "flatten": true });
+        let attached = self.call(nothing, None, "Target.attachToTarget", attach, until)?;
+        attached["sessionId"].as_str().unwrap_or_default().clone_into(&mut self.session);
         let mut settings: Vec<(&str, Value)> = EVENTS.iter().map(|name| (*name, json!({}))).collect();
         settings.extend(appearance(rules));
         if !rules.writes {
-            settings.push((
-                "Fetch.enable",
-                json!({ "patterns": [
-                { "resourceType": "Document" }, { "resourceType": "XHR" },
-                { "resourceType": "Fetch" }, { "resourceType": "Ping" },
-            ] }),
-            ));
+            let kinds = ["Document", "XHR", "Fetch", "Ping"];
+            let patterns = kinds.map(|kind| json!({ "resourceType": kind }));
+            settings.push(("Fetch.enable", json!({ "patterns": patterns })));
         }
-        let cookies: Vec<Value> = jar
-            .pairs()
-            .map(|(name, value)| json!({ "name": name, "value": value, "url": url.as_str() }))
-            .collect();
+        let cookie = |(name, value)| json!({ "name": name, "value": value, "url": url.as_str() });
+        let cookies: Vec<Value> = jar.pairs().map(cookie).collect();
         settings.push(("Network.setCookies", json!({ "cookies": cookies })));
+        let session = self.session.clone();
         for (method, params) in settings {
-            self.call(watch, Some(&tab.session), method, params, until)?;
+            self.call(nothing, Some(&session), method, params, until)?;
         }
-        Ok(tab)
+        Ok(())
     }
 
-    fn close(&mut self, tab: &Tab) -> Result<(), Trouble> {
-        let context = json!({ "browserContextId": tab.context });
-        self.wire.send(None, "Target.disposeBrowserContext", context).map(drop)
+    /// It may not have come to opening one yet.
+    fn first_tab(&mut self, nothing: &mut Watch<'_>, until: Instant) -> Result<Value, Trouble> {
+        let mut targets = self.call(nothing, None, "Target.getTargets", json!({}), until)?;
+        let known = targets["targetInfos"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let page = known.into_iter().find(|target| target["type"] == "page");
+        let mut tab = match page {
+            Some(page) => page,
+            None => self.call(nothing, None, "Target.createTarget", json!({ "url": BLANK }), until)?,
+        };
+        Ok(tab["targetId"].take())
     }
 
     /// Navigates, waits until the page is loaded and has settled, and takes its picture.
-    fn show(
-        &mut self,
-        watch: &mut Watch<'_>,
-        tab: &Tab,
-        url: &Url,
-        until: Instant,
-    ) -> Result<Option<Vec<u8>>, Trouble> {
-        let session = Some(tab.session.as_str());
+    fn show(&mut self, watch: &mut Watch<'_>, url: &Url, until: Instant) -> Result<Option<Vec<u8>>, Trouble> {
+        let session = self.session.clone();
+        let session = Some(session.as_str());
         let navigation = json!({ "url": url.as_str() });
         let begun = self.call(watch, session, "Page.navigate", navigation, until)?;
         if let Some(error) = begun["errorText"].as_str() {

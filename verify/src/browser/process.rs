@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use tempfile::TempDir;
 
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+/// The page that a browser begins with.
+pub(super) const BLANK: &str = "about:blank";
 /// The shell's own pipes become those that the browser looks for.
 const AROUND: &str = r#""$@" 3<&0 4>&1 </dev/null >/dev/null 2>"$PROFILE/said"; rm -rf -- "$PROFILE""#;
 const ARGUMENTS: [&str; 20] = [
@@ -68,6 +70,7 @@ impl Process {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", AROUND, "sh"]).arg(program).args(ARGUMENTS);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
+        command.arg(BLANK);
         if geteuid().is_root() {
             command.arg("--no-sandbox");
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::process::BLANK;
 use crate::checks::{Browser, may_write};
 use crate::finding::Finding;
 
@@ -92,7 +93,7 @@ impl<'a> Watch<'a> {
     }
 
     fn navigated(&mut self, frame: &Value) {
-        if !frame["parentId"].is_null() {
+        if !frame["parentId"].is_null() || frame["url"] == BLANK {
             return;
         }
         if self.document.is_none() {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use common::address::Address;
 use common::report::{Problem, Step, quoted};
+use reqwest::Url;
 use serde::Serialize;
 
 use super::pages::{self, Page};
@@ -51,14 +52,15 @@ pub(super) fn check(
         Ok(jar) => jar.unwrap_or_default(),
         Err(reason) => return Ok(vec![skipped("browser", &reason)]),
     };
-    let browser = match Browser::start(rules) {
+    let asker = Asker::new(&subject.address)?;
+    let browser = match Browser::start(rules, &asker.url("/"), &jar) {
         Ok(Some(browser)) => browser,
         Ok(None) => return Ok(vec![absent(rules, missing())]),
         Err(problem) => return Ok(vec![absent(rules, problem)]),
     };
-    let mut visits = Visits { subject, rules, jar, browser: Some(browser), past: Past::of(&subject.place) };
-    let asker = Asker::new(&subject.address)?;
-    rules.pages.iter().map(|page| visits.visit(&asker, page, looks)).collect()
+    let past = Past::of(&subject.place);
+    let mut visits = Visits { subject, rules, asker, jar, browser: Some(browser), past };
+    rules.pages.iter().map(|page| visits.visit(page, looks)).collect()
 }
 
 fn missing() -> Problem {
@@ -76,16 +78,17 @@ fn absent(rules: &Rules, problem: Problem) -> Step {
 struct Visits<'a> {
     subject: &'a Subject,
     rules: &'a Rules,
+    asker: Asker,
     jar: Jar,
-    /// None once it ended and could not be started again.
+    /// None after a page that it did not get over.
     browser: Option<Browser<'a>>,
     past: Past,
 }
 
 impl Visits<'_> {
-    fn visit(&mut self, asker: &Asker, page: &str, looks: &mut Vec<Look>) -> Result<Step, Problem> {
+    fn visit(&mut self, page: &str, looks: &mut Vec<Look>) -> Result<Step, Problem> {
         let name = format!("GET {page}");
-        let url = asker.url(page);
+        let url = self.asker.url(page);
         let limit = self.subject.remaining(LIMIT);
         let begun = Instant::now();
         let until = begun + limit;
@@ -97,7 +100,7 @@ impl Visits<'_> {
             let finding = Finding::new("deadline", "was not opened: the time for the whole run is over");
             return Ok(failed(self.subject, step(begun), &name, &[finding]));
         }
-        let Some(mut sight) = self.look(|browser, jar| browser.visit(&url, jar, until))? else {
+        let Some(mut sight) = self.look(&url, until)? else {
             return Ok(step(begun).fail(Problem::unverified(format!("{name} ended the browser twice"))));
         };
         let mut findings = std::mem::take(&mut sight.findings);
@@ -106,24 +109,22 @@ impl Visits<'_> {
         Ok(failed(self.subject, step(begun), &name, &findings))
     }
 
-    /// A browser that ended is started once more.
-    fn look(
-        &mut self,
-        act: impl Fn(&mut Browser<'_>, &Jar) -> Result<Sight, Trouble>,
-    ) -> Result<Option<Sight>, Problem> {
+    /// A browser that ended is started once more, and one that a page got stuck in for the next page.
+    fn look(&mut self, url: &Url, until: Instant) -> Result<Option<Sight>, Problem> {
         for _ in 0..2 {
             if self.browser.is_none() {
-                self.browser = Browser::start(self.rules)?;
+                self.browser = Browser::start(self.rules, url, &self.jar)?;
             }
             let Some(browser) = &mut self.browser else { return Ok(None) };
-            match act(browser, &self.jar) {
+            let seen = browser.visit(url, until);
+            if seen.is_err() || !browser.is_fit() {
+                self.browser = None;
+            }
+            match seen {
                 Ok(sight) => return Ok(Some(sight)),
-                Err(Trouble::Interrupted) => {
-                    common::interrupt::check()?;
-                }
+                Err(Trouble::Interrupted) => common::interrupt::check()?,
                 Err(_) => {}
             }
-            self.browser = None;
         }
         Ok(None)
     }
