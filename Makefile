@@ -31,7 +31,7 @@ bench-peers:
 
 # The cutover tests, and those that break, kill and race every command, in their long form.
 soak: build
-	SOAK=1 cargo test --package tests --test integration -- --nocapture traffic faults power writes
+	SOAK=1 cargo test --package tests --test integration -- --nocapture traffic faults power writes zoo
 	SOAK=1 cargo test --package migrate --test cli -- concurrency layouts
 
 # What the build, the tests and the demo need.

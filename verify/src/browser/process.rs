@@ -17,8 +17,14 @@ use tempfile::TempDir;
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 /// The page that a browser begins with.
 pub(super) const BLANK: &str = "about:blank";
-/// The shell's own pipes become those that the browser looks for.
-const AROUND: &str = r#""$@" 3<&0 4>&1 </dev/null >/dev/null 2>"$PROFILE/said"; rm -rf -- "$PROFILE""#;
+/// The shell's own pipes become those that the browser looks for. When it has ended, we are told so,
+/// and its profile, with what it said, stays until we have gone, too.
+const AROUND: &str = r#"
+"$@" 3<&0 4>&1 </dev/null >/dev/null 2>"$PROFILE/said"
+exec >/dev/null
+while read -r unused; do :; done
+rm -rf -- "$PROFILE"
+"#;
 const ARGUMENTS: [&str; 20] = [
     "--headless=new",
     "--remote-debugging-pipe",

@@ -105,6 +105,25 @@ fn without_a_browser_a_release_that_demands_one_is_unverified() {
     }
 }
 
+#[test]
+fn a_browser_that_does_not_start_says_why() {
+    for (required, outcome) in [("true", "unverified"), ("false", "succeeded")] {
+        let world = World::new(&browser(&["sound"], &format!("required = {required}")), "").serving(&[]);
+        let program = world.path("chromium");
+        fs::write(&program, "#!/bin/sh\necho 'no usable sandbox' >&2\nexit 1\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let begun = Instant::now();
+        let run = world.verify_without_path(BROWSER);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(run.outcome().0, outcome, "{}", run.stdout);
+        let problem = run.step("browser")["problem"].clone();
+        assert!(problem["title"].as_str().unwrap().contains("does not start"), "{problem}");
+        if required == "true" {
+            assert_eq!(problem["detail"], "no usable sandbox");
+        }
+    }
+}
+
 /// Processes that name this profile or anything below the directory.
 fn processes_of(mark: &str) -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
