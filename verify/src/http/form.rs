@@ -59,7 +59,8 @@ fn lacking(form: &ElementRef<'_>, fields: &[&str]) -> Vec<String> {
     fields.iter().filter(|field| !names.contains(field)).map(|field| (*field).to_owned()).collect()
 }
 
-fn select<'a>(element: ElementRef<'a>, selector: &str) -> impl Iterator<Item = ElementRef<'a>> {
+/// The elements below one that match.
+pub(crate) fn select<'a>(element: ElementRef<'a>, selector: &str) -> impl Iterator<Item = ElementRef<'a>> {
     let found: Vec<_> =
         Selector::parse(selector).map(|selector| element.select(&selector).collect()).unwrap_or_default();
     found.into_iter()

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::secrets::Secrets;
 use reqwest::Url;
-use scraper::{ElementRef, Html, Selector};
+use scraper::Html;
 use serde::{Deserialize, Serialize};
 
-use crate::http::Reply;
+use crate::http::{Reply, select};
 
 /// A page with more links than this is a list; its first ones tell enough.
 const MOST_LINKS: usize = 500;
@@ -97,12 +97,6 @@ fn place(url: &Url, written: &str) -> Option<String> {
 fn in_one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().take(LONGEST_TITLE).collect()
-}
-
-fn select<'a>(element: ElementRef<'a>, selector: &str) -> impl Iterator<Item = ElementRef<'a>> {
-    let found: Vec<_> =
-        Selector::parse(selector).map(|selector| element.select(&selector).collect()).unwrap_or_default();
-    found.into_iter()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::report::{Report, Status, Step};
 
+use super::escape_markup;
 use crate::past::Leaving;
 use crate::regressions::Change;
 
@@ -163,17 +164,9 @@ fn all_checks(page: &mut String, steps: &[&Step]) {
 }
 
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() && c != '\n' && c != '\t' => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    escape_markup(text, |c| match c {
+        '\'' => Some("&#39;"),
+        c if c.is_control() && c != '\n' && c != '\t' => Some("\u{fffd}"),
+        _ => None,
+    })
 }

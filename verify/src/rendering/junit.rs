@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use common::report::{Status, Step};
 
-use super::told;
+use super::{escape_markup, told};
 
 pub(super) fn render(environment: &str, steps: &[&Step]) -> String {
     let count = |status| steps.iter().filter(|step| step.status == status).count();
@@ -51,17 +51,9 @@ fn seconds(milliseconds: u64) -> String {
 
 /// XML allows no control characters, not even escaped.
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push_str("&#10;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    escape_markup(text, |c| match c {
+        '\n' => Some("&#10;"),
+        c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => Some("\u{fffd}"),
+        _ => None,
+    })
 }

@@ -74,6 +74,22 @@ pub(crate) fn own_steps(report: &Report) -> Vec<&Step> {
     report.steps.iter().filter(|step| step.tool == TOOL).collect()
 }
 
+/// Text as markup shows it; `own` says what else is written otherwise.
+fn escape_markup(text: &str, own: impl Fn(char) -> Option<&'static str>) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match (own(c), c) {
+            (Some(written), _) => escaped.push_str(written),
+            (None, '&') => escaped.push_str("&amp;"),
+            (None, '<') => escaped.push_str("&lt;"),
+            (None, '>') => escaped.push_str("&gt;"),
+            (None, '"') => escaped.push_str("&quot;"),
+            (None, c) => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// The title and the details of a step's problem.
 fn told(problem: &Problem) -> String {
     let hint = problem.hint.iter().map(|hint| format!("hint: {hint}"));
