@@ -34,8 +34,8 @@ pub(crate) struct Sight {
     pub(crate) findings: Vec<Finding>,
     /// PNG; none when the page could not be pictured.
     pub(crate) picture: Option<Vec<u8>>,
-    /// From its navigation until it was loaded.
-    pub(crate) load: Duration,
+    /// From its navigation until it was loaded, if it ever was.
+    pub(crate) load: Option<Duration>,
 }
 
 /// A running browser and the one tab in which it opens all pages.
@@ -80,7 +80,6 @@ impl<'a> Browser<'a> {
         let mut watch = Watch::new(self.rules);
         let begun = Instant::now();
         let shown = self.show(&mut watch, url, until);
-        let load = begun.elapsed().saturating_sub(self.rules.settle);
         self.is_stuck = watch.crashed || shown == Err(Trouble::Late);
         let (mut findings, picture) = match shown {
             Ok(picture) => (about_document(&watch, url), picture),
@@ -89,6 +88,7 @@ impl<'a> Browser<'a> {
             Err(Trouble::Late) => (vec![late(&watch, begun.elapsed())], None),
             Err(trouble) => return Err(trouble),
         };
+        let load = watch.load;
         findings.extend(watch.findings());
         Ok(Sight { findings, picture, load })
     }

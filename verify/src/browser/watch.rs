@@ -1,6 +1,7 @@
 //! What happens on a page while it is looked at, as the browser tells it, and what of it is wrong.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -23,6 +24,9 @@ pub(super) struct Watch<'a> {
     /// Id of the document that is shown, once there is one.
     pub(super) document: Option<String>,
     pub(super) loaded: bool,
+    /// How long the last document took until it was loaded.
+    pub(super) load: Option<Duration>,
+    begun: Instant,
     pub(super) crashed: bool,
     pub(super) status: Option<u16>,
     /// Address of the document.
@@ -41,6 +45,8 @@ impl<'a> Watch<'a> {
             rules,
             document: None,
             loaded: false,
+            load: None,
+            begun: Instant::now(),
             crashed: false,
             status: None,
             url: String::new(),
@@ -55,7 +61,10 @@ impl<'a> Watch<'a> {
     pub(super) fn see(&mut self, event: &str, facts: &Value) -> Option<Answer> {
         match event {
             "Page.frameNavigated" => self.navigated(&facts["frame"]),
-            "Page.loadEventFired" => self.loaded = self.document.is_some(),
+            "Page.loadEventFired" if self.document.is_some() => {
+                self.loaded = true;
+                self.load = Some(self.begun.elapsed());
+            }
             "Page.javascriptDialogOpening" => {
                 return Some(("Page.handleJavaScriptDialog", json!({ "accept": true })));
             }

@@ -22,7 +22,9 @@ use crate::subject::Subject;
 #[derive(Debug, Serialize)]
 pub(crate) struct Look {
     pub(crate) page: String,
-    pub(crate) load_ms: u64,
+    /// From the navigation until it was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) load_ms: Option<u64>,
     /// Share of pixels that differ from the release before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) difference_percent: Option<f64>,
@@ -132,7 +134,7 @@ impl Visits<'_> {
     fn compare(&self, name: &str, sight: Sight, findings: &mut Vec<Finding>) -> Look {
         let mut look = Look {
             page: name.to_owned(),
-            load_ms: milliseconds(sight.load),
+            load_ms: sight.load.map(milliseconds),
             difference_percent: None,
             screenshot: sight.picture,
             marked: None,
@@ -157,7 +159,8 @@ impl Visits<'_> {
 
 fn failed(subject: &Subject, step: Step, name: &str, findings: &[Finding]) -> Step {
     let environment = subject.place.environment();
-    let hint = format!("verify {environment} --explain {}", quoted(&step.name));
+    let slot = subject.slot.map(|slot| format!(" --slot {slot}")).unwrap_or_default();
+    let hint = format!("verify {environment}{slot} --explain {}", quoted(&step.name));
     match Finding::tell(name, findings, hint) {
         Some(problem) => step.fail(problem),
         None => step,
