@@ -103,7 +103,9 @@ impl Site<'_> {
         let room = Room::open(self.database, Python::new(&self.source.root, environment))?;
         let books = Books::of(self.source, environment);
         let terms = Terms::of(environment, books.as_ref());
-        match room.run(terms, |db| choose_jobs(self.scene, self.choice, self.source, db)) {
+        let ended = room.run(terms, |db| choose_jobs(self.scene, self.choice, self.source, db));
+        drop(room);
+        match ended {
             Ok(Some(done)) => report_done(run, "migrate.undo", "undone", &done),
             Ok(None) => run.detail("undone", Vec::<Value>::new()),
             Err(failure) => {
