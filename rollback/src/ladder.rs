@@ -1,7 +1,9 @@
 //! The ladder of a way back: the first rung that is right for the schema. Code alone where it lives
 //! with the schema as it is; the text that undoes a migration; the older schema in place, from the
-//! backup before it; and the backup itself, when a person gives up what was written since.
+//! backup before it; a backup with every row that a damaged database still gives; and the backup
+//! itself, when a person gives up what was written since.
 
+use std::path::Path;
 use std::time::Duration;
 
 use common::backups::{self, Backup};
@@ -14,8 +16,13 @@ use common::report::{Problem, Report};
 use common::site::Site;
 use serde_json::json;
 
+use crate::salvage;
+
 /// How long trying out a way may take.
 const TRIAL: Duration = Duration::from_secs(30 * 60);
+
+/// How long damage is looked for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How the schema becomes one that the target can live with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +33,8 @@ pub(crate) enum Rung {
     Down { to: i64, backup: Option<String> },
     /// The schema becomes that of the backup, and what was written since stays.
     InPlace { to: i64, backup: String },
+    /// The damaged database becomes the backup, and has every row that can still be read.
+    Salvage { backup: String },
     /// The database becomes the backup.
     Discard { backup: String },
 }
@@ -55,6 +64,7 @@ impl Choice {
             Rung::Code => (1, "code alone"),
             Rung::Down { .. } => (2, "down migration"),
             Rung::InPlace { .. } => (3, "undo in place"),
+            Rung::Salvage { .. } => (4, "restore and salvage"),
             Rung::Discard { .. } => (5, "restore, writes discarded"),
         };
         run.detail("rung", json!({ "number": number, "name": name, "reason": self.reason }));
@@ -64,7 +74,7 @@ impl Choice {
                 run.detail("migrations_back_to", to);
                 run.detail("backup", backup);
             }
-            Rung::Discard { backup } => run.detail("backup", backup),
+            Rung::Salvage { backup } | Rung::Discard { backup } => run.detail("backup", backup),
             Rung::Code => {}
         }
         for name in ["not_kept_total", "not_kept"] {
@@ -79,31 +89,62 @@ impl Choice {
 ///
 /// # Errors
 /// `schema-behind`: the release needs migrations that were taken back; `migration-irreversible`: no
-/// way back keeps what was written. Nothing is changed.
+/// way back keeps what was written; `database-damaged`, and no backup suits the release. Nothing is
+/// changed.
 pub(crate) fn choose(run: &mut Run, site: &Site, release: &str, discard: bool) -> Result<Choice, Problem> {
     let Some(path) = site.place.database(site.settings()).filter(|path| path.exists()) else {
         return Ok(Choice::code("there is no database"));
     };
-    let db = database::open_read_only(&path)?;
+    if !discard && let Some(damage) = database::find_damage(&path, LOOK) {
+        let backup = salvage::find_backup(site, release, &damage)?;
+        let reason = format!("the database is damaged: {damage}");
+        return Ok(Choice { rung: Rung::Salvage { backup }, reason, facts: json!({}) });
+    }
+    let (applied, fit) = compare(site, release, &path)?;
+    match fit {
+        Fit::Behind { file } => Err(behind(site, &file)),
+        Fit::Changed(row) => climb(run, site, &applied, &row, discard),
+        Fit::Doubtful(row) => ask_schema(run, site, &applied, &row, discard),
+        Fit::Lives => Ok(Choice::code("the schema is the same, or has only grown")),
+    }
+}
+
+/// Whether a release can live with the schema of a database.
+#[derive(Debug)]
+pub(crate) enum Fit {
+    /// It needs this migration.
+    Behind {
+        file: String,
+    },
+    /// Not with what this one did.
+    Changed(Applied),
+    /// Nothing tells what this one did.
+    Doubtful(Applied),
+    Lives,
+}
+
+/// Compares what the database at `path` has with the migrations of `release`; what is applied, and
+/// the verdict.
+///
+/// # Errors
+/// Those of [`Source::read`] and [`Source::applied`].
+pub(crate) fn compare(site: &Site, release: &str, path: &Path) -> Result<(Vec<Applied>, Fit), Problem> {
+    let db = database::open_read_only(path)?;
     let source = Source::read(&site.place.release(release), Some(&db))?;
     let applied = source.applied(&db)?;
-    drop(db);
     let standing = migrations::compare(&source.migrations, &applied);
     if let Some(first) = standing.pending.iter().chain(&standing.out_of_order).next() {
-        return Err(behind(site, &first.file));
+        return Ok((applied, Fit::Behind { file: first.file.clone() }));
     }
-    let mut doubtful = None;
+    let mut fit = Fit::Lives;
     for row in standing.missing_file.iter().chain(&standing.ahead) {
         match changed(site, row)? {
-            Some(true) => return climb(run, site, &applied, row, discard),
-            Some(false) => {}
-            None => doubtful = doubtful.or(Some(row)),
+            Some(true) => return Ok((applied, Fit::Changed(row.clone()))),
+            None if matches!(fit, Fit::Lives) => fit = Fit::Doubtful(row.clone()),
+            Some(false) | None => {}
         }
     }
-    match doubtful {
-        Some(row) => ask_schema(run, site, &applied, row, discard),
-        None => Ok(Choice::code("the schema is the same, or has only grown")),
-    }
+    Ok((applied, fit))
 }
 
 /// Whether old code cannot live with what a migration did; unknown for one that no deployment ran,

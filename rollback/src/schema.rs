@@ -32,6 +32,12 @@ pub(crate) fn take_back(
             version = to.to_string();
             ("migrate", vec!["down", "--to", version.as_str(), "--list"])
         }
+        Rung::Salvage { backup } => {
+            let undo = Undo::PutBackDatabase { release: release.to_owned() };
+            let words = ["restore", backup.as_str(), "--salvage", "--deployment", id];
+            // The damaged files themselves are the snapshot: they are set aside.
+            return journal::record(site, id, &undo, || tool(run, site, "backup", &words, DATA_LIMIT));
+        }
         Rung::Discard { backup } => ("backup", vec!["restore", backup.as_str(), "--discard-writes"]),
     };
     match rung {
