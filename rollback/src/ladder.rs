@@ -11,6 +11,7 @@ use common::cli::Run;
 use common::database;
 use common::exec::Sibling;
 use common::journal;
+use common::ledger::Kind;
 use common::migrations::{self, Applied, Source};
 use common::report::{Problem, Report};
 use common::site::Site;
@@ -193,7 +194,7 @@ fn climb(
     discard: bool,
 ) -> Result<Choice, Problem> {
     let why = format!("the release cannot live with migration {}_{}", oldest.version, oldest.name);
-    let backup = backup_before(site, oldest)?.map(|backup| backup.manifest.id);
+    let backup = backup_before(site, applied, oldest)?.map(|backup| backup.manifest.id);
     if discard {
         let backup = backup.ok_or_else(|| no_backup(site, oldest))?;
         return Ok(Choice {
@@ -224,7 +225,7 @@ fn attempt(
     oldest: &Applied,
 ) -> Result<(i64, Report), Problem> {
     let before = applied.iter().map(|row| row.version).filter(|version| *version < oldest.version).max();
-    let (to, backup) = (before.unwrap_or(0), backup_before(site, oldest)?);
+    let (to, backup) = (before.unwrap_or(0), backup_before(site, applied, oldest)?);
     let version = to.to_string();
     let mut words = vec!["rehearse", "--back-to", &version];
     if let Some(backup) = &backup {
@@ -242,11 +243,19 @@ fn fact<'a>(report: &'a Report, name: &str) -> Option<&'a str> {
     report.details.get("migrate")?[name].as_str()
 }
 
-/// The backup that was made right before the deployment which applied `row`.
-fn backup_before(site: &Site, row: &Applied) -> Result<Option<Backup>, Problem> {
-    match &row.deployment {
-        Some(id) => backups::taken_for(&site.place, id, Some("deploy")),
-        None => Ok(None),
+/// The backup that a deployment made right before `oldest` ran. What was deferred has the name of
+/// the deployment that brought it, and ran in a later one. A backup of an earlier version of this
+/// tool does not say what it records.
+fn backup_before(site: &Site, applied: &[Applied], oldest: &Applied) -> Result<Option<Backup>, Problem> {
+    let Some(id) = &oldest.deployment else { return Ok(None) };
+    let by_deployment = site.ledger.deployment(id)?.is_some_and(|row| row.kind == Kind::Deploy);
+    let mut versions: Vec<i64> =
+        applied.iter().map(|row| row.version).filter(|version| *version < oldest.version).collect();
+    versions.sort_unstable();
+    let named = (!oldest.after || !by_deployment).then_some(id.as_str());
+    match backups::before_migrations(&site.place, &versions, named)? {
+        None => backups::taken_for(&site.place, id, Some("deploy")),
+        found => Ok(found),
     }
 }
 
