@@ -14,6 +14,7 @@ use common::journal;
 use common::ledger::Kind;
 use common::migrations::{self, Applied, Source};
 use common::report::{Problem, Report};
+use common::scratch::Scratch;
 use common::site::Site;
 use serde_json::json;
 
@@ -47,11 +48,22 @@ pub(crate) struct Choice {
     reason: String,
     /// What trying it out has shown.
     facts: serde_json::Value,
+    /// What it was tried from, so that requests wait for no more than they must.
+    prepared: Option<Scratch>,
 }
 
 impl Choice {
     fn code(reason: &str) -> Self {
-        Self { rung: Rung::Code, reason: reason.to_owned(), facts: json!({}) }
+        Self::new(Rung::Code, reason.to_owned())
+    }
+
+    fn new(rung: Rung, reason: String) -> Self {
+        Self { rung, reason, facts: json!({}), prepared: None }
+    }
+
+    /// The directory in which the backup is unpacked.
+    pub(crate) fn prepared(&self) -> Option<&Path> {
+        self.prepared.as_ref().map(Scratch::path)
     }
 
     /// Whether the target could not run beside what serves now.
@@ -99,7 +111,7 @@ pub(crate) fn choose(run: &mut Run, site: &Site, release: &str, discard: bool) -
     if !discard && let Some(damage) = database::find_damage(&path, LOOK) {
         let backup = salvage::find_backup(site, release, &damage)?;
         let reason = format!("the database is damaged: {damage}");
-        return Ok(Choice { rung: Rung::Salvage { backup }, reason, facts: json!({}) });
+        return Ok(Choice::new(Rung::Salvage { backup }, reason));
     }
     let (applied, fit) = compare(site, release, &path)?;
     match fit {
@@ -168,7 +180,7 @@ fn ask_schema(
     row: &Applied,
     discard: bool,
 ) -> Result<Choice, Problem> {
-    let tried = attempt(run, site, applied, row);
+    let tried = attempt(run, site, applied, row, None);
     match tried {
         Ok((_, report)) if fact(&report, "change") != Some("changed") => {
             Ok(Choice::code("the schema has only grown, as a copy that went back shows"))
@@ -197,39 +209,37 @@ fn climb(
     let backup = backup_before(site, applied, oldest)?.map(|backup| backup.manifest.id);
     if discard {
         let backup = backup.ok_or_else(|| no_backup(site, oldest))?;
-        return Ok(Choice {
-            rung: Rung::Discard { backup },
-            reason: format!("{why}; --discard-writes"),
-            facts: json!({}),
-        });
+        return Ok(Choice::new(Rung::Discard { backup }, format!("{why}; --discard-writes")));
     }
-    let (to, report) = attempt(run, site, applied, oldest)?;
+    let scratch = Scratch::make(&site.place.root())?;
+    let (to, report) = attempt(run, site, applied, oldest, Some(scratch.path()))?;
     let facts = report.details.get("migrate").cloned().unwrap_or_default();
-    Ok(match (fact(&report, "way"), backup) {
+    let (rung, reason) = match (fact(&report, "way"), backup) {
         (Some("in_place"), Some(backup)) => {
             let because = facts["reason"].as_str().unwrap_or_default();
-            Choice { rung: Rung::InPlace { to, backup }, reason: format!("{why}; {because}"), facts }
+            (Rung::InPlace { to, backup }, format!("{why}; {because}"))
         }
-        (_, backup) => {
-            let backup = backup.filter(|_| facts["exact"] == true);
-            Choice { rung: Rung::Down { to, backup }, reason: why, facts }
-        }
-    })
+        (_, backup) => (Rung::Down { to, backup: backup.filter(|_| facts["exact"] == true) }, why),
+    };
+    Ok(Choice { rung, reason, facts, prepared: Some(scratch) })
 }
 
-/// Tries the ways back on a copy.
+/// Tries the ways back on a copy; the backup is unpacked in `prepared`.
 fn attempt(
     run: &mut Run,
     site: &Site,
     applied: &[Applied],
     oldest: &Applied,
+    prepared: Option<&Path>,
 ) -> Result<(i64, Report), Problem> {
     let before = applied.iter().map(|row| row.version).filter(|version| *version < oldest.version).max();
     let (to, backup) = (before.unwrap_or(0), backup_before(site, applied, oldest)?);
     let version = to.to_string();
+    let prepared = prepared.map(|dir| dir.display().to_string());
     let mut words = vec!["rehearse", "--back-to", &version];
     if let Some(backup) = &backup {
         words.extend(["--backup", &backup.manifest.id]);
+        words.extend(prepared.iter().flat_map(|dir| ["--prepared", dir]));
     }
     let report = site.run_sibling(&Sibling::find("migrate")?, &words, TRIAL)?;
     for step in &report.steps {

@@ -121,7 +121,7 @@ impl Trip<'_> {
             tell_retired(self.run, &retired);
         }
         match &previous.release {
-            Some(release) => schema::take_back(self.run, site, id, &choice.rung, release),
+            Some(release) => schema::take_back(self.run, site, id, choice, release),
             None => Ok(()),
         }
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use common::backups;
 use common::exec::Sibling;
-use common::report::{OrProblem, Problem};
+use common::report::Problem;
+use common::scratch::Scratch;
 use common::site::Site;
 
 use crate::ladder::{self, Fit};
@@ -39,12 +40,8 @@ pub(crate) fn find_backup(site: &Site, release: &str, damage: &str) -> Result<St
 
 /// Why `release` cannot live with the content of a backup.
 fn why_not(site: &Site, release: &str, id: &str) -> Result<Option<String>, Problem> {
-    let root = site.place.root();
-    let scratch = tempfile::Builder::new()
-        .prefix("salvage-")
-        .tempdir_in(&root)
-        .or_problem("state-unwritable", || format!("cannot make a directory in {}", root.display()))?;
-    let file = scratch.path().join("backup.db");
+    let scratch = Scratch::make(&site.place.root())?;
+    let file = scratch.file("backup.db");
     let words = ["extract", id, &file.display().to_string()];
     site.run_sibling(&Sibling::find("backup")?, &words, UNPACKING)?.verdict()?;
     Ok(match ladder::compare(site, release, &file)?.1 {
