@@ -43,6 +43,9 @@ pub(crate) enum Verb {
         /// Of a damaged database, keep every row that can still be read; nobody may have it open
         #[arg(long, conflicts_with = "discard_writes")]
         salvage: bool,
+        /// The rollback it is done for
+        #[arg(long, value_name = "ID", requires = "salvage")]
+        deployment: Option<String>,
         /// Take the copy in the second place, also when there is one here
         #[arg(long)]
         second: bool,

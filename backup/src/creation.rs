@@ -10,6 +10,7 @@ use common::backups::{self, Backup, FORMAT, FileFacts, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
 use common::database;
 use common::durable;
+use common::migrations::read_applied;
 use common::relocation;
 use common::report::{OrProblem, Problem, Status, now};
 use serde_json::{Map, Value};
@@ -134,6 +135,7 @@ fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> 
         journal_mode: String::new(),
         user_version: 0,
         application_id: 0,
+        applied: None,
         files: BTreeMap::new(),
         raw_bytes: 0,
         raw_sha256: String::new(),
@@ -155,6 +157,7 @@ fn prove(
     manifest.page_size = header.page_size;
     header.journal_mode().clone_into(&mut manifest.journal_mode);
     let copy = content::open_private(raw)?;
+    manifest.applied = read_applied(&copy).ok().map(|rows| rows.iter().map(|row| row.version).collect());
     run.step("backup.check", || {
         match content::check(&copy) {
             Ok(foreign_keys_hold) => {

@@ -58,9 +58,15 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
             create(run, &site, options)
         }
         Verb::List => listing::list(run, &site),
-        Verb::Restore { id, discard_writes, salvage, second, wait } => {
-            let request =
-                restoration::Request { id: &id, discard_writes, salvage, second, wait: wait.limit() };
+        Verb::Restore { id, discard_writes, salvage, deployment, second, wait } => {
+            let request = restoration::Request {
+                id: &id,
+                discard_writes,
+                salvage,
+                deployment: deployment.as_deref(),
+                second,
+                wait: wait.limit(),
+            };
             restoration::restore(run, &site, &request)
         }
         Verb::Verify { id, second } => verification::verify(run, &site, &id, second),

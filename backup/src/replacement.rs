@@ -1,28 +1,30 @@
 //! A new file in the place of one that is missing or no database at all; what lay there is moved
 //! aside, never while a process has it open.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
+use common::database::{aside, files_of};
 use common::durable;
 use common::layout::create_private_dir;
 use common::report::{OrProblem, Problem};
 
 use crate::archive::create_private;
 
-/// Moves the main file (if there is one), `-wal`, `-shm` and `-journal` to names ending in
-/// `.aside-STAMP`; gives the new names.
+/// Moves the main file (if there is one), `-wal`, `-shm` and `-journal` to those of the same
+/// database named `.aside-STAMP`; gives the new names.
 ///
 /// # Errors
 /// `database-in-use` (retryable), `state-unwritable`.
 pub(crate) fn move_aside(database: &Path, stamp: &str) -> Result<Vec<PathBuf>, Problem> {
     refuse_holders(database)?;
     let mut moved = Vec::new();
-    for file in existing(database) {
-        let target = with_suffix(&file, &format!(".aside-{stamp}"));
-        durable::rename(&file, &target)
+    for (file, target) in files_of(database).iter().zip(files_of(&aside(database, stamp))) {
+        if !file.exists() {
+            continue;
+        }
+        durable::rename(file, &target)
             .or_problem("state-unwritable", || format!("cannot move {} aside", file.display()))?;
         moved.push(target);
     }
@@ -76,17 +78,6 @@ pub(crate) fn put_new(raw: &Path, database: &Path) -> Result<(), Problem> {
         let _ = fs::remove_file(&draft);
     }
     written.or_problem("state-unwritable", title)
-}
-
-/// The main file and what SQLite may lay beside it.
-pub(crate) fn files_of(database: &Path) -> [PathBuf; 4] {
-    ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(database, suffix))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 /// Processes that have one of `files` open. Those of other users are not seen; they cannot enter

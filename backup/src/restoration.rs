@@ -11,6 +11,7 @@ use common::backups::Backup;
 use common::cli::Run;
 use common::database;
 use common::interrupt;
+use common::layout::is_plain_name;
 use common::ledger::Ledger;
 use common::recovery;
 use common::report::{OrProblem, Problem, quoted};
@@ -32,6 +33,8 @@ pub(crate) struct Request<'a> {
     pub(crate) discard_writes: bool,
     /// Readable rows of what is there are put upon the backup.
     pub(crate) salvage: bool,
+    /// The rollback it is done for; what is set aside has its name.
+    pub(crate) deployment: Option<&'a str>,
     /// From the copy in the second place, whatever the first has.
     pub(crate) second: bool,
     pub(crate) wait: Duration,
@@ -45,6 +48,11 @@ pub(crate) struct Request<'a> {
 /// is as it was. `restore-unfaithful`: it is not what the backup holds. `files-unplaced`: it is, and
 /// not all further files are.
 pub(crate) fn restore(run: &mut Run, site: &Site<'_>, request: &Request<'_>) -> Result<(), Problem> {
+    if let Some(id) = request.deployment.filter(|id| !is_plain_name(id)) {
+        return Err(
+            Problem::usage(format!("'{id}' is no deployment")).hint(format!("status {}", site.name()))
+        );
+    }
     second::locate(site, request.id, request.second)?;
     let lock = site.lock("backup restore", request.wait)?;
     recovery::refuse_unconfirmed(&Ledger::open(site.config)?, site.name())?;
@@ -97,7 +105,10 @@ fn put_back(
             run.skip("backup.restore", "the database holds this content already");
             Ok(())
         }
-        Way::NewFile => replace(run, backup, &expected, &raw, &live),
+        Way::NewFile => {
+            let stamp = request.deployment.map_or_else(stamp_of_now, str::to_owned);
+            replace(run, backup, &expected, (&raw, &live), &stamp)
+        }
         Way::Overwrite => overwrite(run, site, backup, &raw, &live),
     };
     match &mut further {
@@ -111,7 +122,7 @@ fn salvage(run: &mut Run, raw: &Path, live: &Path) -> Result<Content, Problem> {
     replacement::refuse_holders(live)?;
     let damaged = raw.with_file_name("damaged.db");
     let salvaged = run.step("backup.salvage", || {
-        for (file, copy) in replacement::files_of(live).iter().zip(replacement::files_of(&damaged)) {
+        for (file, copy) in database::files_of(live).iter().zip(database::files_of(&damaged)) {
             if file.exists() {
                 std::fs::copy(file, &copy)
                     .or_problem("state-unwritable", || format!("cannot copy {}", file.display()))?;
@@ -214,11 +225,10 @@ fn replace(
     run: &mut Run,
     backup: &Backup,
     expected: &Content,
-    raw: &Path,
-    live: &Path,
+    (raw, live): (&Path, &Path),
+    stamp: &str,
 ) -> Result<(), Problem> {
-    let stamp = common::report::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let moved = run.step("backup.aside", || replacement::move_aside(live, &stamp))?;
+    let moved = run.step("backup.aside", || replacement::move_aside(live, stamp))?;
     if !moved.is_empty() {
         run.report.changed = true;
         run.detail("moved_aside", moved.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
@@ -228,6 +238,10 @@ fn replace(
     run.report.changed = true;
     let target = database::open_read_only(live)?;
     confirm(run, backup, expected, &target, &|| true)
+}
+
+fn stamp_of_now() -> String {
+    common::report::now().strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 /// Compares the live database with the manifest. Once the app writes again it differs, rightly;

@@ -208,6 +208,7 @@ mod tests {
             sqlite_version: String::new(),
             page_size: 4096,
             journal_mode: "wal".into(),
+            applied: None,
             user_version: 0,
             application_id: 0,
             files: BTreeMap::new(),

@@ -10,7 +10,7 @@ use common::database::{self, Table, quote};
 use common::report::{OrProblem, Problem};
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Result, Statement, params_from_iter};
 use serde::Serialize;
 
 /// How many single rows of a table are tried in vain before the rest of a range is given up.
@@ -25,6 +25,9 @@ pub(crate) struct Salvaged {
     /// Row numbers, first and last, where nothing could be read; the backup's rows stand there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<[i64; 2]>,
+    /// Columns that the backup lacks; what they held is in the damaged file alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
     /// The table, or what its row numbers are not, is the backup's: why.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -94,24 +97,23 @@ fn merge_table(target: &Connection, source: &Connection, table: &Table) -> Resul
     let Some(number) = number_of(target, table)? else {
         return merge_keyed(target, source, table, &shared);
     };
+    let left_out: Vec<String> =
+        found.columns.iter().filter(|column| !table.columns.contains(column)).cloned().collect();
     target.execute_batch("DELETE FROM temp.seen")?;
     let mut reading = Reading {
-        target,
         source,
-        table,
         sql: select(table, &shared, &number),
-        same: found.sql == table.sql,
-        number,
-        shared,
+        writing: Writing::new(target, table, &number, &shared, found.sql == table.sql)?,
+        width: shared.len(),
         tries: 0,
-        done: Salvaged { table: table.name.clone(), ..Salvaged::default() },
+        done: Salvaged { table: table.name.clone(), left_out, ..Salvaged::default() },
     };
     reading.range(i64::MIN, i64::MAX)?;
     if reading.done.is_whole() {
         target.execute_batch(&format!(
             "DELETE FROM main.{} WHERE {} NOT IN (SELECT number FROM temp.seen)",
             quote(&table.name),
-            reading.number
+            number
         ))?;
     }
     Ok(reading.done)
@@ -139,15 +141,12 @@ fn select(table: &Table, shared: &[String], number: &str) -> String {
 
 /// One table whose rows have numbers.
 struct Reading<'a> {
-    target: &'a Connection,
     source: &'a Connection,
-    table: &'a Table,
     /// Rows between two numbers.
     sql: String,
-    /// Both databases have the table in the same words.
-    same: bool,
-    number: String,
-    shared: Vec<String>,
+    writing: Writing<'a>,
+    /// How many columns besides the number.
+    width: usize,
     tries: u32,
     done: Salvaged,
 }
@@ -181,7 +180,7 @@ impl Reading<'_> {
                 Ok(None) => return Ok(false),
                 Err(_) => return Ok(true),
             };
-            let values: Result<Vec<Value>> = (0..=self.shared.len()).map(|at| row.get(at)).collect();
+            let values: Result<Vec<Value>> = (0..=self.width).map(|at| row.get(at)).collect();
             let Ok(values) = values else { return Ok(true) };
             let Value::Integer(number) = values[0] else { return Ok(true) };
             self.put(number, &values[1..])?;
@@ -191,39 +190,14 @@ impl Reading<'_> {
 
     /// What is there now takes the place of what the backup has.
     fn put(&mut self, number: i64, values: &[Value]) -> Result<()> {
-        let (name, clause) = (quote(&self.table.name), if self.same { "OR REPLACE" } else { "" });
-        let sql = format!("SELECT 1 FROM main.{name} WHERE {} = ?1", self.number);
-        let is_there = self.target.query_row(&sql, [number], |_| Ok(())).optional()?.is_some();
-        let columns: Vec<String> = self.shared.iter().map(|it| quote(it)).collect();
-        let sql = if is_there {
-            let sets: Vec<String> =
-                columns.iter().enumerate().map(|(at, column)| format!("{column} = ?{}", at + 2)).collect();
-            format!("UPDATE {clause} main.{name} SET {} WHERE {} = ?1", sets.join(", "), self.number)
-        } else if columns.contains(&self.number) {
-            let marks: Vec<String> = (2..columns.len() + 2).map(|at| format!("?{at}")).collect();
-            format!(
-                "INSERT {clause} INTO main.{name}({}) SELECT {} WHERE ?1 IS NOT NULL",
-                columns.join(", "),
-                marks.join(", ")
-            )
-        } else {
-            let marks: Vec<String> = (1..columns.len() + 2).map(|at| format!("?{at}")).collect();
-            format!(
-                "INSERT {clause} INTO main.{name}({}, {}) VALUES ({})",
-                self.number,
-                columns.join(", "),
-                marks.join(", ")
-            )
-        };
-        let words = [Value::Integer(number)].into_iter().chain(values.iter().cloned());
-        match self.target.prepare(&sql)?.execute(params_from_iter(words)) {
-            Ok(_) => self.done.rows += 1,
+        match self.writing.put(number, values) {
+            Ok(()) => self.done.rows += 1,
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
                 self.done.refused.push(format!("row {number}: {error}"));
             }
             Err(error) => return Err(error),
         }
-        self.target.execute("INSERT OR IGNORE INTO temp.seen VALUES (?1)", [number]).map(drop)
+        self.writing.seen.execute([number]).map(drop)
     }
 
     fn note(&mut self, first: i64, last: i64) {
@@ -231,6 +205,55 @@ impl Reading<'_> {
             Some(before) if before[1].checked_add(1) == Some(first) => before[1] = last,
             _ => self.done.unreadable.push([first, last]),
         }
+    }
+}
+
+/// What puts a row of the damaged database into the backup's table.
+struct Writing<'a> {
+    find: Statement<'a>,
+    update: Statement<'a>,
+    insert: Statement<'a>,
+    /// Notes the number of a row that was read.
+    seen: Statement<'a>,
+}
+
+impl<'a> Writing<'a> {
+    /// `same`: both databases have the table in the same words.
+    fn new(
+        target: &'a Connection,
+        table: &Table,
+        number: &str,
+        shared: &[String],
+        same: bool,
+    ) -> Result<Self> {
+        let (name, clause) = (quote(&table.name), if same { "OR REPLACE" } else { "" });
+        let columns: Vec<String> = shared.iter().map(|it| quote(it)).collect();
+        let list = columns.join(", ");
+        let marks: Vec<String> = (2..columns.len() + 2).map(|at| format!("?{at}")).collect();
+        let marks = marks.join(", ");
+        let sets: Vec<String> =
+            columns.iter().enumerate().map(|(at, column)| format!("{column} = ?{}", at + 2)).collect();
+        let insert = if columns.iter().any(|column| column == number) {
+            format!("INSERT {clause} INTO main.{name}({list}) SELECT {marks} WHERE ?1 IS NOT NULL")
+        } else {
+            format!("INSERT {clause} INTO main.{name}({number}, {list}) VALUES (?1, {marks})")
+        };
+        Ok(Self {
+            find: target.prepare(&format!("SELECT 1 FROM main.{name} WHERE {number} = ?1"))?,
+            update: target.prepare(&format!(
+                "UPDATE {clause} main.{name} SET {} WHERE {number} = ?1",
+                sets.join(", ")
+            ))?,
+            insert: target.prepare(&insert)?,
+            seen: target.prepare("INSERT OR IGNORE INTO temp.seen VALUES (?1)")?,
+        })
+    }
+
+    fn put(&mut self, number: i64, values: &[Value]) -> Result<()> {
+        let is_there = self.find.query_row([number], |_| Ok(())).optional()?.is_some();
+        let statement = if is_there { &mut self.update } else { &mut self.insert };
+        let words = [Value::Integer(number)].into_iter().chain(values.iter().cloned());
+        statement.execute(params_from_iter(words)).map(drop)
     }
 }
 

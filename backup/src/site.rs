@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::backups;
 use common::cli::{self, Run};
 use common::config::{Config, Environment};
 use common::layout::Place;
@@ -121,15 +122,23 @@ impl<'a> Site<'a> {
         Ok(needed)
     }
 
-    /// The deployments that applied the newest migrations; none where the database cannot be read.
+    /// The deployments whose backups lead back behind the newest migrations; none where the database
+    /// cannot be read. What was deferred ran in a later deployment than the one it is recorded with.
     fn migrating(&self) -> Vec<String> {
         let database = self.database().filter(|path| path.exists());
         let db = database.and_then(|path| database::open_read_only(&path).ok());
         let mut applied = db.and_then(|db| migrations::read_applied(&db).ok()).unwrap_or_default();
         applied.sort_by_key(|row| std::cmp::Reverse((row.sequence, row.version)));
-        let mut found: Vec<String> = applied.into_iter().filter_map(|row| row.deployment).collect();
+        let mut found: Vec<String> = applied.iter().filter_map(|row| row.deployment.clone()).collect();
         found.dedup();
         found.truncate(MIGRATING);
+        for row in applied.iter().take(MIGRATING).filter(|row| row.after) {
+            let mut before: Vec<i64> =
+                applied.iter().map(|row| row.version).filter(|version| *version < row.version).collect();
+            before.sort_unstable();
+            let backup = backups::before_migrations(&self.place, &before, None).ok().flatten();
+            found.extend(backup.and_then(|backup| backup.manifest.deployment));
+        }
         found
     }
 

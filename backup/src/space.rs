@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use common::database::with_suffix;
 use common::report::{OrProblem, Problem, quoted};
 use common::space;
 
@@ -11,9 +12,8 @@ use common::space;
 /// `no-space`.
 pub(crate) fn require(database: &Path, further: u64, directory: &Path) -> Result<(), Problem> {
     let size = |path: PathBuf| path.metadata().map_or(0, |meta| meta.len());
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    require_bytes(size(database.to_owned()) + size(log.into()) + further, directory)
+    let log = with_suffix(database, "-wal");
+    require_bytes(size(database.to_owned()) + size(log) + further, directory)
 }
 
 /// Requires room for `held` bytes, and 10 % more.

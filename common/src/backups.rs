@@ -92,6 +92,10 @@ pub struct Manifest {
     pub journal_mode: String,
     pub user_version: i64,
     pub application_id: i64,
+    /// Versions of the migrations that the database records, lowest first; absent in backups of an
+    /// earlier version, and where there are no records that can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Vec<i64>>,
     pub files: BTreeMap<String, FileFacts>,
     /// Size and hex SHA-256 of the database before compression.
     pub raw_bytes: u64,
@@ -248,6 +252,25 @@ pub fn find_in(root: &Path, environment: &str, id: &str) -> Result<Backup, Probl
         .hint(format!("backup {environment} list")))
 }
 
+/// The newest backup that a deployment took of a database with exactly these migrations, lowest
+/// first; that deployment alone, where one is named.
+///
+/// # Errors
+/// `state-unreadable`.
+pub fn before_migrations(
+    place: &Place,
+    versions: &[i64],
+    deployment: Option<&str>,
+) -> Result<Option<Backup>, Problem> {
+    let fits = |backup: &Backup| {
+        let manifest = &backup.manifest;
+        manifest.reason == "deploy"
+            && manifest.applied.as_deref() == Some(versions)
+            && (deployment.is_none() || manifest.deployment.as_deref() == deployment)
+    };
+    Ok(list(place)?.backups.into_iter().find(fits))
+}
+
 /// The newest backup that was taken for a deployment; for that reason alone, where one is named.
 ///
 /// # Errors
@@ -295,6 +318,7 @@ mod tests {
             page_size: 4096,
             journal_mode: "wal".into(),
             user_version: 7,
+            applied: Some(vec![1, 2]),
             application_id: -1,
             files: BTreeMap::from([(DATABASE.into(), FileFacts { size: 1, sha256: "00".into() })]),
             raw_bytes: 4096,

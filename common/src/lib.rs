@@ -46,6 +46,7 @@ pub mod recovery;
 pub mod release;
 pub mod relocation;
 pub mod report;
+pub mod scratch;
 pub mod secrets;
 pub mod site;
 pub mod space;

@@ -104,7 +104,8 @@ pub(crate) fn migrate(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Resul
 
 /// First what the serving release has deferred, then what the new one brings.
 fn up(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Result<(), Problem> {
-    if !rehearsed.rehearsal.contracts.is_empty() {
+    let settles = !rehearsed.rehearsal.contracts.is_empty();
+    if settles {
         contract::settle(attempt)?;
     }
     if !rehearsed.brings_own() {
@@ -112,6 +113,10 @@ fn up(attempt: &mut Attempt<'_>, rehearsed: &Rehearsed) -> Result<(), Problem> {
         return Ok(());
     }
     let id = attempt.id.clone();
+    if settles {
+        // The one before leads back behind what was settled.
+        attempt.sibling("backup", &["create", "--reason", "deploy", "--deployment", &id])?;
+    }
     attempt.change("migrate.begin", &Undo::UndoMigrations { grew: rehearsed.grew() }, |_| Ok(()))?;
     attempt.sibling("migrate", &["up", "--release", &id, "--deployment", &id]).map(drop)
 }

@@ -150,6 +150,9 @@ pub(crate) struct DownOptions {
     /// A backup from right before what is undone
     #[arg(long, value_name = "ID")]
     backup: Option<String>,
+    /// Where `rehearse --back-to` has unpacked that backup
+    #[arg(long, value_name = "DIR", requires = "backup")]
+    prepared: Option<PathBuf>,
     /// Go back to that backup's schema and keep what was written since, whatever the down texts say
     #[arg(long, requires = "backup")]
     in_place: bool,
@@ -162,7 +165,12 @@ pub(crate) struct DownOptions {
 
 impl DownOptions {
     pub(crate) fn manner(&self) -> Manner<'_> {
-        Manner { backup: self.backup.as_deref(), in_place: self.in_place, listed: self.list }
+        Manner {
+            backup: self.backup.as_deref(),
+            prepared: self.prepared.as_deref(),
+            in_place: self.in_place,
+            listed: self.list,
+        }
     }
 
     pub(crate) fn choice(&self) -> Choice {
@@ -208,6 +216,9 @@ pub(crate) struct RehearseOptions {
     /// A backup from right before what is to be undone
     #[arg(long, value_name = "ID", requires = "back_to")]
     pub(crate) backup: Option<String>,
+    /// Unpack that backup in this directory, for the way back itself
+    #[arg(long, value_name = "DIR", requires = "backup")]
+    pub(crate) prepared: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Group)]

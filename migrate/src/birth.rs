@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use common::database::files_of;
 use common::layout::create_private_dir;
 use common::report::{OrProblem, Problem};
 
@@ -49,9 +50,7 @@ impl Birth {
 impl Drop for Birth {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            for suffix in ["-journal", "-wal", "-shm", ""] {
-                let mut name = file.clone().into_os_string();
-                name.push(suffix);
+            for name in files_of(file).iter().rev() {
                 let _ = fs::remove_file(name);
             }
         }

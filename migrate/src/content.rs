@@ -9,7 +9,7 @@ use common::database::{Table, quote};
 use common::migrations::Layout;
 use rusqlite::{Connection, Result};
 
-use crate::rows;
+use crate::rows::{self, Scope};
 use crate::tokens::canonical;
 
 /// Every object of the schema, by kind and name, in one spelling: a rebuilt table that only got
@@ -37,7 +37,7 @@ pub(crate) fn shape(db: &Connection) -> Result<Shape> {
 /// The content of every table that can be read here.
 pub(crate) fn contents(db: &Connection) -> Result<BTreeMap<String, Content>> {
     let mut found = BTreeMap::new();
-    for name in rows::count(db)?.into_keys() {
+    for name in rows::count(db, &Scope::All)?.into_keys() {
         let content = Table::named(db, name.clone()).and_then(|table| table.facts_in_any_order(db));
         if let Ok(content) = content {
             found.insert(name, content);

@@ -9,6 +9,7 @@ use common::cli::Run;
 use common::database::snapshot;
 use common::migrations::{Applied, Kind, Migration, Source, Unfinished, read_unfinished};
 use common::report::Problem;
+use common::scratch::Scratch;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -21,7 +22,6 @@ use crate::outcome::{report_done, report_failure};
 use crate::outside::check_prefix;
 use crate::python::Python;
 use crate::scene::{Scene, applied_in};
-use crate::scratch::Scratch;
 use crate::screen::screen;
 use crate::up::tell_source;
 
@@ -41,6 +41,8 @@ pub(crate) enum Choice {
 pub(crate) struct Manner<'a> {
     /// A backup from right before them.
     pub(crate) backup: Option<&'a str>,
+    /// Where the way back was tried from that backup: what was unpacked is there still.
+    pub(crate) prepared: Option<&'a Path>,
     /// By that backup, and not by the stored texts.
     pub(crate) in_place: bool,
     /// Say which values the older schema has no room for.
@@ -78,7 +80,7 @@ pub(crate) fn undo(
     }
     drop(db);
     operation::record(run, scene, id, |run| {
-        let site = Site { scene, source: &source, database, choice, undone };
+        let site = Site { scene, source: &source, database, choice, prepared: manner.prepared, undone };
         match manner.backup.filter(|_| manner.in_place) {
             Some(backup) => site.in_place(run, backup, id),
             None if manner.listed => site.by_text_listed(run, manner.backup, id),
@@ -93,6 +95,7 @@ struct Site<'a> {
     source: &'a Source,
     database: &'a Path,
     choice: &'a Choice,
+    prepared: Option<&'a Path>,
     /// What it names, last applied first.
     undone: Vec<Applied>,
 }
@@ -103,7 +106,9 @@ impl Site<'_> {
         let room = Room::open(self.database, Python::new(&self.source.root, environment))?;
         let books = Books::of(self.source, environment);
         let terms = Terms::of(environment, books.as_ref());
-        match room.run(terms, |db| choose_jobs(self.scene, self.choice, self.source, db)) {
+        let ended = room.run(terms, |db| choose_jobs(self.scene, self.choice, self.source, db));
+        drop(room);
+        match ended {
             Ok(Some(done)) => report_done(run, "migrate.undo", "undone", &done),
             Ok(None) => run.detail("undone", Vec::<Value>::new()),
             Err(failure) => {
@@ -146,7 +151,8 @@ impl Site<'_> {
     }
 
     fn origin(&self, scratch: &Scratch, backup: &str) -> Result<Origin, Problem> {
-        Origin::prepare(self.scene, self.source, scratch, backup, self.undone.clone())
+        let dir = self.prepared.unwrap_or(scratch.path());
+        Origin::prepare(self.scene, self.source, dir, backup, self.undone.clone())
     }
 }
 

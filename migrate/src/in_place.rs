@@ -19,7 +19,6 @@ use crate::job::Job;
 use crate::python::Python;
 use crate::salvage::{self, Lost, Renames, Salvaged, Sources};
 use crate::scene::Scene;
-use crate::scratch::Scratch;
 
 /// How long unpacking may take.
 const UNPACKING: Duration = Duration::from_secs(600);
@@ -40,7 +39,8 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Unpacks backup `id` and runs again on it what was applied since; private files in `scratch`.
+    /// Unpacks backup `id` and runs again on it what was applied since; private files in `dir`. Those
+    /// that are there already, because the way back was tried from it, are taken as they are.
     ///
     /// # Errors
     /// Usage for an unknown backup; `backup-damaged`; `backup-unsuited`: it is not from right before
@@ -48,22 +48,24 @@ impl Origin {
     pub(crate) fn prepare(
         scene: &Scene,
         source: &Source,
-        scratch: &Scratch,
+        dir: &Path,
         id: &str,
         undone: Vec<Applied>,
     ) -> Result<Self, Problem> {
-        let (before, migrated) = (scratch.file("before.db"), scratch.file("migrated.db"));
-        let target = before.display().to_string();
-        let words = [scene.environment(), "extract", id, &target];
-        Sibling::find("backup")?
-            .run(&scene.config.file, &words, scene.lock.as_ref(), UNPACKING)?
-            .verdict()?;
+        let (before, migrated) = (dir.join("before.db"), dir.join("migrated.db"));
+        if !before.exists() {
+            let target = before.display().to_string();
+            let words = [scene.environment(), "extract", id, &target];
+            let lock = scene.lock.as_ref();
+            Sibling::find("backup")?.run(&scene.config.file, &words, lock, UNPACKING)?.verdict()?;
+        }
         let (renames, records) = (renames(source, &undone), records(source));
         let origin = Self { id: id.to_owned(), before, migrated, renames, records, undone };
         origin.check_records(scene, source)?;
-        fs::copy(&origin.before, &origin.migrated)
-            .or_problem("state-unwritable", || format!("cannot write {}", origin.migrated.display()))?;
-        origin.migrate(scene, source)?;
+        if !origin.migrated.exists() {
+            origin.migrate(scene, source, &dir.join("migrating.db"))?;
+        }
+        origin.check_schema(scene)?;
         Ok(origin)
     }
 
@@ -97,7 +99,10 @@ impl Origin {
         Err(self.unsuited(scene, "other migrations were applied when it was made".into()))
     }
 
-    fn migrate(&self, scene: &Scene, source: &Source) -> Result<(), Problem> {
+    /// Runs the migrations on a copy `draft`, which has the final name only when they have run.
+    fn migrate(&self, scene: &Scene, source: &Source, draft: &Path) -> Result<(), Problem> {
+        let title = || format!("cannot write {}", draft.display());
+        fs::copy(&self.before, draft).or_problem("state-unwritable", title)?;
         let mut order: Vec<&Applied> = self.undone.iter().collect();
         order.sort_by_key(|row| (row.sequence, row.version));
         let jobs = order
@@ -112,11 +117,16 @@ impl Origin {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let room = Room::open(&self.migrated, Python::new(&source.root, scene.environment()))?;
+        let room = Room::open(draft, Python::new(&source.root, scene.environment()))?;
         room.run(Terms { environment: scene.environment(), ..Terms::default() }, |_| Ok(jobs))
             .map_err(|failure| self.unsuited(scene, failure.problem.to_string()))?;
+        drop(room);
+        fs::rename(draft, &self.migrated).or_problem("state-unwritable", title)
+    }
+
+    fn check_schema(&self, scene: &Scene) -> Result<(), Problem> {
         let Some(live) = &scene.database else { return Ok(()) };
-        if Schema::read(&room.db)? == Schema::read(&open_read_only(live)?)? {
+        if Schema::read(&open_read_only(&self.migrated)?)? == Schema::read(&open_read_only(live)?)? {
             return Ok(());
         }
         let why = "the migrations, run again on it, give another schema than the one that is there";

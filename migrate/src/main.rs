@@ -33,7 +33,6 @@ mod rows;
 mod salvage;
 mod scene;
 mod schema_file;
-mod scratch;
 mod screen;
 mod squash;
 mod standing;
@@ -118,8 +117,8 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Resu
         }
         Verb::Status(_) => standing::show(run, &scene, release),
         Verb::Plan(_) => rehearse::plan(run, &scene, wanted),
-        Verb::Rehearse(RehearseOptions { back_to: Some(version), backup, .. }) => {
-            way_back::rehearse(run, &scene, version, backup.as_deref())
+        Verb::Rehearse(RehearseOptions { back_to: Some(version), backup, prepared, .. }) => {
+            way_back::rehearse(run, &scene, version, backup.as_deref(), prepared.as_deref())
         }
         Verb::Rehearse(options) => rehearse::rehearse(run, &scene, wanted, options.keep_copy.as_deref()),
         Verb::Schema => schema_file::write(run, &scene),

@@ -16,7 +16,7 @@ use crate::job::{Job, Stamp, prepare_table};
 use crate::loss;
 use crate::outside;
 use crate::references::{Violations, has_keys, refuse_new, violations};
-use crate::rows::{self, Counts};
+use crate::rows::{self, Counts, Scope};
 use crate::statements::{self, Executed, sql_problem};
 
 pub(crate) struct Pass<'a> {
@@ -31,6 +31,7 @@ pub(crate) struct Pass<'a> {
     keys: bool,
     /// Hash of the schema, and rows.
     before: Option<(String, Counts)>,
+    counted: Scope,
     begun: Instant,
     write_lock: Duration,
     touched: bool,
@@ -47,6 +48,7 @@ impl<'a> Pass<'a> {
             known: Violations::new(),
             keys: false,
             before: None,
+            counted: Scope::All,
             begun: Instant::now(),
             write_lock: Duration::ZERO,
             touched: false,
@@ -67,7 +69,8 @@ impl<'a> Pass<'a> {
             }
         };
         let mut file = None;
-        let result = self.prepare().and_then(|()| self.run_all(jobs, &mut file)).and_then(|()| self.finish());
+        let result =
+            self.prepare(&jobs).and_then(|()| self.run_all(jobs, &mut file)).and_then(|()| self.finish());
         match result {
             Ok(done) => Ok(Some(done)),
             Err(problem) => {
@@ -104,11 +107,14 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn prepare(&mut self) -> Result<(), Problem> {
+    fn prepare(&mut self, jobs: &[Job]) -> Result<(), Problem> {
         let db = &self.room.db;
+        if !self.terms.watched {
+            self.counted = Scope::of(jobs, db).map_err(|error| sql_problem(&error))?;
+        }
         self.keys = has_keys(db);
         self.known = if self.keys { violations(db) } else { Violations::new() };
-        self.before = Some((Schema::hash_in(db)?, count(db)?));
+        self.before = Some((Schema::hash_in(db)?, count(db, &self.counted)?));
         self.sequence = prepare_table(db).map_err(|error| sql_problem(&error))?;
         match self.terms.books {
             Some(books) => books.open(db),
@@ -217,7 +223,7 @@ impl<'a> Pass<'a> {
             self.known = after;
         }
         if let Some((_, before)) = self.before.as_ref().filter(|_| self.terms.guarded) {
-            loss::refuse_totals(before, &count(db)?, &self.finished)?;
+            loss::refuse_totals(before, &count(db, &self.counted)?, &self.finished)?;
         }
         interrupt::check()?;
         fault::point("migration.before-commit");
@@ -230,7 +236,7 @@ impl<'a> Pass<'a> {
 
     fn finish(&mut self) -> Result<Done, Problem> {
         let db = &self.room.db;
-        let after = (Schema::hash_in(db)?, count(db)?);
+        let after = (Schema::hash_in(db)?, count(db, &self.counted)?);
         if !db.is_autocommit() {
             self.commit()?;
         }
@@ -251,9 +257,9 @@ fn mentions_keys(sql: &str) -> bool {
 /// The database as it is now.
 pub(crate) fn see(db: &Connection) -> Result<Seen, Problem> {
     let shape = shape(db).map_err(|error| sql_problem(&error))?;
-    Ok(Seen { rows: count(db)?, schema: Schema::read(db)?, shape })
+    Ok(Seen { rows: count(db, &Scope::All)?, schema: Schema::read(db)?, shape })
 }
 
-fn count(db: &Connection) -> Result<Counts, Problem> {
-    rows::count(db).map_err(|error| sql_problem(&error))
+fn count(db: &Connection, scope: &Scope) -> Result<Counts, Problem> {
+    rows::count(db, scope).map_err(|error| sql_problem(&error))
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use common::database::{check, snapshot};
 use common::migrations::{Migration, read_applied};
 use common::report::{Problem, quoted};
+use common::scratch::Scratch;
 
 use crate::birth::Birth;
 use crate::content::{Content, compare_rows, compare_shapes, contents};
@@ -17,7 +18,6 @@ use crate::job::Job;
 use crate::loss;
 use crate::pass::see;
 use crate::python::Python;
-use crate::scratch::Scratch;
 use crate::verdict::Verdict;
 
 /// What is rehearsed, and where.

@@ -59,6 +59,24 @@ pub(crate) fn canonical(sql: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Whatever in `sql` may be the name of a table, in any quotes that `SQLite` takes, in lower case.
+pub(crate) fn names(sql: &str) -> impl Iterator<Item = String> {
+    tokens(sql).map(|token| {
+        let name = match token.text.chars().next() {
+            Some('[') => token.name().to_owned(),
+            Some(quote @ ('"' | '`' | '\'')) => {
+                let inside = token.text.strip_prefix(quote).unwrap_or_default();
+                inside
+                    .strip_suffix(quote)
+                    .unwrap_or(inside)
+                    .replace(&format!("{quote}{quote}"), &quote.to_string())
+            }
+            _ => token.text.to_owned(),
+        };
+        name.to_ascii_lowercase()
+    })
+}
+
 fn is_complete(statement: &[Token<'_>]) -> bool {
     let is_trigger = match statement {
         [create, trigger, ..] if create.is("CREATE") && trigger.is("TRIGGER") => true,

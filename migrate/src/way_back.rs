@@ -9,6 +9,7 @@ use common::cli::Run;
 use common::database::{Change, Schema, open_read_only, snapshot};
 use common::migrations::Source;
 use common::report::{OrProblem, Problem};
+use common::scratch::Scratch;
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -19,7 +20,6 @@ use crate::in_place::{self, Origin};
 use crate::python::Python;
 use crate::salvage::{Lost, Salvaged, missing};
 use crate::scene::Scene;
-use crate::scratch::Scratch;
 
 /// What each way makes of its copy.
 const DOWN: &str = "down.db";
@@ -31,11 +31,14 @@ struct Trial<'a> {
     source: &'a Source,
     scratch: &'a Scratch,
     choice: Choice,
+    /// Where the backup is unpacked.
+    prepared: &'a Path,
     /// The database as it is.
     now: PathBuf,
 }
 
-/// Finds the way back to `version`; `backup` is from right before what is to be undone.
+/// Finds the way back to `version`; `backup` is from right before what is to be undone, and is
+/// unpacked in `prepared`.
 ///
 /// # Errors
 /// `migration-irreversible`: neither way is right, for the reasons in its detail.
@@ -44,6 +47,7 @@ pub(crate) fn rehearse(
     scene: &Scene,
     version: i64,
     backup: Option<&str>,
+    prepared: Option<&Path>,
 ) -> Result<(), Problem> {
     let (Some(database), Some(db)) = (&scene.database, scene.look()?) else { return Ok(()) };
     let source = scene.source(None, Some(&db)).or_else(|_| scene.source_of_records(&db))?;
@@ -51,7 +55,9 @@ pub(crate) fn rehearse(
     let scratch = Scratch::make(&scene.place.root())?;
     let now = scratch.file("now.db");
     run.step("back.copy", || snapshot(database, &now, &mut |_, _| {}))?;
-    let trial = Trial { scene, source: &source, scratch: &scratch, choice: Choice::To(version), now };
+    let choice = Choice::To(version);
+    let prepared = prepared.unwrap_or(scratch.path());
+    let trial = Trial { scene, source: &source, scratch: &scratch, choice, prepared, now };
     let in_place = backup.map(|id| attempt(run, "back.in-place", || trial.in_place(id)));
     // Only the backup tells what a migration wrote from what users did.
     run.detail("exact", in_place.as_ref().is_some_and(Result::is_ok));
@@ -101,7 +107,7 @@ impl Trial<'_> {
 
     fn in_place(&self, backup: &str) -> Result<(PathBuf, Salvaged), Problem> {
         let undone = down::chosen(self.scene, &self.choice, self.source, &open_read_only(&self.now)?)?;
-        let origin = Origin::prepare(self.scene, self.source, self.scratch, backup, undone)?;
+        let origin = Origin::prepare(self.scene, self.source, self.prepared, backup, undone)?;
         let copy = self.copy(IN_PLACE)?;
         origin.go_back(&copy, |_| Ok(())).map(|salvaged| (copy, salvaged))
     }

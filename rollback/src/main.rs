@@ -11,6 +11,7 @@ mod decision;
 mod ladder;
 mod plan;
 mod return_trip;
+mod salvage;
 mod schema;
 mod target;
 

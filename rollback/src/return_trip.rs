@@ -19,7 +19,7 @@ use common::site::Site;
 use common::standstill;
 use common::supervisor::Condition;
 
-use crate::ladder::{self, Choice};
+use crate::ladder::{self, Choice, Rung};
 use crate::schema;
 
 /// Why a rollback happens.
@@ -114,8 +114,14 @@ impl Trip<'_> {
         let halted = self.run.step("standstill", || journal::record(site, id, &undo, begin))?;
         self.run.detail("drain", halted.drained);
         tell_retired(self.run, &halted.retired);
+        if matches!(choice.rung, Rung::Salvage { .. }) {
+            // A warm instance has the file open that is to be set aside.
+            let slot = handover::idle_slot(&self.site)?;
+            let retired = self.run.step("slot.retire", || handover::retire(&self.site, slot))?;
+            tell_retired(self.run, &retired);
+        }
         match &previous.release {
-            Some(release) => schema::take_back(self.run, site, id, &choice.rung, release),
+            Some(release) => schema::take_back(self.run, site, id, choice, release),
             None => Ok(()),
         }
     }

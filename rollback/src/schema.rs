@@ -10,11 +10,11 @@ use common::ledger::State;
 use common::report::{Outcome, Problem};
 use common::site::Site;
 
-use crate::ladder::Rung;
+use crate::ladder::{Choice, Rung};
 
 const DATA_LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Takes the schema back in a standstill, the way of `rung`; what goes is in a protected snapshot.
+/// Takes the schema back in a standstill, the way of `choice`; what goes is in a protected snapshot.
 ///
 /// # Errors
 /// When the snapshot or the way back failed: nothing is half undone.
@@ -22,26 +22,46 @@ pub(crate) fn take_back(
     run: &mut Run,
     site: &Site,
     id: &str,
-    rung: &Rung,
+    choice: &Choice,
     release: &str,
 ) -> Result<(), Problem> {
-    let version;
-    let (name, mut words) = match rung {
-        Rung::Code => return Ok(()),
-        Rung::Down { to, .. } | Rung::InPlace { to, .. } => {
-            version = to.to_string();
-            ("migrate", vec!["down", "--to", version.as_str(), "--list"])
-        }
-        Rung::Discard { backup } => ("backup", vec!["restore", backup.as_str(), "--discard-writes"]),
+    let Some((name, words)) = command(choice, id) else { return Ok(()) };
+    let release = release.to_owned();
+    let undo = if matches!(choice.rung, Rung::Salvage { .. }) {
+        // The damaged files themselves are the snapshot: they are set aside.
+        Undo::PutBackDatabase { release }
+    } else {
+        protect(run, site, id)?;
+        Undo::RedoMigrations { release }
     };
-    match rung {
-        Rung::Down { backup: Some(backup), .. } => words.extend(["--backup", backup]),
-        Rung::InPlace { backup, .. } => words.extend(["--backup", backup, "--in-place"]),
-        _ => {}
-    }
-    protect(run, site, id)?;
-    let undo = Undo::RedoMigrations { release: release.to_owned() };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     journal::record(site, id, &undo, || tool(run, site, name, &words, DATA_LIMIT))
+}
+
+/// The tool that does it, with its words; none where the schema stays.
+fn command(choice: &Choice, id: &str) -> Option<(&'static str, Vec<String>)> {
+    let down = |to: &i64, rest: &[&str]| {
+        let mut words = spell(&["down", "--to", &to.to_string(), "--list"]);
+        words.extend(spell(rest));
+        if let Some(dir) = choice.prepared().filter(|_| !rest.is_empty()) {
+            words.extend(spell(&["--prepared", &dir.display().to_string()]));
+        }
+        Some(("migrate", words))
+    };
+    match &choice.rung {
+        Rung::Code => None,
+        Rung::Down { to, backup: None } => down(to, &[]),
+        Rung::Down { to, backup: Some(backup) } => down(to, &["--backup", backup]),
+        Rung::InPlace { to, backup } => down(to, &["--backup", backup, "--in-place"]),
+        Rung::Salvage { backup } => {
+            Some(("backup", spell(&["restore", backup, "--salvage", "--deployment", id])))
+        }
+        Rung::Discard { backup } => Some(("backup", spell(&["restore", backup, "--discard-writes"]))),
+    }
+}
+
+fn spell(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Takes the migrations of `operation` back; the report then says `rolled_back`.

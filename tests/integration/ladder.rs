@@ -214,3 +214,39 @@ fn several_migrations_are_walked_back_at_once_and_forward_again() {
     let db = Connection::open(world.database("dev")).unwrap();
     assert_eq!(db.query_row("SELECT count(*) FROM memo", [], |row| row.get::<_, i64>(0)).unwrap(), 4);
 }
+
+#[test]
+fn what_was_deferred_is_walked_back_from_the_backup_before_it_ran() {
+    let world = serving();
+    world.configure("[environments.dev]\n", "[environments.dev]\nbackups = { keep = 1 }\n");
+    let second = world.git(&["rev-parse", "HEAD"]);
+    world.run("deploy", &["dev"]).ok();
+    let users = |sql: &str| Connection::open(world.database("dev")).unwrap().execute_batch(sql).unwrap();
+    third(
+        &world,
+        "-- phase: after\n-- approve: destructive\nALTER TABLE note DROP COLUMN place;\n",
+        None,
+        "INSERT INTO note VALUES (3, 'new', 'near')",
+    );
+    migration(&world, 4, "ALTER TABLE note RENAME TO memo;\n", None);
+    let newest = world.release("v4");
+    world.run("deploy", &["dev"]).ok();
+    users("INSERT INTO memo VALUES (4, 'newest')");
+    // What v4 brought goes, what it settled stays.
+    let report = world.run("rollback", &["dev"]).ok().report();
+    let text = "SELECT group_concat(text) FROM note";
+    let db = Connection::open(world.database("dev")).unwrap();
+    let texts: String = db.query_row(text, [], |row| row.get(0)).unwrap();
+    assert_eq!(
+        (rung(&report).0, texts.as_str(), world.get("dev", "/").1.as_str()),
+        (3, "old,older,new,newest", "v3")
+    );
+    drop(db);
+    world.run("deploy", &["dev", "--revision", &newest]).ok();
+    world.run("backup", &["dev", "create"]).ok();
+    let report = world.run("rollback", &["dev", "--to-commit", &second]).ok().report();
+    assert_eq!(
+        (rung(&report).0, notes(&world).as_str()),
+        (3, "1|old|here 2|older|there 3|new|near 4|newest|-")
+    );
+}

@@ -5,6 +5,7 @@ mod chains;
 mod clocks;
 mod confirming;
 mod crashes;
+mod damaged;
 mod deploying;
 mod draining;
 mod evidence;

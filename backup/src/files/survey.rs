@@ -7,13 +7,13 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use common::database::files_of;
 use common::report::{Problem, quoted};
 
 use super::Stock;
 use super::folder::Folder;
 use super::naming::shown;
 use super::placing::is_draft;
-use crate::replacement;
 use crate::site::Site;
 
 /// What one name stands for.
@@ -180,7 +180,7 @@ fn special(kind: FileType) -> &'static str {
 }
 
 fn database_files(site: &Site<'_>) -> Vec<(u64, u64)> {
-    let files = site.database().map(|database| replacement::files_of(&database)).unwrap_or_default();
+    let files = site.database().map(|database| files_of(&database)).unwrap_or_default();
     let metas = files.iter().filter_map(|file| fs::metadata(file).ok());
     metas.map(|meta| (meta.dev(), meta.ino())).collect()
 }

@@ -103,7 +103,10 @@ fn a_missing_file_is_made_and_what_stale_files_held_stays_aside() {
         let done = project.run(&["dev", "restore", &id]);
         assert_eq!(done.succeeded()["changed"], true);
         assert_eq!(project.count("SELECT count(*) FROM t WHERE a <> 'stale'"), 3);
-        assert_eq!(names(&instance).iter().any(|name| name.starts_with("app.db-wal.aside-")), stale);
+        assert_eq!(
+            names(&instance).iter().any(|name| name.starts_with("app.db.aside-") && name.ends_with("-wal")),
+            stale
+        );
         assert_eq!(done.facts().get("moved_aside").is_some(), stale);
     }
 }

@@ -166,14 +166,16 @@ impl Run {
     pub fn finish(mut self, result: Result<(), Problem>) -> ExitCode {
         self.conclude(result.err().map(explain));
         let signal = self.interrupted_by();
+        let is_news = self.report.problem != self.inherited;
         let report = self.shown();
+        drop(self.report);
         if self.json {
             self.writer.write_rest(&report);
         } else {
             let told: Vec<String> = self.told.iter().map(|line| self.secrets.hide(line)).collect();
             human::print_report(&report, &told);
         }
-        let news = report.problem.as_ref().filter(|_| self.report.problem != self.inherited);
+        let news = report.problem.as_ref().filter(|_| is_news);
         if let Some(problem) = news.filter(|_| self.json && !report.success) {
             self.progress.explain(problem);
         }

@@ -3,16 +3,20 @@
 //! Never creates, checkpoints or replaces a database in use; `migrate` and `backup` build on this.
 
 mod content;
+mod damage;
+mod files;
 mod schema;
 mod snapshot;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use content::{Table, TableFacts, quote};
+pub use damage::find_damage;
+pub use files::{aside, files_of, with_suffix};
 pub use schema::{Change, Schema};
 pub use snapshot::snapshot;
 
@@ -28,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// `database-unreadable`.
 pub fn open_read_only(path: &Path) -> Result<Connection, Problem> {
     let first = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    if first.is_err() && journal_of(path).exists() {
+    if first.is_err() && with_suffix(path, "-journal").exists() {
         roll_back_killed_writer(path)?;
         return open(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
     }
@@ -42,12 +46,6 @@ fn roll_back_killed_writer(path: &Path) -> Result<(), Problem> {
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map(drop)
         .or_problem("database-unreadable", || format!("cannot open the database {}", path.display()))
-}
-
-fn journal_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-journal");
-    PathBuf::from(name)
 }
 
 /// Opens an existing database for writing, with foreign keys off: the caller decides.

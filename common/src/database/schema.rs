@@ -67,9 +67,10 @@ impl Schema {
     /// # Errors
     /// `database-unreadable`.
     pub fn hash_in(connection: &Connection) -> Result<String, Problem> {
-        let objects =
-            objects(connection).or_problem("database-unreadable", || "cannot read the schema".into())?;
-        Ok(hash(&objects))
+        let mut hasher = Sha256::new();
+        each_object(connection, |kind, name, object| digest(&mut hasher, &kind, &name, &object))
+            .or_problem("database-unreadable", || "cannot read the schema".into())?;
+        Ok(crate::hex(&hasher.finalize()))
     }
 
     /// Names of the app's tables.
@@ -185,22 +186,40 @@ fn read(connection: &Connection) -> rusqlite::Result<Schema> {
 fn hash(objects: &Objects) -> String {
     let mut hasher = Sha256::new();
     for ((kind, name), object) in objects {
-        hasher.update(format!("{kind}\0{name}\0{}\0", object.text));
+        digest(&mut hasher, kind, name, object);
     }
     crate::hex(&hasher.finalize())
 }
 
+fn digest(hasher: &mut Sha256, kind: &str, name: &str, object: &Object) {
+    for part in [kind, name, &object.text] {
+        hasher.update(part);
+        hasher.update([0]);
+    }
+}
+
 fn objects(connection: &Connection) -> rusqlite::Result<Objects> {
+    let mut found = Objects::new();
+    each_object(connection, |kind, name, object| drop(found.insert((kind, name), object)))?;
+    Ok(found)
+}
+
+/// Gives each object of the app to `take`, by kind and name.
+fn each_object(
+    connection: &Connection,
+    mut take: impl FnMut(String, String, Object),
+) -> rusqlite::Result<()> {
     let mut list = connection.prepare(
         "SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master
          WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> ?1 ORDER BY type, name",
     )?;
-    let rows = list.query_map([TRACKING], |row| {
+    let mut rows = list.query([TRACKING])?;
+    while let Some(row) = rows.next()? {
         let text: String = row.get(3)?;
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        Ok(((row.get(0)?, row.get(1)?), Object { table: row.get(2)?, text }))
-    })?;
-    rows.collect()
+        take(row.get(0)?, row.get(1)?, Object { table: row.get(2)?, text });
+    }
+    Ok(())
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {

@@ -26,6 +26,9 @@ pub enum Undo {
     UndoMigrations { grew: bool },
     /// Migrations were taken back; `release` has them.
     RedoMigrations { release: String },
+    /// The database was damaged, and is set aside for one that was salvaged; `release` has the
+    /// migrations of the damaged one.
+    PutBackDatabase { release: String },
     /// The slot was idle.
     StopInstance { slot: Slot },
     /// Traffic went to the instance of `deployment`, or nowhere.
@@ -43,7 +46,7 @@ impl Undo {
     fn step(&self) -> &'static str {
         match self {
             Self::RemoveRelease { .. } => "undo.release",
-            Self::RemoveDatabase => "undo.database",
+            Self::RemoveDatabase | Self::PutBackDatabase { .. } => "undo.database",
             Self::UndoMigrations { .. } | Self::RedoMigrations { .. } => "undo.migrations",
             Self::StopInstance { .. } => "undo.instance",
             Self::PointGateway { .. } => "undo.cutover",

@@ -1,11 +1,12 @@
 //! The undo of each kind of entry. Every one may be repeated, and may find nothing to do.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::Undo;
 use crate::backups;
+use crate::database::{self, with_suffix};
 use crate::durable;
 use crate::exec::Sibling;
 use crate::fault;
@@ -18,8 +19,6 @@ use crate::site::Site;
 use crate::standstill;
 
 const DATA_LIMIT: Duration = Duration::from_secs(600);
-/// What SQLite may keep beside a database file.
-const SIDECARS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// Undoes one entry; the text returned says what is worth knowing.
 pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<Option<String>, Problem> {
@@ -28,6 +27,7 @@ pub(super) fn apply(site: &Site, deployment: &Deployment, undo: &Undo) -> Result
         Undo::RemoveDatabase => remove_database(site, deployment),
         Undo::UndoMigrations { grew } => undo_migrations(site, deployment, *grew),
         Undo::RedoMigrations { release } => redo_migrations(site, deployment, release),
+        Undo::PutBackDatabase { release } => put_back_database(site, deployment, release),
         Undo::StopInstance { slot } => {
             let retired = handover::retire(site, *slot)?;
             if !is_alone(site, deployment)? && site.ledger.serving(&site.environment)?.is_none() {
@@ -103,7 +103,10 @@ fn known(site: &Site, id: &str) -> Result<Deployment, Problem> {
 /// Whether a failed undo leaves a schema that the release before could not live with, so that it must
 /// not be started. The deployment's own release can: it is brought back when it was placed.
 pub(super) fn is_stuck(site: &Site, deployment: &Deployment, undo: &Undo) -> Result<bool, Problem> {
-    let is_schema = matches!(undo, Undo::UndoMigrations { grew: false } | Undo::RedoMigrations { .. });
+    let is_schema = matches!(
+        undo,
+        Undo::UndoMigrations { grew: false } | Undo::RedoMigrations { .. } | Undo::PutBackDatabase { .. }
+    );
     if !is_schema || !is_alone(site, deployment)? {
         return Ok(false);
     }
@@ -161,6 +164,36 @@ fn redo_migrations(site: &Site, deployment: &Deployment, release: &str) -> Resul
     run(site, "migrate", &["up", "--release", release]).map(|()| None)
 }
 
+/// What users wrote to the salvaged database since stays; until they could, it was as damaged as
+/// it is put back. Each file but the main one goes first, so that a repetition knows how far it came.
+fn put_back_database(site: &Site, deployment: &Deployment, release: &str) -> Result<Option<String>, Problem> {
+    if deployment.serving_ms.is_some() {
+        return run(site, "migrate", &["up", "--release", release]).map(|()| None);
+    }
+    let Some(path) = site.place.database(site.settings()) else { return Ok(None) };
+    let aside = database::aside(&path, &deployment.id);
+    if !aside.exists() {
+        return Ok(None);
+    }
+    let salvaged = with_suffix(&path, &format!(".failed-{}", deployment.id));
+    if path.exists() && !salvaged.exists() {
+        move_files(&path, &salvaged)?;
+    }
+    move_files(&aside, &path)?;
+    Ok(Some(format!("the damaged database is back; the salvaged one is {}", salvaged.display())))
+}
+
+/// Moves what `SQLite` keeps beside a database, and the main file last.
+fn move_files(from: &Path, to: &Path) -> Result<(), Problem> {
+    for (file, target) in database::files_of(from).iter().zip(&database::files_of(to)).rev() {
+        if file.exists() {
+            durable::rename(file, target)
+                .or_problem("state-unwritable", || format!("cannot move {}", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The snapshot was taken when nothing ran any more, so nothing has been written since.
 fn restore(site: &Site, deployment: &Deployment) -> Result<Option<String>, Problem> {
     let backup = backups::taken_for(&site.place, &deployment.id, None)?.ok_or_else(|| {
@@ -191,22 +224,14 @@ fn remove_database(site: &Site, deployment: &Deployment) -> Result<Option<String
     let Some(path) = site.place.database(site.settings()) else { return Ok(None) };
     let aside =
         deployment.serving_ms.is_some().then(|| with_suffix(&path, &format!(".failed-{}", deployment.id)));
-    for suffix in SIDECARS {
-        let file = with_suffix(&path, suffix);
-        if !file.exists() {
-            continue;
+    if let Some(target) = &aside {
+        move_files(&path, target)?;
+    } else {
+        for file in database::files_of(&path).iter().filter(|file| file.exists()) {
+            fs::remove_file(file)
+                .and_then(|()| durable::sync_dir(path.parent().unwrap_or(&path)))
+                .or_problem("state-unwritable", || format!("cannot remove {}", file.display()))?;
         }
-        match &aside {
-            Some(target) => durable::rename(&file, &with_suffix(target, suffix)),
-            None => fs::remove_file(&file).and_then(|()| durable::sync_dir(path.parent().unwrap_or(&path))),
-        }
-        .or_problem("state-unwritable", || format!("cannot take {} away", file.display()))?;
     }
     Ok(aside.filter(|target| target.exists()).map(|target| format!("set aside as {}", target.display())))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

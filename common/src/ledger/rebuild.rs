@@ -18,6 +18,7 @@ use super::schema::{self, Age};
 use super::witness::Witness;
 use super::{BUSY, Ledger, file, unreadable, unwritable};
 use crate::config::Config;
+use crate::database::files_of;
 use crate::durable;
 use crate::layout::{Place, environments_on_disk};
 use crate::lock::Lock;
@@ -138,7 +139,7 @@ fn write(config: &Config, why: &str) -> Result<(), Problem> {
     let path = file(config);
     let title = || format!("cannot make {} again", path.display());
     let past = Past::reconstruct(config);
-    let aside = sidecars(&path).any(|part| part.exists()).then(|| name_aside(&path));
+    let aside = files_of(&path).iter().any(|part| part.exists()).then(|| name_aside(&path));
     let kept = aside.as_ref().map(|name| format!("; what was left of it is kept as {}", name.display()));
     let draft = path.with_extension("db.new");
     remove_all(&draft).or_problem("state-unwritable", title)?;
@@ -149,8 +150,8 @@ fn write(config: &Config, why: &str) -> Result<(), Problem> {
     let replace = || {
         durable::sync_file(&File::open(&draft)?)?;
         if let Some(aside) = &aside {
-            for (from, to) in sidecars(&path).zip(sidecars(aside)).filter(|(from, _)| from.exists()) {
-                durable::rename(&from, &to)?;
+            for (from, to) in files_of(&path).iter().zip(&files_of(aside)).filter(|(from, _)| from.exists()) {
+                durable::rename(from, to)?;
             }
         }
         durable::rename(&draft, &path)
@@ -165,25 +166,15 @@ fn fill_file(draft: &Path, past: &Past, story: &str) -> rusqlite::Result<()> {
     db.close().map_err(|(_, error)| error)
 }
 
-/// The file and what SQLite keeps beside it.
-fn sidecars(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let path = path.as_os_str().to_owned();
-    ["", "-wal", "-shm", "-journal"].into_iter().map(move |suffix| {
-        let mut name = path.clone();
-        name.push(suffix);
-        name.into()
-    })
-}
-
 fn remove_all(path: &Path) -> std::io::Result<()> {
-    sidecars(path).filter(|part| part.exists()).try_for_each(fs::remove_file)
+    files_of(path).iter().filter(|part| part.exists()).try_for_each(fs::remove_file)
 }
 
 fn name_aside(path: &Path) -> PathBuf {
     let stem = format!("db.lost-{}", now().strftime("%Y%m%dT%H%M%SZ"));
     let mut name = path.with_extension(&stem);
     let mut number = 1;
-    while sidecars(&name).any(|part| part.exists()) {
+    while files_of(&name).iter().any(|part| part.exists()) {
         number += 1;
         name = path.with_extension(format!("{stem}-{number}"));
     }

@@ -1,7 +1,7 @@
 //! Writes a report head first: line 1 identifies the run and is flushed before anything is
 //! changed, line 2 follows at the end. Together they are one JSON object.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use serde_json::{Map, Value};
 
@@ -11,13 +11,13 @@ const HEAD: [&str; 5] = ["version", "tool", "environment", "deployment", "starte
 
 /// Writes one report to `out`; a reader that is gone is not an error of ours.
 pub struct Writer<W: Write> {
-    out: W,
+    out: BufWriter<W>,
     head_written: bool,
 }
 
 impl<W: Write> Writer<W> {
     pub fn new(out: W) -> Self {
-        Self { out, head_written: false }
+        Self { out: BufWriter::new(out), head_written: false }
     }
 
     /// Writes line 1 and flushes it. Later calls do nothing.
@@ -25,7 +25,7 @@ impl<W: Write> Writer<W> {
         if !self.head_written {
             self.head_written = true;
             let (head, _) = split(report);
-            ignore_gone_reader(self.write_line(head.strip_suffix('}').unwrap_or(&head)));
+            ignore_gone_reader(self.write_members(b'{', head, b""));
         }
     }
 
@@ -33,24 +33,31 @@ impl<W: Write> Writer<W> {
     pub fn write_rest(&mut self, report: &Report) {
         self.write_head(report);
         let (_, rest) = split(report);
-        ignore_gone_reader(self.write_line(&rest.replacen('{', ",", 1)));
+        ignore_gone_reader(self.write_members(b',', rest, b"}"));
     }
 
-    fn write_line(&mut self, line: &str) -> io::Result<()> {
-        self.out.write_all(line.as_bytes())?;
+    /// One line; each member is let go once it is written, since a report can be large.
+    fn write_members(&mut self, first: u8, members: Map<String, Value>, end: &[u8]) -> io::Result<()> {
+        let mut before = first;
+        for (name, value) in members {
+            self.out.write_all(&[before])?;
+            serde_json::to_writer(&mut self.out, &name)?;
+            self.out.write_all(b":")?;
+            serde_json::to_writer(&mut self.out, &value)?;
+            before = b',';
+        }
+        self.out.write_all(end)?;
         self.out.write_all(b"\n")?;
         self.out.flush()
     }
 }
 
-/// The head members and the others, each as a JSON object.
-fn split(report: &Report) -> (String, String) {
-    let Ok(Value::Object(all)) = serde_json::to_value(report) else {
-        return (String::from("{}"), String::from("{}"));
-    };
-    let (head, rest): (Map<_, _>, Map<_, _>) =
-        all.into_iter().partition(|(name, _)| HEAD.contains(&name.as_str()));
-    (Value::Object(head).to_string(), Value::Object(rest).to_string())
+/// The head members and the others.
+fn split(report: &Report) -> (Map<String, Value>, Map<String, Value>) {
+    match serde_json::to_value(report) {
+        Ok(Value::Object(all)) => all.into_iter().partition(|(name, _)| HEAD.contains(&name.as_str())),
+        _ => (Map::new(), Map::new()),
+    }
 }
 
 fn ignore_gone_reader(result: io::Result<()>) {
@@ -70,6 +77,7 @@ mod tests {
         writer.write_head(&report);
         report.changed = true;
         writer.write_rest(&report);
+        drop(writer);
         let text = String::from_utf8(bytes).unwrap();
         assert_eq!(text.lines().count(), 2);
         let back: Report = serde_json::from_str(&text).unwrap();

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::fs::{chownat, openat, openat2, statat};
 
 use super::Account;
+use crate::database::files_of;
 use crate::durable;
 use crate::layout::Place;
 use crate::report::{OrProblem, Problem, quoted};
@@ -22,8 +23,6 @@ use crate::report::{OrProblem, Problem, quoted};
 const PASSABLE: u32 = 0o711;
 const READ: u32 = 0o044;
 const ENTER: u32 = 0o011;
-/// What SQLite may keep beside a database file.
-const SIDECARS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// Lets the account read a release. The release's own directory is opened last: it says that the
 /// rest is done.
@@ -78,10 +77,8 @@ pub(crate) fn give_shared(
         }
         let inside =
             database.and_then(|path| path.strip_prefix(&root).ok()).filter(|path| path.parent().is_some());
-        for suffix in inside.map(|_| SIDECARS).into_iter().flatten() {
-            let mut name = inside.unwrap_or(&root).as_os_str().to_owned();
-            name.push(suffix);
-            give_path(dir.as_fd(), Path::new(&name), account)?;
+        for file in inside.map(files_of).iter().flatten() {
+            give_path(dir.as_fd(), file, account)?;
         }
         Ok(())
     };

@@ -1,4 +1,4 @@
-//! A private directory for a rehearsal, removed when it ends; what a killed one left behind is
+//! A private directory for copies of a database, removed when it is let go; what a killed one left behind is
 //! removed by the next. A kernel lock on the directory itself tells the two apart.
 
 use std::fs::{self, File, Permissions};
@@ -6,15 +6,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::report::{OrProblem, Problem};
 use tempfile::{Builder, TempDir};
 
-const PREFIX: &str = "rehearsal-";
+use crate::report::{OrProblem, Problem};
+
+const PREFIX: &str = "scratch-";
 /// Younger ones may not have taken their lock yet.
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// The directory, 0700.
-pub(crate) struct Scratch {
+#[derive(Debug)]
+pub struct Scratch {
     dir: TempDir,
     _lock: File,
 }
@@ -24,7 +26,7 @@ impl Scratch {
     ///
     /// # Errors
     /// `state-unwritable`.
-    pub(crate) fn make(root: &Path) -> Result<Self, Problem> {
+    pub fn make(root: &Path) -> Result<Self, Problem> {
         sweep(root, SETTLED);
         let unwritable = || format!("cannot make a directory in {}", root.display());
         let dir = Builder::new()
@@ -37,7 +39,13 @@ impl Scratch {
         Ok(Self { dir, _lock: lock })
     }
 
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    /// The directory's own path.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 }
@@ -61,7 +69,7 @@ mod tests {
     fn only_what_nobody_uses_is_swept() {
         let root = tempfile::tempdir().unwrap();
         let used = Scratch::make(root.path()).unwrap();
-        let stale = root.path().join("rehearsal-old");
+        let stale = root.path().join("scratch-old");
         fs::create_dir(&stale).unwrap();
         fs::write(stale.join("copy.db"), "x").unwrap();
         fs::create_dir(root.path().join("releases")).unwrap();
