@@ -6,6 +6,7 @@
 
 mod arguments;
 mod checks;
+mod crawl;
 mod finding;
 mod http;
 mod record;
@@ -124,6 +125,9 @@ fn tell(args: &Args, results: &Results, run: &mut Run) {
     }
     if let Some(migrations) = results.migrations {
         run.detail("migrations", migrations);
+    }
+    for (name, facts) in &results.facts {
+        run.detail(name, facts);
     }
     let counts = json!({"passed": results.passed, "failed": results.failed, "skipped": results.skipped});
     run.detail("counts", counts);

@@ -1,6 +1,7 @@
 //! What is verified: an environment's serving instance, or the instance of one slot before its
 //! cutover. Read from the ledger and the slot's record; nothing is asked here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,10 @@ pub(crate) struct Subject {
     pub(crate) supervisor: Supervisor,
     /// The address that checks ask: the public one, or the slot's own.
     pub(crate) address: Address,
+    /// The public address.
+    pub(crate) listen: SocketAddr,
+    /// Public addresses of the app's other environments.
+    pub(crate) elsewhere: Vec<Address>,
     pub(crate) health: String,
     pub(crate) secrets: Secrets,
     pub(crate) checks: Checks,
@@ -75,6 +80,8 @@ impl Subject {
                 Some(_) => instance.address.clone(),
                 None => settings.listen.reachable().into(),
             },
+            listen: settings.listen.reachable(),
+            elsewhere: others(config, environment),
             health: config.app.health.clone(),
             checks: Checks::load(&release, &config.app.health, &secrets)?,
             until: Instant::now() + settings.deadlines.verify.0.mul_f32(OWN_SHARE),
@@ -115,6 +122,11 @@ impl Subject {
     pub(crate) fn remaining(&self, limit: Duration) -> Duration {
         limit.min(self.until.saturating_duration_since(Instant::now()))
     }
+}
+
+fn others(config: &Config, environment: &str) -> Vec<Address> {
+    let others = config.environments.iter().filter(|(name, _)| *name != environment);
+    others.map(|(_, settings)| settings.listen.reachable().into()).collect()
 }
 
 fn in_slot(place: &Place, slot: Slot) -> Result<Instance, Problem> {

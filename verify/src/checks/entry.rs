@@ -16,7 +16,7 @@ use super::placeholder;
 use super::route::{Field, Pattern, Route};
 use super::source::Source;
 
-const OPTIONS: [&str; 11] =
+pub(super) const OPTIONS: [&str; 11] =
     ["status", "text", "absent", "regex", "css", "header", "to", "time", "session", "form", "writes"];
 const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
 

@@ -9,16 +9,17 @@ use std::path::Path;
 
 use common::config::Span;
 use common::report::{Problem, quoted};
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Checks;
 use super::entry::{self, Texts};
-use super::route::Route;
+use super::links;
 use super::source::Source;
 
-const KNOWN: [&str; 3] = ["defaults", "routes", "database"];
-const LATER: [&str; 7] = ["discover", "links", "forms", "browser", "regressions", "files", "command"];
+const KNOWN: [&str; 4] = ["defaults", "routes", "database", "links"];
+const LATER: [&str; 6] = ["discover", "forms", "browser", "regressions", "files", "command"];
 
 /// The checks in `file`; none when there is no such file.
 pub(super) fn load(file: &Path) -> Result<Checks, Problem> {
@@ -45,13 +46,14 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
                 }
             }
             "database" => read_database(source, value, &mut checks)?,
+            "links" => checks.links = Some(read_table(source, value, &links::KEYS)?),
             later if LATER.contains(&later) => {
                 return Err(source.wrong(&span, &format!("[{later}] is not available in this version")));
             }
             unknown => return Err(source.unknown_key(&span, unknown, &KNOWN)),
         }
     }
-    check_sessions(source, &checks.routes)?;
+    check_sessions(source, &checks)?;
     Ok(checks)
 }
 
@@ -86,6 +88,20 @@ fn read_database(
     Ok(())
 }
 
+/// A table with known keys, read into its type.
+fn read_table<T: DeserializeOwned>(
+    source: &Source<'_>,
+    value: Spanned<DeValue<'_>>,
+    known: &[&str],
+) -> Result<T, Problem> {
+    let span = value.span();
+    let table = table(source, value)?;
+    if let Some(key) = table.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
+        return Err(source.unknown_key(&key.span(), key.get_ref(), known));
+    }
+    source.read(Spanned::new(span, DeValue::Table(table)))
+}
+
 fn table<'i>(source: &Source<'_>, value: Spanned<DeValue<'i>>) -> Result<DeTable<'i>, Problem> {
     let span = value.span();
     match value.into_inner() {
@@ -95,9 +111,9 @@ fn table<'i>(source: &Source<'_>, value: Spanned<DeValue<'i>>) -> Result<DeTable
 }
 
 /// Each session is opened by exactly one check.
-fn check_sessions(source: &Source<'_>, routes: &[Route]) -> Result<(), Problem> {
+fn check_sessions(source: &Source<'_>, checks: &Checks) -> Result<(), Problem> {
     let mut opened = BTreeSet::new();
-    for route in routes.iter().filter(|route| route.is_login()) {
+    for route in checks.routes.iter().filter(|route| route.is_login()) {
         if !opened.insert(route.session.clone()) {
             let session = route.session.as_deref().unwrap_or_default();
             return Err(source.wrong(
@@ -106,19 +122,14 @@ fn check_sessions(source: &Source<'_>, routes: &[Route]) -> Result<(), Problem> 
             ));
         }
     }
-    let orphan = routes.iter().find(|route| route.session.is_some() && !opened.contains(&route.session));
-    match orphan {
-        Some(route) => {
-            let session = route.session.as_deref().unwrap_or_default();
-            Err(source.wrong(
-                &position(source, &route.path),
-                &format!(
-                    "no check opens the session '{session}': add a \"POST …\" with session = \"{session}\""
-                ),
-            ))
-        }
-        None => Ok(()),
+    let of_routes = checks.routes.iter().map(|route| (&route.session, route.path.as_str()));
+    let of_links = checks.links.iter().map(|links| (&links.session, "[links]"));
+    for (session, place) in of_routes.chain(of_links) {
+        let Some(name) = session.as_deref().filter(|_| !opened.contains(session)) else { continue };
+        let what = format!("no check opens the session '{name}': add a \"POST …\" with session = \"{name}\"");
+        return Err(source.wrong(&position(source, place), &what));
     }
+    Ok(())
 }
 
 fn position(source: &Source<'_>, path: &str) -> Range<usize> {

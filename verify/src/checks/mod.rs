@@ -1,9 +1,11 @@
 //! The checks that a release brings along: `verify.toml`, read and expanded.
 //!
-//! `load` reads the file and names its mistakes, `route` is one check after expansion,
-//! `placeholder` puts data rows into paths. Nothing here asks a server.
+//! `load` reads the file and names its mistakes, `route` is one check after expansion, `placeholder`
+//! puts data rows into paths, `links` says how the app is crawled. Nothing here asks a server.
 
 mod entry;
+mod glob;
+mod links;
 mod load;
 mod placeholder;
 pub(crate) mod route;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use common::report::Problem;
 use common::secrets::Secrets;
 
+pub(crate) use links::{External, Links};
 pub(crate) use route::{Pattern, Route, may_write};
 
 /// Everything that one release wants checked.
@@ -25,6 +28,8 @@ pub(crate) struct Checks {
     /// Texts that no page may show.
     pub(crate) absent: Vec<String>,
     pub(crate) routes: Vec<Route>,
+    /// How the app is crawled; without it it is not.
+    pub(crate) links: Option<Links>,
     /// Name and SQL.
     pub(crate) queries: Vec<(String, String)>,
 }

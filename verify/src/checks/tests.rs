@@ -97,7 +97,11 @@ fn mistakes_are_named_with_their_line() {
         ("[defaults]\ntime = \"1\"", 2, "length of time"),
         ("[database]\nquery = \"x\"", 2, "query"),
         ("[database]\nqueries = { a = 1 }", 2, "string"),
-        ("\n[links]\nskip = []", 2, "not available in this version"),
+        ("\n[browser]\npages = []", 2, "not available in this version"),
+        ("[links]\nskp = []", 2, "skp"),
+        ("[links]\n\npages = \"x\"", 3, "usize"),
+        ("[links]\nexternal = \"warn\"", 2, "'warn' is neither"),
+        ("[links]\nsession = \"user\"", 1, "no check opens"),
         ("[[command]]\nrun = \"x\"", 1, "not available in this version"),
         ("routes = 1", 1, "expected a table"),
         ("=", 1, "key"),
@@ -108,6 +112,15 @@ fn mistakes_are_named_with_their_line() {
     }
     assert!(refused("[routes]\n\"/\" = { txet = \"x\" }").hint.unwrap().contains("'text'"));
     assert!(refused("[routse]").hint.unwrap().contains("'routes'"));
+}
+
+#[test]
+fn every_key_is_documented() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    for key in entry::OPTIONS.iter().chain(&links::KEYS) {
+        assert!(text.contains(&format!("`{key}`")), "docs/verify.md lacks {key}");
+    }
 }
 
 #[test]

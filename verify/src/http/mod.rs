@@ -28,6 +28,8 @@ use crate::finding::Finding;
 
 /// What is read of a body.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// A body that is not wanted and no longer than this costs less than a new connection.
+const PASSED_OVER: u64 = 256 * 1024;
 /// A gateway that is being replaced is back after this.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,11 +50,13 @@ pub(crate) struct Request<'a> {
     pub(crate) cookies: Option<String>,
     pub(crate) form: Option<String>,
     pub(crate) limit: Duration,
+    /// Only a page of HTML is read; the answer is known without what else there is.
+    pub(crate) pages_only: bool,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(path: &'a str, limit: Duration) -> Self {
-        Self { method: "GET", path, cookies: None, form: None, limit }
+        Self { method: "GET", path, cookies: None, form: None, limit, pages_only: false }
     }
 }
 
@@ -110,7 +114,12 @@ impl Asker {
         let begun = Instant::now();
         let response = builder.send().map_err(|error| fault::before_answer(&error, request.limit))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = read_body(response, begun, request.limit)?;
+        let body = if request.pages_only && !reply::is_html(&headers) {
+            pass_over(response);
+            Vec::new()
+        } else {
+            read_body(response, begun, request.limit)?
+        };
         Ok(Reply::new(status, headers, &body, begun.elapsed()))
     }
 }
@@ -121,6 +130,13 @@ fn client(address: &Address, kept: usize) -> Result<Client, Problem> {
         .user_agent("verify")
         .build()
         .or_problem("unverified", || "cannot make an HTTP client".into())
+}
+
+/// A short body is taken off the connection, which can be used again then; another one ends it.
+fn pass_over(mut response: Response) {
+    if response.content_length().is_some_and(|length| length <= PASSED_OVER) {
+        let _ = std::io::copy(&mut response, &mut std::io::sink());
+    }
 }
 
 fn read_body(mut response: Response, begun: Instant, limit: Duration) -> Result<Vec<u8>, Finding> {

@@ -35,7 +35,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, headers: HeaderMap, body: &[u8], elapsed: Duration) -> Self {
+    pub(crate) fn new(status: u16, headers: HeaderMap, body: &[u8], elapsed: Duration) -> Self {
         let (text, unreadable) = decode(&headers, body);
         Self { status, headers, text, elapsed, unreadable }
     }
@@ -46,7 +46,17 @@ impl Reply {
     }
 
     pub(crate) fn is_html(&self) -> bool {
-        self.header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.contains("html"))
+        is_html(&self.headers)
+    }
+
+    /// The texts of `absent` that the page shows.
+    pub(crate) fn unwanted(&self, absent: &[String]) -> Vec<Finding> {
+        let finding = |text: &String| {
+            let place = self.find(text)?;
+            let phrase = format!("shows '{text}', which no page may");
+            Some(Finding::new("text-present", phrase).line("excerpt", place))
+        };
+        absent.iter().filter_map(finding).collect()
     }
 
     /// Where `needle` stands, as written or behind HTML's escapes: the text around it.
@@ -66,6 +76,10 @@ impl Reply {
         let text = if self.is_html() { Cow::Owned(visible(&self.text)) } else { Cow::Borrowed(&self.text) };
         shorten(&text, EXCERPT)
     }
+}
+
+pub(super) fn is_html(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| String::from_utf8_lossy(kind.as_bytes()).contains("html"))
 }
 
 fn decode(headers: &HeaderMap, body: &[u8]) -> (String, Option<Finding>) {

@@ -20,20 +20,9 @@ pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
     findings.extend(route.header.iter().filter_map(|(name, part)| header(name, part, reply)));
     findings
         .extend(route.text.iter().filter(|text| reply.find(text).is_none()).map(|text| missing(text, reply)));
-    findings.extend(unwanted(&route.absent, reply));
+    findings.extend(reply.unwanted(&route.absent));
     findings.extend(route.patterns.iter().filter_map(|pattern| unmatched(pattern, reply)));
     findings
-}
-
-/// The texts of `absent` that the page shows.
-pub(super) fn unwanted(absent: &[String], reply: &Reply) -> Vec<Finding> {
-    let finding = |text: &String| {
-        let place = reply.find(text)?;
-        Some(
-            Finding::new("text-present", format!("shows '{text}', which no page may")).line("excerpt", place),
-        )
-    };
-    absent.iter().filter_map(finding).collect()
 }
 
 /// Whether the answer took longer than its budget.

@@ -4,9 +4,11 @@ mod content;
 mod database;
 mod expectation;
 mod identity;
+mod links;
 mod pages;
 mod routes;
 mod service;
+mod sight;
 mod submission;
 
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use common::identity::Verdict;
 use common::interrupt;
 use common::report::{Problem, Status, Step};
 use serde::Serialize;
+use serde_json::Value;
+use sight::Sight;
 
 use crate::subject::Subject;
 
@@ -37,11 +41,13 @@ pub(crate) enum Stage {
     Routes,
     /// No page shows what none may show.
     Content,
+    /// Every link inside the app leads somewhere.
+    Links,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Service, Self::Identity, Self::Database, Self::Routes, Self::Content];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Service, Self::Identity, Self::Database, Self::Routes, Self::Content, Self::Links];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -50,6 +56,7 @@ impl Stage {
             Self::Database => "database",
             Self::Routes => "routes",
             Self::Content => "content",
+            Self::Links => "links",
         }
     }
 
@@ -57,7 +64,7 @@ impl Stage {
         match self {
             Self::Service | Self::Database => &[],
             Self::Identity => &[Self::Service],
-            Self::Routes | Self::Content => &[Self::Service, Self::Identity],
+            Self::Routes | Self::Content | Self::Links => &[Self::Service, Self::Identity],
         }
     }
 }
@@ -78,6 +85,8 @@ pub(crate) struct Results {
     pub(crate) verdict: Option<Verdict>,
     /// How the database stands to the release's migrations.
     pub(crate) migrations: Option<&'static str>,
+    /// What a stage has to say beside its steps, by its name.
+    pub(crate) facts: Vec<(&'static str, Value)>,
     /// The first problem that decides the outcome.
     pub(crate) problem: Option<Problem>,
     pub(crate) passed: usize,
@@ -133,7 +142,7 @@ impl Results {
 /// results.
 pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Result<Results, Problem> {
     let mut results = Results::default();
-    let mut pages = None;
+    let sight = Sight::new(subject)?;
     for stage in Stage::ALL.into_iter().filter(|stage| only.is_empty() || only.contains(stage)) {
         interrupt::check()?;
         let begun = Instant::now();
@@ -148,14 +157,13 @@ pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Resul
                     vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
                 }
                 Stage::Database => database::check(subject, &mut results.migrations),
-                Stage::Routes => routes::steps(pages.insert(pages::ask(subject)?)),
-                Stage::Content => content::steps(
-                    subject,
-                    match &pages {
-                        Some(pages) => pages,
-                        None => pages.insert(pages::ask(subject)?),
-                    },
-                ),
+                Stage::Routes => routes::steps(&sight.visit().pages),
+                Stage::Content => content::steps(&sight),
+                Stage::Links => {
+                    let (steps, facts) = links::steps(&sight);
+                    results.facts.extend(facts.map(|facts| (stage.name(), facts)));
+                    steps
+                }
             },
         };
         results.take(run, stage, steps, begun.elapsed());

@@ -1,6 +1,7 @@
 //! The pages of a release: every route asked once, a few at a time, and what was seen.
 //!
-//! Logins come first, since others need their sessions. No body is kept.
+//! Logins come first, since others need their sessions. No body is kept; where the app is crawled,
+//! what the crawl would see of a page is.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use common::address::Address;
 use common::interrupt;
-use common::report::Problem;
 use reqwest::Url;
 
 use super::{LIMIT, expectation, milliseconds, submission};
 use crate::checks::Route;
+use crate::crawl::Sighting;
 use crate::finding::Finding;
 use crate::http::{Asker, Jar, Reply, Request};
 use crate::subject::Subject;
@@ -35,23 +36,34 @@ pub(super) struct Page<'a> {
     pub(super) findings: Vec<Finding>,
     /// Texts on it that no page may show.
     pub(super) unwanted: Vec<Finding>,
+    /// Of a page that a crawl would come to.
+    pub(super) sighting: Option<Sighting>,
     jar: Jar,
 }
 
 type Sessions<'a> = BTreeMap<&'a str, Result<Jar, String>>;
 
-struct Visitor<'a> {
-    subject: &'a Subject,
-    asker: Asker,
+/// All pages, in the order of the file, and the sessions that were opened.
+pub(super) struct Visit<'a> {
+    pub(super) pages: Vec<Page<'a>>,
     sessions: Sessions<'a>,
 }
 
-/// Asks every route of the checks, and gives them in the order of the file.
-///
-/// # Errors
-/// `unverified` when no request can be made at all.
-pub(super) fn ask(subject: &Subject) -> Result<Vec<Page<'_>>, Problem> {
-    let asker = Asker::new(&subject.address)?.keeping(AT_ONCE)?;
+impl Visit<'_> {
+    /// The cookies of a session, or why it was not opened.
+    pub(super) fn jar(&self, session: &str) -> Result<Jar, String> {
+        jar(&self.sessions, session)
+    }
+}
+
+struct Visitor<'a, 's> {
+    subject: &'a Subject,
+    asker: &'s Asker,
+    sessions: Sessions<'a>,
+}
+
+/// Asks every route of the checks.
+pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker) -> Visit<'a> {
     let mut visitor = Visitor { subject, asker, sessions: Sessions::new() };
     let routes = &subject.checks.routes;
     let (logins, others): (Vec<_>, Vec<_>) =
@@ -63,7 +75,11 @@ pub(super) fn ask(subject: &Subject) -> Result<Vec<Page<'_>>, Problem> {
         visitor.measure_alone(page);
     }
     pages.sort_by_key(|(number, _)| *number);
-    Ok(pages.into_iter().map(|(_, page)| page).collect())
+    Visit { pages: pages.into_iter().map(|(_, page)| page).collect(), sessions: visitor.sessions }
+}
+
+fn jar(sessions: &Sessions<'_>, session: &str) -> Result<Jar, String> {
+    sessions.get(session).cloned().unwrap_or_else(|| Err("nobody is logged in".into()))
 }
 
 fn session<'a>(page: &Page<'a>) -> Option<(&'a str, Result<Jar, String>)> {
@@ -72,7 +88,7 @@ fn session<'a>(page: &Page<'a>) -> Option<(&'a str, Result<Jar, String>)> {
     Some((page.route.session.as_deref()?, jar))
 }
 
-impl<'a> Visitor<'a> {
+impl<'a> Visitor<'a, '_> {
     fn visit_all(&self, routes: &[(usize, &'a Route)]) -> Vec<(usize, Page<'a>)> {
         let next = AtomicUsize::new(0);
         let pages = Mutex::new(Vec::with_capacity(routes.len()));
@@ -104,6 +120,7 @@ impl<'a> Visitor<'a> {
             not_asked: None,
             findings: Vec::new(),
             unwanted: Vec::new(),
+            sighting: None,
             jar: Jar::default(),
         };
         match self.jar(route) {
@@ -123,9 +140,7 @@ impl<'a> Visitor<'a> {
     fn jar(&self, route: &Route) -> Result<Jar, String> {
         match (route.forbidden(), route.session.as_deref()) {
             (Some(reason), _) => Err(reason),
-            (None, Some(session)) if !route.is_login() => {
-                self.sessions.get(session).cloned().unwrap_or_else(|| Err("nobody is logged in".into()))
-            }
+            (None, Some(session)) if !route.is_login() => jar(&self.sessions, session),
             _ => Ok(Jar::default()),
         }
     }
@@ -142,9 +157,13 @@ impl<'a> Visitor<'a> {
                 "was not asked: the time for the whole verification is over",
             ));
         }
-        let form = submission::prepare(&self.asker, route, jar, limit)?;
-        let request =
-            Request { method: &route.method, path: &route.path, cookies: jar.header(), form, limit };
+        let form = submission::prepare(self.asker, route, jar, limit)?;
+        let request = Request {
+            method: &route.method,
+            cookies: jar.header(),
+            form,
+            ..Request::get(&route.path, limit)
+        };
         let reply = self.asker.ask(&request)?;
         jar.absorb(&reply.headers);
         Ok(reply)
@@ -158,10 +177,17 @@ impl<'a> Visitor<'a> {
         page.seen = true;
         page.findings = expectation::compare(page.route, &reply, &page.url);
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
-        page.unwanted = expectation::unwanted(&self.subject.checks.absent, &reply);
+        page.unwanted = reply.unwanted(&self.subject.checks.absent);
+        page.sighting = self.is_crawled(page.route).then(|| Sighting::of(&reply, &[]));
         if page.route.is_login() && page.findings.is_empty() && page.jar.header().is_none() {
             page.findings.push(Finding::new("session-missing", "sets no cookie, so nobody is logged in"));
         }
+    }
+
+    /// Whether a crawl would ask the same.
+    fn is_crawled(&self, route: &Route) -> bool {
+        let links = self.subject.checks.links.as_ref();
+        links.is_some_and(|links| route.method == "GET" && route.session == links.session)
     }
 
     fn budget(&self, route: &Route) -> Option<Duration> {

@@ -7,4 +7,5 @@ mod command_line;
 mod database;
 mod faults;
 mod identity;
+mod links;
 mod routes;

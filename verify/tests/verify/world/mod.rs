@@ -57,6 +57,18 @@ impl World {
         Self { root, place, config, server: None }
     }
 
+    /// Gives the app pages of its own; `server.py` says in what form.
+    pub(crate) fn with_site(self, site: &Value) -> Self {
+        fs::write(self.release().join("site.json"), site.to_string()).unwrap();
+        self
+    }
+
+    /// What was asked of the site so far: method, target and cookies of each request.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.release().join("asked")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Starts the app as the release's instance; `args` go to the server.
     pub(crate) fn serving(mut self, args: &[&str]) -> Self {
         let server = Server::start(&self.release(), RELEASE, args);
@@ -122,16 +134,25 @@ impl World {
         Run::end(process)
     }
 
+    /// Runs `verify ARGS` with one more variable in its environment.
+    pub(crate) fn verify_in(&self, args: &[&str], name: &str, value: &str) -> Run {
+        Run::end(self.command(args).env(name, value).spawn().unwrap())
+    }
+
     fn spawn(&self, args: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_verify"))
+        self.command(args).spawn().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_verify"));
+        command
             .args(args)
             .current_dir(self.root.path())
             .env_remove("DEPLOY_CONFIG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+            .stderr(Stdio::piped());
+        command
     }
 }
 

@@ -1,0 +1,71 @@
+//! What was seen of the app: the pages of its routes, and the crawl from there. Each is looked for
+//! once, by the first stage that needs it.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use common::report::Problem;
+
+use super::pages::{self, Page, Visit};
+use crate::crawl::{self, AT_ONCE, Atlas, Crawl, Sighting, Visitor, address};
+use crate::http::Asker;
+use crate::subject::Subject;
+
+/// Lazily, all that the stages judge.
+pub(super) struct Sight<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) asker: Asker,
+    pub(super) atlas: Atlas,
+    visit: OnceCell<Visit<'a>>,
+    crawl: OnceCell<Result<Crawl, String>>,
+}
+
+impl<'a> Sight<'a> {
+    /// # Errors
+    /// `unverified` when no request can be made at all.
+    pub(super) fn new(subject: &'a Subject) -> Result<Self, Problem> {
+        let asker = Asker::new(&subject.address)?.keeping(AT_ONCE)?;
+        let hosts = subject.checks.links.iter().flat_map(|links| links.hosts.iter().cloned());
+        let own = hosts.chain([subject.listen.to_string()]).collect();
+        let atlas = Atlas::new(&asker.url("/"), own, &subject.elsewhere);
+        Ok(Self { subject, asker, atlas, visit: OnceCell::new(), crawl: OnceCell::new() })
+    }
+
+    /// The pages of the routes.
+    pub(super) fn visit(&self) -> &Visit<'a> {
+        self.visit.get_or_init(|| pages::ask(self.subject, &self.asker))
+    }
+
+    /// The crawl, or why there is none.
+    pub(super) fn crawl(&self) -> Result<&Crawl, &str> {
+        self.crawl.get_or_init(|| self.begin_crawl()).as_ref().map_err(String::as_str)
+    }
+
+    fn begin_crawl(&self) -> Result<Crawl, String> {
+        let links = self.subject.checks.links.as_ref().ok_or("verify.toml has no [links]")?;
+        let visit = self.visit();
+        let jar = links.session.as_ref().map(|session| visit.jar(session)).transpose()?;
+        let visitor = Visitor {
+            asker: &self.asker,
+            atlas: &self.atlas,
+            links,
+            cookies: jar.and_then(|jar| jar.header()),
+            absent: &self.subject.checks.absent,
+            until: self.subject.until,
+            large: Mutex::new(()),
+        };
+        let mut first = vec![(address::path_of(&self.asker.url(&links.start)), None)];
+        first.extend(visit.pages.iter().filter_map(known));
+        first.sort_by_key(|(_, sighting)| sighting.is_none());
+        let mut entered = HashSet::new();
+        first.retain(|(path, _)| entered.insert(path.clone()));
+        Ok(crawl::crawl(&visitor, links, self.subject.until, first))
+    }
+}
+
+/// A page that was asked already, as a visitor of the crawl would see it.
+fn known(page: &Page<'_>) -> Option<(String, Option<Sighting>)> {
+    let sighting = page.sighting.clone()?;
+    Some((address::path_of(&page.url), Some(sighting)))
+}
