@@ -7,8 +7,10 @@
 mod arguments;
 mod checks;
 mod crawl;
+mod discovery;
 mod finding;
 mod http;
+mod program;
 mod record;
 mod rendering;
 mod signature;

@@ -1,6 +1,8 @@
 //! What is verified: an environment's serving instance, or the instance of one slot before its
 //! cutover. Read from the ledger and the slot's record; nothing is asked here.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -44,6 +46,8 @@ pub(crate) struct Subject {
     pub(crate) elsewhere: Vec<Address>,
     pub(crate) health: String,
     pub(crate) secrets: Secrets,
+    /// What the instance's processes have; secrets are among it.
+    pub(crate) environment: BTreeMap<OsString, OsString>,
     pub(crate) checks: Checks,
     /// When the whole run must be over.
     pub(crate) until: Instant,
@@ -83,6 +87,7 @@ impl Subject {
             listen: settings.listen.reachable(),
             elsewhere: others(config, environment),
             health: config.app.health.clone(),
+            environment: instance.environment(config, &place, &secrets),
             checks: Checks::load(&release, &config.app.health, &secrets)?,
             until: Instant::now() + settings.deadlines.verify.0.mul_f32(OWN_SHARE),
             last_verification: last.map_or(0, |found| found.number),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::forms;
 use super::placeholder;
 use super::route::{Field, Pattern, Route};
 use super::source::Source;
@@ -32,6 +33,7 @@ struct Options {
     to: Option<String>,
     time: Option<Span>,
     session: Option<String>,
+    #[serde(alias = "fields")]
     form: BTreeMap<String, String>,
     writes: bool,
 }
@@ -81,13 +83,23 @@ pub(super) fn expand(
     let span = value.span();
     let (options, rows) = match value.into_inner() {
         DeValue::String(text) => (shorthand(source, &span, &text)?, BTreeMap::new()),
-        DeValue::Table(table) => read_table(source, &span, table, &names)?,
+        DeValue::Table(table) => read_table(source, &span, table, &OPTIONS, &names)?,
         _ => return Err(source.wrong(&span, "expected \"STATUS text\" or { … }")),
     };
     let count = count_rows(source, &key.span(), &names, &rows)?;
     let model = build(source, &span, method, options)?;
     let paths = placeholder::fill(&parts, count, |name| rows.get(name).map_or(&[], Vec::as_slice));
     Ok(paths.into_iter().map(|path| Route { path, ..model.clone() }).collect())
+}
+
+/// What a form is filled with and what must come of it, as a route without a path.
+pub(super) fn of_form(
+    source: &Source<'_>,
+    span: &Range<usize>,
+    table: DeTable<'_>,
+) -> Result<Route, Problem> {
+    let (options, _) = read_table(source, span, table, &forms::OPTIONS, &[])?;
+    build(source, span, "POST", options)
 }
 
 fn split_key<'k>(source: &Source<'_>, key: &'k Spanned<DeString<'_>>) -> Result<(&'k str, &'k str), Problem> {
@@ -126,6 +138,7 @@ fn read_table(
     source: &Source<'_>,
     span: &Range<usize>,
     table: DeTable<'_>,
+    known: &[&str],
     names: &[&str],
 ) -> Result<(Options, Rows), Problem> {
     let (mut rows, mut options) = (Rows::new(), DeTable::new());
@@ -133,10 +146,10 @@ fn read_table(
         let name = key.get_ref().as_ref();
         if names.contains(&name) {
             rows.insert(name.to_owned(), source.read::<Texts>(value)?.0);
-        } else if OPTIONS.contains(&name) {
+        } else if known.contains(&name) {
             options.insert(key, value);
         } else {
-            let known: Vec<&str> = OPTIONS.iter().chain(names).copied().collect();
+            let known: Vec<&str> = known.iter().chain(names).copied().collect();
             return Err(source.unknown_key(&key.span(), name, &known));
         }
     }
@@ -196,5 +209,6 @@ fn build(source: &Source<'_>, span: &Range<usize>, method: &str, options: Option
         session: options.session,
         form: options.form.into_iter().map(field).collect(),
         writes: options.writes,
+        discovered: false,
     })
 }

@@ -15,11 +15,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::Checks;
 use super::entry::{self, Texts};
-use super::links;
 use super::source::Source;
+use super::{discover, forms, links};
 
-const KNOWN: [&str; 4] = ["defaults", "routes", "database", "links"];
-const LATER: [&str; 6] = ["discover", "forms", "browser", "regressions", "files", "command"];
+const KNOWN: [&str; 6] = ["defaults", "routes", "database", "discover", "links", "forms"];
+const LATER: [&str; 4] = ["browser", "regressions", "files", "command"];
 
 /// The checks in `file`; none when there is no such file.
 pub(super) fn load(file: &Path) -> Result<Checks, Problem> {
@@ -46,6 +46,8 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
                 }
             }
             "database" => read_database(source, value, &mut checks)?,
+            "discover" => checks.discover = Some(read_table(source, value, &discover::KEYS)?),
+            "forms" => checks.forms = forms::read(source, table(source, value)?)?,
             "links" => checks.links = Some(read_table(source, value, &links::KEYS)?),
             later if LATER.contains(&later) => {
                 return Err(source.wrong(&span, &format!("[{later}] is not available in this version")));
@@ -123,8 +125,9 @@ fn check_sessions(source: &Source<'_>, checks: &Checks) -> Result<(), Problem> {
         }
     }
     let of_routes = checks.routes.iter().map(|route| (&route.session, route.path.as_str()));
+    let of_forms = checks.forms.sent.iter().map(|form| (&form.route.session, form.name.as_str()));
     let of_links = checks.links.iter().map(|links| (&links.session, "[links]"));
-    for (session, place) in of_routes.chain(of_links) {
+    for (session, place) in of_routes.chain(of_forms).chain(of_links) {
         let Some(name) = session.as_deref().filter(|_| !opened.contains(session)) else { continue };
         let what = format!("no check opens the session '{name}': add a \"POST …\" with session = \"{name}\"");
         return Err(source.wrong(&position(source, place), &what));

@@ -3,11 +3,13 @@
 //! `load` reads the file and names its mistakes, `route` is one check after expansion, `placeholder`
 //! puts data rows into paths, `links` says how the app is crawled. Nothing here asks a server.
 
+mod discover;
 mod entry;
+mod forms;
 mod glob;
 mod links;
 mod load;
-mod placeholder;
+pub(crate) mod placeholder;
 pub(crate) mod route;
 mod source;
 
@@ -17,6 +19,8 @@ use std::time::Duration;
 use common::report::Problem;
 use common::secrets::Secrets;
 
+pub(crate) use discover::Discover;
+pub(crate) use forms::{Forms, SentForm};
 pub(crate) use links::{External, Links};
 pub(crate) use route::{Pattern, Route, may_write};
 
@@ -28,8 +32,11 @@ pub(crate) struct Checks {
     /// Texts that no page may show.
     pub(crate) absent: Vec<String>,
     pub(crate) routes: Vec<Route>,
+    /// Who lists the app's routes.
+    pub(crate) discover: Option<Discover>,
     /// How the app is crawled; without it it is not.
     pub(crate) links: Option<Links>,
+    pub(crate) forms: Forms,
     /// Name and SQL.
     pub(crate) queries: Vec<(String, String)>,
 }
@@ -43,7 +50,8 @@ impl Checks {
     /// that the environment's secrets do not have.
     pub(crate) fn load(release: &Path, health: &str, secrets: &Secrets) -> Result<Self, Problem> {
         let mut checks = load::load(&release.join("verify.toml"))?;
-        for route in &mut checks.routes {
+        let sent = checks.forms.sent.iter_mut().map(|form| &mut form.route);
+        for route in checks.routes.iter_mut().chain(sent) {
             route.fill_in(secrets)?;
         }
         if checks.routes.is_empty() {

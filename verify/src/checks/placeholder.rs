@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 /// A part of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Text(String),
     Hole { name: String, keeps_slashes: bool },
 }
 
 /// Splits a path at its placeholders; the error is a sentence.
-pub(super) fn split(path: &str) -> Result<Vec<Part>, String> {
+pub(crate) fn split(path: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('<') {

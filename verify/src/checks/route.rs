@@ -33,6 +33,8 @@ pub(crate) struct Route {
     /// Field, text as written, value to send.
     pub(crate) form: Vec<Field>,
     pub(crate) writes: bool,
+    /// Not of the file: any answer below 400 is right.
+    pub(crate) discovered: bool,
 }
 
 /// One form field; what is written may be a `$NAME`.

@@ -101,6 +101,12 @@ fn mistakes_are_named_with_their_line() {
         ("[links]\nskp = []", 2, "skp"),
         ("[links]\n\npages = \"x\"", 3, "usize"),
         ("[links]\nexternal = \"warn\"", 2, "'warn' is neither"),
+        ("[discover]\ncomand = 1", 2, "comand"),
+        ("[forms]\n\ncsfr = \"x\"", 3, "csfr"),
+        ("[forms]\n\"/p#f\" = \"x\"", 2, "expected {"),
+        ("[forms]\n\"/p#f\" = { to = \"/x\" }", 2, "needs fields"),
+        ("[forms]\n\"/p#f\" = { form = { a = \"1\" } }", 2, "unknown key 'form'"),
+        ("[forms]\n\"/p\" = { fields = { a = \"1\" }, session = \"u\" }", 2, "no check opens"),
         ("[links]\nsession = \"user\"", 1, "no check opens"),
         ("[[command]]\nrun = \"x\"", 1, "not available in this version"),
         ("routes = 1", 1, "expected a table"),
@@ -118,7 +124,8 @@ fn mistakes_are_named_with_their_line() {
 fn every_key_is_documented() {
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.md");
     let text = std::fs::read_to_string(document).unwrap();
-    for key in entry::OPTIONS.iter().chain(&links::KEYS) {
+    let tables = [&links::KEYS[..], &discover::KEYS, &forms::OPTIONS];
+    for key in entry::OPTIONS.iter().chain(tables.into_iter().flatten()) {
         assert!(text.contains(&format!("`{key}`")), "docs/verify.md lacks {key}");
     }
 }

@@ -20,7 +20,7 @@ use reqwest::{Method, Url};
 
 pub(crate) use cookies::Jar;
 pub(crate) use curl::command;
-pub(crate) use form::{Form, encode, find_form};
+pub(crate) use form::{Filled, Form, encode, fill_form, find_form};
 pub(crate) use reply::Reply;
 
 use crate::checks::may_write;

@@ -37,10 +37,12 @@ pub(super) fn too_slow(budget: Option<Duration>, elapsed: Duration) -> Option<Fi
 fn status(route: &Route, reply: &Reply) -> Option<Finding> {
     let redirects = (300..400).contains(&reply.status);
     let expected = match route.status {
+        _ if route.discovered && reply.status < 400 => return None,
         Some(status) if status == reply.status => return None,
         None if route.to.is_some() && redirects => return None,
         None if route.to.is_none() && reply.status == 200 => return None,
         Some(status) => status.to_string(),
+        None if route.discovered => "an answer below 400".to_owned(),
         None if route.to.is_some() => "a redirect".to_owned(),
         None => "200".to_owned(),
     };

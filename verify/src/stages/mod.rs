@@ -1,8 +1,10 @@
 //! The stages in their order, what each depends on, and how one that failed stops the others.
 
+mod capped;
 mod content;
 mod database;
 mod expectation;
+mod forms;
 mod identity;
 mod links;
 mod pages;
@@ -11,6 +13,7 @@ mod service;
 mod sight;
 mod submission;
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use common::cli::Run;
@@ -43,11 +46,20 @@ pub(crate) enum Stage {
     Content,
     /// Every link inside the app leads somewhere.
     Links,
+    /// Every form leads to something that takes it.
+    Forms,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Service, Self::Identity, Self::Database, Self::Routes, Self::Content, Self::Links];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Service,
+        Self::Identity,
+        Self::Database,
+        Self::Routes,
+        Self::Content,
+        Self::Links,
+        Self::Forms,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -57,6 +69,7 @@ impl Stage {
             Self::Routes => "routes",
             Self::Content => "content",
             Self::Links => "links",
+            Self::Forms => "forms",
         }
     }
 
@@ -64,7 +77,7 @@ impl Stage {
         match self {
             Self::Service | Self::Database => &[],
             Self::Identity => &[Self::Service],
-            Self::Routes | Self::Content | Self::Links => &[Self::Service, Self::Identity],
+            Self::Routes | Self::Content | Self::Links | Self::Forms => &[Self::Service, Self::Identity],
         }
     }
 }
@@ -102,6 +115,12 @@ impl Results {
         // An identity that could not be seen says nothing against the pages.
         let unseen = self.verdict == Some(Verdict::Unknown);
         stage.needs().iter().filter(failed).find(|needed| !(unseen && **needed == Stage::Identity)).copied()
+    }
+
+    /// Keeps the facts of a stage, and gives its steps.
+    fn noting(&mut self, stage: Stage, (steps, facts): (Vec<Step>, Option<Value>)) -> Vec<Step> {
+        self.facts.extend(facts.map(|facts| (stage.name(), facts)));
+        steps
     }
 
     fn take(&mut self, run: &mut Run, stage: Stage, steps: Vec<Step>, took: Duration) {
@@ -142,7 +161,8 @@ impl Results {
 /// results.
 pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Result<Results, Problem> {
     let mut results = Results::default();
-    let sight = Sight::new(subject)?;
+    let survey = OnceCell::new();
+    let sight = Sight::new(subject, &survey)?;
     for stage in Stage::ALL.into_iter().filter(|stage| only.is_empty() || only.contains(stage)) {
         interrupt::check()?;
         let begun = Instant::now();
@@ -157,13 +177,10 @@ pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Resul
                     vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
                 }
                 Stage::Database => database::check(subject, &mut results.migrations),
-                Stage::Routes => routes::steps(&sight.visit().pages),
+                Stage::Routes => results.noting(stage, routes::steps(&sight)),
                 Stage::Content => content::steps(&sight),
-                Stage::Links => {
-                    let (steps, facts) = links::steps(&sight);
-                    results.facts.extend(facts.map(|facts| (stage.name(), facts)));
-                    steps
-                }
+                Stage::Links => results.noting(stage, links::steps(&sight)),
+                Stage::Forms => results.noting(stage, forms::steps(&sight)),
             },
         };
         results.take(run, stage, steps, begun.elapsed());

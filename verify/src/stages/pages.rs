@@ -3,6 +3,7 @@
 //! Logins come first, since others need their sessions. No body is kept; where the app is crawled,
 //! what the crawl would see of a page is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,6 +37,8 @@ pub(super) struct Page<'a> {
     pub(super) findings: Vec<Finding>,
     /// Texts on it that no page may show.
     pub(super) unwanted: Vec<Finding>,
+    /// Where it redirects to.
+    pub(super) location: Option<String>,
     /// Of a page that a crawl would come to.
     pub(super) sighting: Option<Sighting>,
     jar: Jar,
@@ -62,12 +65,11 @@ struct Visitor<'a, 's> {
     sessions: Sessions<'a>,
 }
 
-/// Asks every route of the checks.
-pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker) -> Visit<'a> {
+/// Asks every route.
+pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker, routes: &[&'a Route]) -> Visit<'a> {
     let mut visitor = Visitor { subject, asker, sessions: Sessions::new() };
-    let routes = &subject.checks.routes;
     let (logins, others): (Vec<_>, Vec<_>) =
-        routes.iter().enumerate().partition(|(_, route)| route.is_login());
+        routes.iter().copied().enumerate().partition(|(_, route)| route.is_login());
     let mut pages = visitor.visit_all(&logins);
     visitor.sessions = pages.iter().filter_map(|(_, page)| session(page)).collect();
     pages.extend(visitor.visit_all(&others));
@@ -120,6 +122,7 @@ impl<'a> Visitor<'a, '_> {
             not_asked: None,
             findings: Vec::new(),
             unwanted: Vec::new(),
+            location: None,
             sighting: None,
             jar: Jar::default(),
         };
@@ -175,6 +178,7 @@ impl<'a> Visitor<'a, '_> {
             Err(finding) => return page.findings.push(finding),
         };
         page.seen = true;
+        page.location = reply.header("location").map(Cow::into_owned);
         page.findings = expectation::compare(page.route, &reply, &page.url);
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
         page.unwanted = reply.unwanted(&self.subject.checks.absent);

@@ -1,5 +1,5 @@
-//! What was seen of the app: the pages of its routes, and the crawl from there. Each is looked for
-//! once, by the first stage that needs it.
+//! What was seen of the app: the lists of its routes, the pages of those, and the crawl from there.
+//! Each is looked for once, by the first stage that needs it.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -9,6 +9,7 @@ use common::report::Problem;
 
 use super::pages::{self, Page, Visit};
 use crate::crawl::{self, AT_ONCE, Atlas, Crawl, Sighting, Visitor, address};
+use crate::discovery::Survey;
 use crate::http::Asker;
 use crate::subject::Subject;
 
@@ -17,24 +18,35 @@ pub(super) struct Sight<'a> {
     pub(super) subject: &'a Subject,
     pub(super) asker: Asker,
     pub(super) atlas: Atlas,
+    survey: &'a OnceCell<Survey>,
     visit: OnceCell<Visit<'a>>,
     crawl: OnceCell<Result<Crawl, String>>,
 }
 
 impl<'a> Sight<'a> {
+    /// `survey` is where the lists are kept, which outlive what is made of them.
+    ///
     /// # Errors
     /// `unverified` when no request can be made at all.
-    pub(super) fn new(subject: &'a Subject) -> Result<Self, Problem> {
+    pub(super) fn new(subject: &'a Subject, survey: &'a OnceCell<Survey>) -> Result<Self, Problem> {
         let asker = Asker::new(&subject.address)?.keeping(AT_ONCE)?;
         let hosts = subject.checks.links.iter().flat_map(|links| links.hosts.iter().cloned());
         let own = hosts.chain([subject.listen.to_string()]).collect();
         let atlas = Atlas::new(&asker.url("/"), own, &subject.elsewhere);
-        Ok(Self { subject, asker, atlas, visit: OnceCell::new(), crawl: OnceCell::new() })
+        Ok(Self { subject, asker, atlas, survey, visit: OnceCell::new(), crawl: OnceCell::new() })
     }
 
-    /// The pages of the routes.
+    /// The routes that the app lists.
+    pub(super) fn survey(&self) -> &'a Survey {
+        self.survey.get_or_init(|| Survey::take(self.subject, &self.asker))
+    }
+
+    /// The pages of the routes, declared and discovered.
     pub(super) fn visit(&self) -> &Visit<'a> {
-        self.visit.get_or_init(|| pages::ask(self.subject, &self.asker))
+        self.visit.get_or_init(|| {
+            let routes: Vec<_> = self.subject.checks.routes.iter().chain(&self.survey().routes).collect();
+            pages::ask(self.subject, &self.asker, &routes)
+        })
     }
 
     /// The crawl, or why there is none.
@@ -42,15 +54,23 @@ impl<'a> Sight<'a> {
         self.crawl.get_or_init(|| self.begin_crawl()).as_ref().map_err(String::as_str)
     }
 
+    /// The cookies of the crawl's session.
+    pub(super) fn cookies(&self) -> Option<String> {
+        let session = self.subject.checks.links.as_ref()?.session.as_ref()?;
+        self.visit().jar(session).ok()?.header()
+    }
+
     fn begin_crawl(&self) -> Result<Crawl, String> {
         let links = self.subject.checks.links.as_ref().ok_or("verify.toml has no [links]")?;
         let visit = self.visit();
-        let jar = links.session.as_ref().map(|session| visit.jar(session)).transpose()?;
+        if let Some(session) = &links.session {
+            visit.jar(session)?;
+        }
         let visitor = Visitor {
             asker: &self.asker,
             atlas: &self.atlas,
             links,
-            cookies: jar.and_then(|jar| jar.header()),
+            cookies: self.cookies(),
             absent: &self.subject.checks.absent,
             until: self.subject.until,
             large: Mutex::new(()),

@@ -5,7 +5,9 @@ mod world;
 
 mod command_line;
 mod database;
+mod discovery;
 mod faults;
+mod forms;
 mod identity;
 mod links;
 mod routes;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use common::report::Step;
 use serde_json::{Value, json};
 
+use super::capped::capped;
 use super::sight::Sight;
 use super::{TOOL, skipped};
 use crate::checks::External;
@@ -19,8 +20,6 @@ use crate::crawl::{Crawl, Ending, Reason};
 use crate::finding::Finding;
 use judgement::Flaw;
 
-/// So many findings are told one by one; of the others the number.
-const TOLD: usize = 20;
 /// So many addresses that were not asked are named.
 const NAMED: usize = 20;
 
@@ -31,13 +30,8 @@ pub(super) fn steps(sight: &Sight<'_>) -> (Vec<Step>, Option<Value>) {
         Err(reason) => return (vec![skipped("links", reason)], None),
     };
     let flaws = judgement::flaws(sight, crawl);
-    let mut steps: Vec<Step> = flaws.iter().take(TOLD).map(|flaw| step(sight, flaw)).collect();
-    if flaws.len() > TOLD {
-        let more = Finding::new("link-dead", format!("have {} findings more", flaws.len() - TOLD));
-        let hint = format!("verify {} --only links", sight.subject.place.environment());
-        let problem = Finding::tell("links", &[more], hint);
-        steps.extend(problem.map(|problem| Step::new(TOOL, "links.more", 0).fail(problem)));
-    }
+    let hint = format!("verify {} --only links", sight.subject.place.environment());
+    let mut steps = capped("links", flaws.iter().map(|flaw| step(sight, flaw)).collect(), hint);
     if steps.is_empty() {
         steps.push(Step::new(TOOL, "links", 0).target(extent(crawl)));
     }
