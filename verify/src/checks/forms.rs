@@ -11,8 +11,9 @@ use super::route::Route;
 use super::source::Source;
 
 /// Options of a form that is sent.
-pub(super) const OPTIONS: [&str; 11] =
-    ["status", "text", "absent", "regex", "css", "header", "to", "time", "session", "fields", "writes"];
+pub(super) const OPTIONS: [&str; 12] = [
+    "status", "text", "absent", "regex", "css", "json", "header", "to", "time", "session", "fields", "writes",
+];
 const CSRF: &str = "csrf";
 
 /// What is known of the app's forms.

@@ -41,9 +41,12 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
         match key.get_ref().as_ref() {
             "defaults" => read_defaults(source, value, &mut checks)?,
             "routes" => {
-                for (path, options) in table(source, value)? {
-                    checks.routes.extend(entry::expand(source, &path, options)?);
+                let routes = table(source, value)?;
+                let captured = captured(&routes);
+                for (path, options) in routes {
+                    checks.routes.extend(entry::expand(source, &captured, &path, options)?);
                 }
+                checks.routes.iter_mut().for_each(|route| route.note_needs(captured.iter()));
             }
             "database" => read_database(source, value, &mut checks)?,
             "discover" => checks.discover = Some(read_table(source, value, &discover::KEYS)?),
@@ -57,6 +60,12 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
     }
     check_sessions(source, &checks)?;
     Ok(checks)
+}
+
+/// Names of all values that routes capture: others may use them wherever they stand.
+fn captured(routes: &DeTable<'_>) -> BTreeSet<String> {
+    let tables = routes.values().filter_map(|options| options.get_ref().get("capture")?.get_ref().as_table());
+    tables.flat_map(|table| table.keys().map(|name| name.get_ref().to_string())).collect()
 }
 
 fn read_defaults(

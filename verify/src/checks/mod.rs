@@ -3,15 +3,18 @@
 //! `load` reads the file and names its mistakes, `route` is one check after expansion, `placeholder`
 //! puts data rows into paths, `links` says how the app is crawled. Nothing here asks a server.
 
+mod capture;
 mod discover;
 mod entry;
 mod forms;
 mod glob;
 mod links;
 mod load;
+mod lookup;
 pub(crate) mod placeholder;
 pub(crate) mod route;
 mod source;
+mod wanted;
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +25,9 @@ use common::secrets::Secrets;
 pub(crate) use discover::Discover;
 pub(crate) use forms::{Forms, SentForm};
 pub(crate) use links::{External, Links};
+pub(crate) use lookup::Lookup;
 pub(crate) use route::{Pattern, Route, may_write};
+pub(crate) use wanted::Wanted;
 
 /// Everything that one release wants checked.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use reqwest::{Method, Url};
 pub(crate) use cookies::Jar;
 pub(crate) use curl::command;
 pub(crate) use form::{Filled, Form, encode, fill_form, find_form};
-pub(crate) use reply::Reply;
+pub(crate) use reply::{EXCERPT, Reply, shorten};
 
 use crate::checks::may_write;
 use crate::finding::Finding;

@@ -7,7 +7,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use crate::finding::Finding;
 
-const EXCERPT: usize = 200;
+/// Of a text so many characters are shown.
+pub(crate) const EXCERPT: usize = 200;
 const AROUND: usize = 60;
 /// What a template engine writes for the characters that HTML reserves.
 const ENTITIES: [(&str, &str); 8] = [
@@ -142,7 +143,8 @@ fn around(text: &str, at: usize, length: usize) -> String {
     format!("{begun}{}{ended}", shown.trim_end_matches('…'))
 }
 
-fn shorten(text: &str, limit: usize) -> String {
+/// The text in one line of at most `limit` characters.
+pub(crate) fn shorten(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = line.chars().take(limit).collect();
     if short.len() < line.len() {

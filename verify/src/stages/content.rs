@@ -32,7 +32,7 @@ pub(super) fn steps(sight: &Sight<'_>) -> Vec<Step> {
 
 fn failed(page: &Page<'_>) -> Option<Step> {
     let name = page.route.name();
-    let problem = Finding::tell(&name, &page.unwanted, http::command(page.route, &page.url, page.address))?;
+    let problem = Finding::tell(&name, &page.unwanted, http::command(&page.asked, &page.url, page.address))?;
     Some(Step::new(TOOL, format!("content.{name}"), 0).target(page.url.as_str()).fail(problem))
 }
 

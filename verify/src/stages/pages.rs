@@ -22,10 +22,14 @@ use crate::subject::Subject;
 
 /// A development server has no more than a few workers.
 const AT_ONCE: usize = 8;
+/// Between two attempts at a route that is to be asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What became of one route.
 pub(super) struct Page<'a> {
     pub(super) route: &'a Route,
+    /// The same with its captured values, as it was asked.
+    pub(super) asked: Cow<'a, Route>,
     pub(super) url: Url,
     /// Where it was asked for.
     pub(super) address: &'a Address,
@@ -42,8 +46,11 @@ pub(super) struct Page<'a> {
     /// Of a page that a crawl would come to.
     pub(super) sighting: Option<Sighting>,
     jar: Jar,
+    /// By name, what it captured, or why it did not.
+    captured: Captured<'a>,
 }
 
+type Captured<'a> = BTreeMap<&'a str, Result<String, String>>;
 type Sessions<'a> = BTreeMap<&'a str, Result<Jar, String>>;
 
 /// All pages, in the order of the file, and the sessions that were opened.
@@ -63,16 +70,31 @@ struct Visitor<'a, 's> {
     subject: &'a Subject,
     asker: &'s Asker,
     sessions: Sessions<'a>,
+    captured: Captured<'a>,
 }
 
-/// Asks every route.
+/// Asks every route: in turn the logins and the others whose captured values are there.
 pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker, routes: &[&'a Route]) -> Visit<'a> {
-    let mut visitor = Visitor { subject, asker, sessions: Sessions::new() };
-    let (logins, others): (Vec<_>, Vec<_>) =
-        routes.iter().copied().enumerate().partition(|(_, route)| route.is_login());
-    let mut pages = visitor.visit_all(&logins);
-    visitor.sessions = pages.iter().filter_map(|(_, page)| session(page)).collect();
-    pages.extend(visitor.visit_all(&others));
+    let mut visitor = Visitor { subject, asker, sessions: Sessions::new(), captured: Captured::new() };
+    let mut waiting: Vec<_> = routes.iter().copied().enumerate().collect();
+    let mut pages = Vec::with_capacity(routes.len());
+    let mut stuck = false;
+    while !waiting.is_empty() {
+        // What nothing can be captured for is visited at last, and says so.
+        let is_ready = |route: &Route| stuck || visitor.is_ready(route);
+        let (mut ready, mut others): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(_, route)| is_ready(route));
+        if ready.iter().any(|(_, route)| route.is_login()) {
+            let (logins, later): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|(_, route)| route.is_login());
+            (ready, others) = (logins, [later, others].concat());
+        }
+        stuck = ready.is_empty();
+        let visited = visitor.visit_all(&ready);
+        visitor.learn(&visited);
+        pages.extend(visited);
+        waiting = others;
+    }
     for (_, page) in &mut pages {
         visitor.measure_alone(page);
     }
@@ -85,6 +107,9 @@ fn jar(sessions: &Sessions<'_>, session: &str) -> Result<Jar, String> {
 }
 
 fn session<'a>(page: &Page<'a>) -> Option<(&'a str, Result<Jar, String>)> {
+    if !page.route.is_login() {
+        return None;
+    }
     let failed = !page.findings.is_empty() || page.not_asked.is_some();
     let jar = if failed { Err(format!("{} failed", page.route.name())) } else { Ok(page.jar.clone()) };
     Some((page.route.session.as_deref()?, jar))
@@ -111,11 +136,54 @@ impl<'a> Visitor<'a, '_> {
         pages.into_inner().unwrap_or_default()
     }
 
+    /// Whether it is known of all values and of the session that it uses whether they are to be had.
+    fn is_ready(&self, route: &Route) -> bool {
+        let session = route.session.as_deref().filter(|_| !route.is_login());
+        session.is_none_or(|session| self.sessions.contains_key(session))
+            && route.needs.iter().all(|name| self.captured.contains_key(name.as_str()))
+    }
+
+    fn learn(&mut self, pages: &[(usize, Page<'a>)]) {
+        for (_, page) in pages {
+            self.sessions.extend(session(page));
+            for (name, value) in &page.captured {
+                self.captured.entry(name).or_insert_with(|| value.clone());
+            }
+        }
+    }
+
+    /// Asks, again and again where the route wants that and is not right.
     fn visit(&self, route: &'a Route) -> Page<'a> {
-        let url = self.asker.url(&route.path);
+        let until = route.retry.map(|retry| Instant::now() + self.subject.remaining(retry));
+        loop {
+            let page = self.visit_once(route);
+            let is_over = until.is_none_or(|until| Instant::now() + RETRY_PAUSE > until);
+            if page.findings.is_empty() || is_over || interrupt::pending().is_some() {
+                return page;
+            }
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    /// The route as it is asked, or why it cannot be.
+    fn filled(&self, route: &'a Route) -> Result<Cow<'a, Route>, String> {
+        if route.needs.is_empty() {
+            return Ok(Cow::Borrowed(route));
+        }
+        let value = |name: &String| match self.captured.get(name.as_str()) {
+            Some(value) => Ok((name.clone(), value.clone()?)),
+            None => Err(format!("nothing was captured as '{name}' before it")),
+        };
+        Ok(Cow::Owned(route.with(&route.needs.iter().map(value).collect::<Result<_, String>>()?)))
+    }
+
+    fn visit_once(&self, route: &'a Route) -> Page<'a> {
+        let filled = self.filled(route);
+        let asked = filled.clone().unwrap_or(Cow::Borrowed(route));
         let mut page = Page {
             route,
-            url,
+            url: self.asker.url(&asked.path),
+            asked,
             address: &self.subject.address,
             duration_ms: 0,
             seen: false,
@@ -125,16 +193,21 @@ impl<'a> Visitor<'a, '_> {
             location: None,
             sighting: None,
             jar: Jar::default(),
+            captured: Captured::new(),
         };
-        match self.jar(route) {
+        match filled.and_then(|_| self.jar(route)) {
             Ok(jar) => page.jar = jar,
             Err(reason) => page.not_asked = Some(reason),
         }
         if page.not_asked.is_none() {
             let begun = Instant::now();
-            let answer = self.request(route, &mut page.jar);
+            let answer = self.request(&page.asked, &mut page.jar);
             page.duration_ms = milliseconds(begun.elapsed());
             self.judge(&mut page, answer);
+        }
+        for (name, _) in &route.captures {
+            let missing = || Err(format!("{} captured nothing as '{name}'", route.name()));
+            page.captured.entry(name).or_insert_with(missing);
         }
         page
     }
@@ -172,14 +245,23 @@ impl<'a> Visitor<'a, '_> {
         Ok(reply)
     }
 
-    fn judge(&self, page: &mut Page<'_>, answer: Result<Reply, Finding>) {
+    fn judge(&self, page: &mut Page<'a>, answer: Result<Reply, Finding>) {
         let reply = match answer {
             Ok(reply) => reply,
             Err(finding) => return page.findings.push(finding),
         };
         page.seen = true;
         page.location = reply.header("location").map(Cow::into_owned);
-        page.findings = expectation::compare(page.route, &reply, &page.url);
+        page.findings = expectation::compare(&page.asked, &reply, &page.url);
+        for (name, capture) in &page.route.captures {
+            match capture.take(&reply) {
+                Some(value) => drop(page.captured.insert(name, Ok(value))),
+                None => page.findings.push(
+                    Finding::new("capture-missing", format!("has nothing to capture as '{name}'"))
+                        .line("excerpt", reply.excerpt()),
+                ),
+            }
+        }
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
         page.unwanted = reply.unwanted(&self.subject.checks.absent);
         page.sighting = self.is_crawled(page.route).then(|| Sighting::of(&reply, &[]));

@@ -42,7 +42,7 @@ fn step(page: &Page<'_>) -> Step {
     if let Some(reason) = &page.not_asked {
         return step.skip(reason);
     }
-    match Finding::tell(&name, &page.findings, http::command(page.route, &page.url, page.address)) {
+    match Finding::tell(&name, &page.findings, http::command(&page.asked, &page.url, page.address)) {
         Some(problem) => step.fail(problem),
         None => step,
     }
@@ -58,7 +58,7 @@ fn coverage(sight: &Sight<'_>) -> Option<Coverage> {
     let discover = sight.subject.checks.discover.as_ref()?;
     let pages = sight.visit().pages.iter().filter(|page| page.seen);
     let mut seen = Seen {
-        routes: pages.map(|page| (page.route.method.as_str(), page.route.path.as_str())).collect(),
+        routes: pages.map(|page| (page.asked.method.as_str(), page.asked.path.as_str())).collect(),
         ..Seen::default()
     };
     if let Ok(crawl) = sight.crawl() {
