@@ -48,6 +48,8 @@ pub(crate) struct Subject {
     pub(crate) secrets: Secrets,
     /// What the instance's processes have; secrets are among it.
     pub(crate) environment: BTreeMap<OsString, OsString>,
+    /// Where a log of what the programs print is made.
+    pub(crate) log_directory: PathBuf,
     pub(crate) checks: Checks,
     /// When the whole run must be over.
     pub(crate) until: Instant,
@@ -88,6 +90,7 @@ impl Subject {
             elsewhere: others(config, environment),
             health: config.app.health.clone(),
             environment: instance.environment(config, &place, &secrets),
+            log_directory: config.log_directory(),
             checks: Checks::load(&release, &config.app.health, &secrets)?,
             until: Instant::now() + settings.deadlines.verify.0.mul_f32(OWN_SHARE),
             last_verification: last.map_or(0, |found| found.number),

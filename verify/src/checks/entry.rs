@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Css {
 }
 
 /// One text or a list of them; numbers are taken as they are written.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Texts(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Texts {

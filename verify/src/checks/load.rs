@@ -16,10 +16,10 @@ use toml::de::{DeTable, DeValue};
 use super::Checks;
 use super::entry::{self, Texts};
 use super::source::Source;
-use super::{discover, forms, links};
+use super::{command, discover, file, forms, links};
 
-const KNOWN: [&str; 6] = ["defaults", "routes", "database", "discover", "links", "forms"];
-const LATER: [&str; 4] = ["browser", "regressions", "files", "command"];
+const KNOWN: [&str; 8] = ["defaults", "routes", "database", "discover", "links", "forms", "files", "command"];
+const LATER: [&str; 2] = ["browser", "regressions"];
 
 /// The checks in `file`; none when there is no such file.
 pub(super) fn load(file: &Path) -> Result<Checks, Problem> {
@@ -51,6 +51,11 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
             "database" => read_database(source, value, &mut checks)?,
             "discover" => checks.discover = Some(read_table(source, value, &discover::KEYS)?),
             "forms" => checks.forms = forms::read(source, table(source, value)?)?,
+            "files" => checks.files = file::read(source, table(source, value)?)?,
+            "command" => match value.into_inner() {
+                DeValue::Array(list) => checks.commands = command::read(source, list)?,
+                _ => return Err(source.wrong(&span, "expected a list: write [[command]]")),
+            },
             "links" => checks.links = Some(read_table(source, value, &links::KEYS)?),
             later if LATER.contains(&later) => {
                 return Err(source.wrong(&span, &format!("[{later}] is not available in this version")));
@@ -107,9 +112,7 @@ fn read_table<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     let span = value.span();
     let table = table(source, value)?;
-    if let Some(key) = table.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
-        return Err(source.unknown_key(&key.span(), key.get_ref(), known));
-    }
+    source.check_keys(&table, known)?;
     source.read(Spanned::new(span, DeValue::Table(table)))
 }
 

@@ -4,8 +4,10 @@
 //! puts data rows into paths, `links` says how the app is crawled. Nothing here asks a server.
 
 mod capture;
+mod command;
 mod discover;
 mod entry;
+mod file;
 mod forms;
 mod glob;
 mod links;
@@ -22,7 +24,9 @@ use std::time::Duration;
 use common::report::Problem;
 use common::secrets::Secrets;
 
+pub(crate) use command::Command;
 pub(crate) use discover::Discover;
+pub(crate) use file::{FileCheck, FileWanted};
 pub(crate) use forms::{Forms, SentForm};
 pub(crate) use links::{External, Links};
 pub(crate) use lookup::Lookup;
@@ -42,6 +46,8 @@ pub(crate) struct Checks {
     /// How the app is crawled; without it it is not.
     pub(crate) links: Option<Links>,
     pub(crate) forms: Forms,
+    pub(crate) files: Vec<FileCheck>,
+    pub(crate) commands: Vec<Command>,
     /// Name and SQL.
     pub(crate) queries: Vec<(String, String)>,
 }

@@ -114,7 +114,19 @@ fn mistakes_are_named_with_their_line() {
         ("[routes]\n\"/<a>\" = { a = [1, 2], capture = { b = \"css:p\" } }", 2, "several rows"),
         ("[routes]\n\"POST /\" = { retry = \"1s\" }", 2, "never sent again"),
         ("[links]\nsession = \"user\"", 1, "no check opens"),
-        ("[[command]]\nrun = \"x\"", 1, "not available in this version"),
+        ("[[command]]\nrun = \"x\"", 1, "missing field `name`"),
+        ("[[command]]\nname = \"x\"\nrum = \"x\"", 3, "rum"),
+        ("[command]\nname = \"x\"", 1, "expected a list"),
+        (
+            "[[command]]\nname = \"x\"\nrun = \"x\"\n[[command]]\nname = \"x\"\nrun = \"y\"",
+            4,
+            "more than one command",
+        ),
+        ("[files]\n\"../x\" = { text = \"x\" }", 2, "inside the release"),
+        ("[files]\n\"x\" = \"md5:x\"", 2, "sha256:"),
+        ("[files]\n\"x\" = \"sha256:x\"", 2, "64 hexadecimal"),
+        ("[files]\n\"x\" = { txt = \"x\" }", 2, "txt"),
+        ("[files]\n\"x\" = { text = \"x\", absent = true }", 2, "has no content"),
         ("routes = 1", 1, "expected a table"),
         ("=", 1, "key"),
     ] {
@@ -130,7 +142,7 @@ fn mistakes_are_named_with_their_line() {
 fn every_key_is_documented() {
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.md");
     let text = std::fs::read_to_string(document).unwrap();
-    let tables = [&links::KEYS[..], &discover::KEYS, &forms::OPTIONS];
+    let tables = [&links::KEYS[..], &discover::KEYS, &forms::OPTIONS, &command::KEYS, &file::KEYS];
     for key in entry::OPTIONS.iter().chain(tables.into_iter().flatten()) {
         assert!(text.contains(&format!("`{key}`")), "docs/verify.md lacks {key}");
     }

@@ -1,9 +1,11 @@
 //! The stages in their order, what each depends on, and how one that failed stops the others.
 
 mod capped;
+mod commands;
 mod content;
 mod database;
 mod expectation;
+mod files;
 mod forms;
 mod identity;
 mod links;
@@ -38,6 +40,8 @@ pub(crate) enum Stage {
     Service,
     /// What answers is the expected release, on the right database.
     Identity,
+    /// Files of the release are what they were meant to be.
+    Files,
     /// The database is whole and migrated, and has what it must have.
     Database,
     /// Each route answers as its check says.
@@ -48,36 +52,44 @@ pub(crate) enum Stage {
     Links,
     /// Every form leads to something that takes it.
     Forms,
+    /// Programs of the release find nothing.
+    Commands,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Service,
         Self::Identity,
+        Self::Files,
         Self::Database,
         Self::Routes,
         Self::Content,
         Self::Links,
         Self::Forms,
+        Self::Commands,
     ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Service => "service",
             Self::Identity => "identity",
+            Self::Files => "files",
             Self::Database => "database",
             Self::Routes => "routes",
             Self::Content => "content",
             Self::Links => "links",
             Self::Forms => "forms",
+            Self::Commands => "commands",
         }
     }
 
     fn needs(self) -> &'static [Self] {
         match self {
-            Self::Service | Self::Database => &[],
+            Self::Service | Self::Files | Self::Database => &[],
             Self::Identity => &[Self::Service],
-            Self::Routes | Self::Content | Self::Links | Self::Forms => &[Self::Service, Self::Identity],
+            Self::Routes | Self::Content | Self::Links | Self::Forms | Self::Commands => {
+                &[Self::Service, Self::Identity]
+            }
         }
     }
 }
@@ -176,11 +188,18 @@ pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Resul
                     let target = subject.instance.address.to_string();
                     vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
                 }
+                Stage::Files => files::steps(subject),
                 Stage::Database => database::check(subject, &mut results.migrations),
                 Stage::Routes => results.noting(stage, routes::steps(&sight)),
                 Stage::Content => content::steps(&sight),
                 Stage::Links => results.noting(stage, links::steps(&sight)),
                 Stage::Forms => results.noting(stage, forms::steps(&sight)),
+                Stage::Commands => {
+                    let (steps, log) = commands::steps(subject);
+                    let log = log.map(|log| log.display().to_string());
+                    run.report.log_file = run.report.log_file.take().or(log);
+                    steps
+                }
             },
         };
         results.take(run, stage, steps, begun.elapsed());

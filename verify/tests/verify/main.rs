@@ -10,4 +10,5 @@ mod faults;
 mod forms;
 mod identity;
 mod links;
+mod programs;
 mod routes;

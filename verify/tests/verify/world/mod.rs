@@ -41,7 +41,7 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("deploy.toml");
         let text = format!(
-            "[app]\nname = \"x\"\nrun = \"true\"\n[environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:9\"\nenv_file = \"dev.env\"\n{settings}\n"
+            "log_dir = \"logs\"\n[app]\nname = \"x\"\nrun = \"true\"\n[environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:9\"\nenv_file = \"dev.env\"\n{settings}\n"
         );
         fs::write(&file, text).unwrap();
         let env = root.path().join("dev.env");
