@@ -10,6 +10,7 @@ mod crawl;
 mod discovery;
 mod finding;
 mod http;
+mod init;
 mod program;
 mod record;
 mod rendering;
@@ -30,7 +31,7 @@ use common::recovery;
 use common::report::{Outcome, Problem};
 use serde_json::json;
 
-use crate::arguments::Args;
+use crate::arguments::{Args, Verb};
 use crate::rendering::Renderings;
 use crate::stages::Results;
 use crate::subject::Subject;
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
 }
 
 fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
+    if let Some(Verb::Init(options)) = &args.verb {
+        return init::run(&args, options, run);
+    }
     let named = args.environment.is_some();
     if !named {
         run.follow(cli::read_report("verify")?);

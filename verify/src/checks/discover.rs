@@ -21,10 +21,10 @@ pub(crate) struct Discover {
     /// A path of the app.
     pub(crate) sitemap: Option<String>,
     /// Rules that need no check, as they are listed.
-    excuse: Vec<Glob>,
+    pub(crate) excuse: Vec<Glob>,
     /// Whether a rule that is neither checked nor excused is a failure.
     pub(crate) require_all: bool,
-    time: Span,
+    pub(crate) time: Span,
 }
 
 impl Default for Discover {

@@ -18,7 +18,7 @@ use super::route::{Field, Pattern, Route, may_write};
 use super::source::Source;
 use super::wanted::Wanted;
 
-pub(super) const OPTIONS: [&str; 14] = [
+pub(crate) const OPTIONS: [&str; 14] = [
     "status", "text", "absent", "regex", "css", "json", "header", "to", "time", "session", "form", "writes",
     "capture", "retry",
 ];

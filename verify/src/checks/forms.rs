@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::entry;
+use super::glob::{Glob, any_matches};
 use super::route::Route;
 use super::source::Source;
 
@@ -15,12 +16,15 @@ pub(super) const OPTIONS: [&str; 12] = [
     "status", "text", "absent", "regex", "css", "json", "header", "to", "time", "session", "fields", "writes",
 ];
 const CSRF: &str = "csrf";
+const SKIP: &str = "skip";
 
 /// What is known of the app's forms.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Forms {
     /// Name of the hidden field that every POST form must have.
     pub(crate) csrf: Option<String>,
+    /// Actions whose forms are not looked at.
+    pub(crate) skip: Vec<Glob>,
     pub(crate) sent: Vec<SentForm>,
 }
 
@@ -37,16 +41,25 @@ pub(crate) struct SentForm {
     pub(crate) route: Route,
 }
 
+impl Forms {
+    /// Whether forms that lead to a path or an address are not looked at.
+    pub(crate) fn skips(&self, action: &str) -> bool {
+        any_matches(&self.skip, action)
+    }
+}
+
 pub(super) fn read(source: &Source<'_>, table: DeTable<'_>) -> Result<Forms, Problem> {
     let mut forms = Forms::default();
     for (key, value) in table {
         let (span, name) = (key.span(), key.get_ref().to_string());
         if name == CSRF {
             forms.csrf = Some(source.read(value)?);
+        } else if name == SKIP {
+            forms.skip = source.read(value)?;
         } else if name.starts_with('/') {
             forms.sent.push(sent(source, &span, name, value)?);
         } else {
-            return Err(source.unknown_key(&span, &name, &[CSRF, "/page#form"]));
+            return Err(source.unknown_key(&span, &name, &[CSRF, SKIP, "/page#form"]));
         }
     }
     Ok(forms)

@@ -1,5 +1,5 @@
-//! Patterns of paths: `*` stands for any text, also for none. A pattern with a `?` speaks of path
-//! and query, one without of the path alone.
+//! Patterns of paths: `*` stands for any text, also for none. A pattern with a `?` or a `#` speaks of
+//! the whole, one without of the path alone.
 
 use serde::Deserialize;
 
@@ -9,9 +9,10 @@ use serde::Deserialize;
 pub(crate) struct Glob(String);
 
 impl Glob {
-    /// Whether a path, with its query if it has one, is meant.
+    /// Whether a path, with its query and position if it has them, is meant.
     pub(crate) fn matches(&self, path: &str) -> bool {
-        let path = if self.0.contains('?') { path } else { path.split('?').next().unwrap_or(path) };
+        let more = ['?', '#'];
+        let path = if self.0.contains(more) { path } else { path.split(more).next().unwrap_or(path) };
         let mut pieces = self.0.split('*');
         let Some(mut rest) = pieces.next().and_then(|first| path.strip_prefix(first)) else { return false };
         let Some(last) = pieces.next_back() else { return rest.is_empty() };
@@ -44,6 +45,7 @@ mod tests {
         assert!(means("*.pdf", "/a/b.pdf") && !means("*.pdf", "/a/b.pdf/c"));
         assert!(means("/a/*/b/*", "/a/x/y/b/") && !means("/a/*/b/*", "/a/b/"));
         assert!(means("/list?page=*", "/list?page=7") && !means("/list?page=*", "/list"));
+        assert!(means("/a#b", "/a#b") && !means("/a#b", "/a") && means("/a", "/a#b"));
         assert!(means("*", "/") && !means("/*x*x", "/x"));
     }
 }

@@ -26,12 +26,16 @@ use common::secrets::Secrets;
 
 pub(crate) use command::Command;
 pub(crate) use discover::Discover;
+pub(crate) use entry::OPTIONS as ROUTE_OPTIONS;
 pub(crate) use file::{FileCheck, FileWanted};
 pub(crate) use forms::{Forms, SentForm};
 pub(crate) use links::{External, Links};
 pub(crate) use lookup::Lookup;
 pub(crate) use route::{Pattern, Route, may_write};
 pub(crate) use wanted::Wanted;
+
+/// Texts of apps that have failed, whatever their status.
+pub(crate) const UNWANTED: [&str; 2] = ["Traceback", "Internal Server Error"];
 
 /// Everything that one release wants checked.
 #[derive(Debug, Default)]
@@ -53,6 +57,16 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
+    /// What an app is looked at with before anybody has written checks.
+    pub(crate) fn beginning(health: &str, discover: Option<Discover>) -> Self {
+        let mut routes = vec![Route::get("/")];
+        if health != "/" {
+            routes.push(Route::get(health));
+        }
+        let absent = UNWANTED.iter().map(|text| (*text).to_owned()).collect();
+        Self { routes, absent, discover, links: Some(Links::default()), ..Self::default() }
+    }
+
     /// Reads `verify.toml` of a release; without one, and without routes in it, the health path is
     /// the only route.
     ///

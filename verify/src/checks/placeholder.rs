@@ -43,7 +43,7 @@ pub(crate) fn split(path: &str) -> Result<Vec<Part>, String> {
 }
 
 /// The names of the placeholders.
-pub(super) fn names(parts: &[Part]) -> impl Iterator<Item = &str> {
+pub(crate) fn names(parts: &[Part]) -> impl Iterator<Item = &str> {
     parts.iter().filter_map(|part| match part {
         Part::Hole { name, .. } => Some(name.as_str()),
         Part::Text(_) => None,

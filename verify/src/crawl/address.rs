@@ -103,7 +103,8 @@ fn is_position(fragment: &str) -> bool {
     !fragment.is_empty() && !fragment.starts_with(['/', '!', ':']) && !fragment.eq_ignore_ascii_case("top")
 }
 
-fn decode(text: &str) -> String {
+/// Without percent signs, as far as they stand for UTF-8.
+pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

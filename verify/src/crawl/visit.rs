@@ -106,11 +106,14 @@ impl Visitor<'_> {
         for (written, kind) in links.chain(redirect.map(|written| (written, Kind::Page))) {
             match self.atlas.locate(&page, written) {
                 Target::Own { path, fragment } => {
-                    let fragment = fragment.filter(|_| self.links.fragments);
+                    let is_wanted = |name: &String| !self.links.skips(&format!("{path}#{name}"));
+                    let fragment = fragment.filter(|name| self.links.fragments && is_wanted(name));
                     let passed = self.passes(&path);
                     leads.push(Lead { path, kind, fragment, written: written.to_owned(), passed });
                 }
                 Target::Other => {}
+                Target::Local(url) | Target::External(url) | Target::Broken(url)
+                    if self.links.skips(&url) => {}
                 target => strays.push((target, written.to_owned())),
             }
         }

@@ -43,8 +43,15 @@ pub(crate) struct Survey {
 impl Survey {
     /// Asks for every list that `[discover]` names.
     pub(crate) fn take(subject: &Subject, asker: &Asker) -> Self {
+        let Some(discover) = &subject.checks.discover else { return Self::default() };
+        let mut survey = Self::list(subject, discover, asker);
+        survey.plan(&subject.checks.routes, discover);
+        survey
+    }
+
+    /// The lists alone.
+    pub(crate) fn list(subject: &Subject, discover: &Discover, asker: &Asker) -> Self {
         let mut survey = Self::default();
-        let Some(discover) = &subject.checks.discover else { return survey };
         if let Some(line) = &discover.command {
             survey.add(line, || list_by_command(subject, discover, line));
         }
@@ -57,7 +64,6 @@ impl Survey {
         if let Some(place) = &discover.sitemap {
             survey.add(place, || list_sitemaps(subject, asker, place));
         }
-        survey.plan(&subject.checks.routes, discover);
         survey
     }
 

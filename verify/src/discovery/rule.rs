@@ -1,6 +1,7 @@
 //! One rule of an app's routing, whichever framework wrote it, and the paths that it means.
 
 use crate::checks::placeholder::{self, Part};
+use crate::crawl::address::decode;
 
 /// A rule and the methods it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,18 +37,30 @@ impl Rule {
 
     /// Whether a path, with or without a query, is meant.
     pub(crate) fn means(&self, path: &str) -> bool {
-        fits(&self.parts, path.split('?').next().unwrap_or(path))
+        fits(&self.parts, path.split('?').next().unwrap_or(path)).is_some()
+    }
+
+    /// The values that a path gives the placeholders, decoded.
+    pub(crate) fn values(&self, path: &str) -> Option<Vec<(String, String)>> {
+        let values = fits(&self.parts, path)?;
+        let names = placeholder::names(&self.parts).map(str::to_owned);
+        Some(names.zip(values.into_iter().map(decode)).collect())
     }
 }
 
-fn fits(parts: &[Part], path: &str) -> bool {
-    let Some((first, rest)) = parts.split_first() else { return path.is_empty() };
+/// What stands in the holes, when the path fits.
+fn fits<'p>(parts: &[Part], path: &'p str) -> Option<Vec<&'p str>> {
+    let Some((first, rest)) = parts.split_first() else { return path.is_empty().then(Vec::new) };
     match first {
-        Part::Text(text) => path.strip_prefix(text.as_str()).is_some_and(|path| fits(rest, path)),
+        Part::Text(text) => fits(rest, path.strip_prefix(text.as_str())?),
         Part::Hole { keeps_slashes, .. } => {
             let end = if *keeps_slashes { path.len() } else { path.find('/').unwrap_or(path.len()) };
             let ends = path[..end].char_indices().map(|(at, c)| at + c.len_utf8());
-            ends.rev().any(|end| fits(rest, &path[end..]))
+            ends.rev().find_map(|end| {
+                let mut values = fits(rest, &path[end..])?;
+                values.insert(0, &path[..end]);
+                Some(values)
+            })
         }
     }
 }
@@ -108,6 +121,9 @@ mod tests {
         assert!(
             plain.is_plain() && plain.means("/doc/all/") && !plain.means("/doc/all") && plain.answers("PUT")
         );
+        let two = Rule::read("/a/<x>/<path:rest>", &[]).unwrap();
+        let value = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(two.values("/a/b%20c/d/e"), Some(vec![value("x", "b c"), value("rest", "d/e")]));
         assert!(!Rule::read("/doc/<name>/", &[]).unwrap().means("/doc//"));
         assert!(!Rule::read("/doc/<name>", &[]).unwrap().means("/doc/a/b"));
         assert_eq!((Rule::read("doc", &[]), Rule::read("/<a", &[])), (None, None));

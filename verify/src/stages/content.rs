@@ -1,5 +1,7 @@
 //! Texts that no page may show, on every page that was seen.
 
+use std::collections::BTreeSet;
+
 use common::report::Step;
 
 use super::pages::Page;
@@ -28,6 +30,16 @@ pub(super) fn steps(sight: &Sight<'_>) -> Vec<Step> {
     } else {
         failed
     }
+}
+
+/// The texts of `absent` that some page shows.
+pub(crate) fn shown(sight: &Sight<'_>) -> BTreeSet<String> {
+    let pages = sight.visit().pages.iter().flat_map(|page| &page.unwanted);
+    let crawled =
+        sight.crawl().into_iter().flat_map(Crawl::answered).flat_map(|(_, answer)| &answer.unwanted);
+    let phrases: Vec<&str> = pages.chain(crawled).map(|finding| finding.phrase.as_str()).collect();
+    let absent = sight.subject.checks.absent.iter();
+    absent.filter(|text| phrases.iter().any(|phrase| phrase.contains(text.as_str()))).cloned().collect()
 }
 
 fn failed(page: &Page<'_>) -> Option<Step> {

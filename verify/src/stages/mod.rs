@@ -24,7 +24,8 @@ use common::interrupt;
 use common::report::{Problem, Status, Step};
 use serde::Serialize;
 use serde_json::Value;
-use sight::Sight;
+
+pub(crate) use sight::Sight;
 
 use crate::subject::Subject;
 
@@ -164,6 +165,14 @@ impl Results {
             self.problem = Some(problem.clone());
         }
     }
+}
+
+/// What `init` excuses: each by the name that a check would skip it with.
+pub(crate) mod flaws {
+    pub(crate) use super::content::shown;
+    pub(crate) use super::forms::flawed as of_forms;
+    pub(crate) use super::links::flawed as of_links;
+    pub(crate) use super::routes::unchecked;
 }
 
 /// Runs the stages of `only`, all when it is empty.

@@ -4,7 +4,7 @@
 //! what the crawl would see of a page is.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 8;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What became of one route.
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     pub(super) route: &'a Route,
     /// The same with its captured values, as it was asked.
     pub(super) asked: Cow<'a, Route>,
@@ -54,12 +54,18 @@ type Captured<'a> = BTreeMap<&'a str, Result<String, String>>;
 type Sessions<'a> = BTreeMap<&'a str, Result<Jar, String>>;
 
 /// All pages, in the order of the file, and the sessions that were opened.
-pub(super) struct Visit<'a> {
+pub(crate) struct Visit<'a> {
     pub(super) pages: Vec<Page<'a>>,
     sessions: Sessions<'a>,
 }
 
 impl Visit<'_> {
+    /// Paths of the routes that are not right.
+    pub(crate) fn failed(&self) -> BTreeSet<String> {
+        let failed = self.pages.iter().filter(|page| !page.findings.is_empty());
+        failed.map(|page| page.route.path.clone()).collect()
+    }
+
     /// The cookies of a session, or why it was not opened.
     pub(super) fn jar(&self, session: &str) -> Result<Jar, String> {
         jar(&self.sessions, session)

@@ -69,6 +69,12 @@ fn coverage(sight: &Sight<'_>) -> Option<Coverage> {
     Some(Coverage::of(&sight.survey().rules, discover, &seen))
 }
 
+/// Rules that no check has looked at, as they are listed.
+pub(crate) fn unchecked(sight: &Sight<'_>) -> Vec<String> {
+    let unchecked = coverage(sight).map(|coverage| coverage.unchecked).unwrap_or_default();
+    unchecked.into_iter().map(|rule| rule.rsplit(' ').next().unwrap_or_default().to_owned()).collect()
+}
+
 fn coverage_step(sight: &Sight<'_>, coverage: &Coverage) -> Step {
     let unchecked = &coverage.unchecked;
     let step = Step::new(TOOL, "routes.coverage", 0).target(format!(

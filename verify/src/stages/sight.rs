@@ -14,10 +14,10 @@ use crate::http::Asker;
 use crate::subject::Subject;
 
 /// Lazily, all that the stages judge.
-pub(super) struct Sight<'a> {
-    pub(super) subject: &'a Subject,
-    pub(super) asker: Asker,
-    pub(super) atlas: Atlas,
+pub(crate) struct Sight<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) asker: Asker,
+    pub(crate) atlas: Atlas,
     survey: &'a OnceCell<Survey>,
     visit: OnceCell<Visit<'a>>,
     crawl: OnceCell<Result<Crawl, String>>,
@@ -28,7 +28,7 @@ impl<'a> Sight<'a> {
     ///
     /// # Errors
     /// `unverified` when no request can be made at all.
-    pub(super) fn new(subject: &'a Subject, survey: &'a OnceCell<Survey>) -> Result<Self, Problem> {
+    pub(crate) fn new(subject: &'a Subject, survey: &'a OnceCell<Survey>) -> Result<Self, Problem> {
         let asker = Asker::new(&subject.address)?.keeping(AT_ONCE)?;
         let hosts = subject.checks.links.iter().flat_map(|links| links.hosts.iter().cloned());
         let own = hosts.chain([subject.listen.to_string()]).collect();
@@ -37,12 +37,12 @@ impl<'a> Sight<'a> {
     }
 
     /// The routes that the app lists.
-    pub(super) fn survey(&self) -> &'a Survey {
+    pub(crate) fn survey(&self) -> &'a Survey {
         self.survey.get_or_init(|| Survey::take(self.subject, &self.asker))
     }
 
     /// The pages of the routes, declared and discovered.
-    pub(super) fn visit(&self) -> &Visit<'a> {
+    pub(crate) fn visit(&self) -> &Visit<'a> {
         self.visit.get_or_init(|| {
             let routes: Vec<_> = self.subject.checks.routes.iter().chain(&self.survey().routes).collect();
             pages::ask(self.subject, &self.asker, &routes)
@@ -50,12 +50,12 @@ impl<'a> Sight<'a> {
     }
 
     /// The crawl, or why there is none.
-    pub(super) fn crawl(&self) -> Result<&Crawl, &str> {
+    pub(crate) fn crawl(&self) -> Result<&Crawl, &str> {
         self.crawl.get_or_init(|| self.begin_crawl()).as_ref().map_err(String::as_str)
     }
 
     /// The cookies of the crawl's session.
-    pub(super) fn cookies(&self) -> Option<String> {
+    pub(crate) fn cookies(&self) -> Option<String> {
         let session = self.subject.checks.links.as_ref()?.session.as_ref()?;
         self.visit().jar(session).ok()?.header()
     }

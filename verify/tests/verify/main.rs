@@ -9,6 +9,7 @@ mod discovery;
 mod faults;
 mod forms;
 mod identity;
+mod init;
 mod links;
 mod programs;
 mod routes;

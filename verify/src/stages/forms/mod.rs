@@ -29,9 +29,9 @@ pub(super) fn steps(sight: &Sight<'_>) -> (Vec<Step>, Option<Value>) {
         Err(_) if !sent.is_empty() => return (sent, None),
         Err(reason) => return (vec![skipped("forms", reason)], None),
     };
-    let mut inspection = Inspection { sight, crawl, allowed: BTreeMap::new(), untold: 0 };
-    let mut steps: Vec<Step> =
-        crawl.forms.iter().filter_map(|(key, place)| inspection.inspect(key, place)).collect();
+    let mut inspection = Inspection::of(sight, crawl);
+    let forms = crawl.forms.iter().filter(|(key, _)| !is_skipped(sight, key));
+    let mut steps: Vec<Step> = forms.filter_map(|(key, place)| inspection.inspect(key, place)).collect();
     let findings = steps.len();
     if steps.is_empty() {
         steps.push(Step::new(TOOL, "forms", 0).target(format!("{} forms", crawl.forms.len())));
@@ -51,6 +51,28 @@ pub(super) fn actions(crawl: &Crawl) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// Where the forms lead that something is wrong with.
+pub(crate) fn flawed(sight: &Sight<'_>, crawl: &Crawl) -> Vec<String> {
+    let mut inspection = Inspection::of(sight, crawl);
+    let forms = crawl.forms.iter().filter(|(key, _)| !is_skipped(sight, key));
+    let flawed = forms.filter(|(key, place)| inspection.inspect(key, place).is_some());
+    flawed.filter_map(|(key, _)| destination(key)).map(str::to_owned).collect()
+}
+
+fn is_skipped(sight: &Sight<'_>, key: &FormKey) -> bool {
+    destination(key).is_some_and(|action| sight.subject.checks.forms.skips(action))
+}
+
+fn destination(key: &FormKey) -> Option<&str> {
+    match &key.target {
+        Target::Own { path: action, .. }
+        | Target::Local(action)
+        | Target::External(action)
+        | Target::Broken(action) => Some(action),
+        Target::Other => None,
+    }
+}
+
 struct Inspection<'a, 's> {
     sight: &'a Sight<'s>,
     crawl: &'a Crawl,
@@ -60,7 +82,11 @@ struct Inspection<'a, 's> {
     untold: usize,
 }
 
-impl Inspection<'_, '_> {
+impl<'a, 's> Inspection<'a, 's> {
+    fn of(sight: &'a Sight<'s>, crawl: &'a Crawl) -> Self {
+        Self { sight, crawl, allowed: BTreeMap::new(), untold: 0 }
+    }
+
     fn inspect(&mut self, key: &FormKey, place: &FormPlace) -> Option<Step> {
         let page = &self.crawl.nodes[place.page].path;
         let mut findings: Vec<Finding> = self.action(key).into_iter().collect();
@@ -196,11 +222,7 @@ fn not_taken(path: &str, methods: &str) -> Finding {
 
 /// What it does, or where it is: stable from one release to the next.
 fn name(key: &FormKey, page: &str) -> String {
-    let target = match &key.target {
-        Target::Own { path, .. } => path,
-        Target::Local(url) | Target::External(url) | Target::Broken(url) => url,
-        Target::Other => page,
-    };
+    let target = destination(key).unwrap_or(page);
     let label = key.form.label.as_deref().map(|label| format!(" {label}")).unwrap_or_default();
     format!("{} {target}{label}", key.form.method)
 }

@@ -63,7 +63,11 @@ impl Judge<'_, '_> {
     }
 
     fn node(&self, node: &Node) -> Vec<Flaw> {
-        let Some(answer) = node.answer().filter(|_| node.references > 0) else { return Vec::new() };
+        // A route may have asked what is skipped.
+        let is_skipped =
+            self.sight.subject.checks.links.as_ref().is_some_and(|links| links.skips(&node.path));
+        let is_linked = node.references > 0 && !is_skipped;
+        let Some(answer) = node.answer().filter(|_| is_linked) else { return Vec::new() };
         let mut flaws: Vec<Flaw> =
             self.condition(node, answer).map(|finding| flaw(node, answer, finding)).into_iter().collect();
         if flaws.is_empty() {

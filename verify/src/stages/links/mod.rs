@@ -43,6 +43,11 @@ pub(super) fn steps(sight: &Sight<'_>) -> (Vec<Step>, Option<Value>) {
     (steps, Some(facts))
 }
 
+/// Paths with their positions, and addresses elsewhere, that something is wrong with.
+pub(crate) fn flawed(sight: &Sight<'_>, crawl: &Crawl) -> Vec<String> {
+    judgement::flaws(sight, crawl).into_iter().map(|flaw| flaw.name).collect()
+}
+
 fn step(sight: &Sight<'_>, flaw: &Flaw) -> Step {
     let step = Step::new(TOOL, format!("links.{}", flaw.name), flaw.duration_ms);
     let step = step.target(sight.asker.url(&flaw.path).as_str());

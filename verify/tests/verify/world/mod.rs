@@ -100,6 +100,14 @@ impl World {
         ledger.end(DEPLOYMENT, &Report::new("deploy")).unwrap();
     }
 
+    /// Makes the server's own address the public one: nothing stands before it.
+    pub(crate) fn in_public(self) -> Self {
+        let file = self.path("deploy.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(file, text.replace("127.0.0.1:9\"", &format!("{}\"", self.address()))).unwrap();
+        self
+    }
+
     pub(crate) fn release(&self) -> PathBuf {
         self.place.release(RELEASE)
     }
