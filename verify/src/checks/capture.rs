@@ -2,11 +2,11 @@
 //! `json: items[0].id`, `header: location`.
 
 use regex::Regex;
-use scraper::{Html, Selector};
+use scraper::Selector;
 use serde_json::Value;
 
 use super::lookup::Lookup;
-use crate::http::Reply;
+use crate::http::{Document, Reply};
 
 /// Where in an answer the value stands.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ impl Capture {
     pub(crate) fn take(&self, reply: &Reply) -> Option<String> {
         let value = match self {
             Self::Css { selector, attribute } => {
-                let document = Html::parse_document(&reply.text);
+                let document = Document::read(&reply.text).tree;
                 let element = document.select(&Selector::parse(selector).ok()?).next()?;
                 match attribute {
                     Some(name) => element.attr(name)?.to_owned(),

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use scraper::{ElementRef, Html};
+use scraper::ElementRef;
+
+use crate::http::Document;
 
 /// Relations of `<link>` that name something a browser fetches for the page.
 const FETCHED: [&str; 7] =
@@ -21,6 +23,8 @@ pub(crate) struct Sheet {
     pub(crate) places: HashSet<u64>,
     pub(crate) links: Vec<Link>,
     pub(crate) forms: Vec<FormSeen>,
+    /// Whether all of the page could be read.
+    pub(crate) is_whole: bool,
 }
 
 /// A link as it is written.
@@ -55,9 +59,9 @@ pub(crate) struct FormSeen {
 impl Sheet {
     /// Reads a page.
     pub(crate) fn read(html: &str) -> Self {
-        let document = Html::parse_document(html);
-        let mut sheet = Self::default();
-        for element in document.tree.nodes().filter_map(ElementRef::wrap) {
+        let document = Document::read(html);
+        let mut sheet = Self { is_whole: document.is_whole, ..Self::default() };
+        for element in document.tree.tree.nodes().filter_map(ElementRef::wrap) {
             if let Some(id) = element.attr("id") {
                 sheet.places.insert(hash(id));
             }

@@ -10,6 +10,7 @@ use super::node::{Answer, Reason};
 use super::sheet::{Kind, Sheet};
 use super::{AT_ONCE, FormKey};
 use crate::checks::Links;
+use crate::finding::Finding;
 use crate::http::{Asker, Reply, Request};
 
 /// How long one answer may take.
@@ -60,6 +61,10 @@ impl Sighting {
         answer.fault.clone_from(&reply.unreadable);
         answer.unwanted = reply.unwanted(absent);
         let mut sheet = if reply.status < 400 { Sheet::read(&reply.text) } else { Sheet::default() };
+        if reply.status < 400 && !sheet.is_whole {
+            let phrase = "cannot be taken apart: it is nested deeper than any browser goes";
+            answer.fault.get_or_insert(Finding::new("page-too-deep", phrase));
+        }
         answer.title = sheet.title.take();
         answer.places = Some(std::mem::take(&mut sheet.places));
         Self { answer, sheet }

@@ -2,7 +2,9 @@
 //! encoding of what is sent.
 
 use reqwest::Url;
-use scraper::{ElementRef, Html, Selector};
+use scraper::{ElementRef, Selector};
+
+use super::Document;
 
 /// What a page has for a POST to one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(crate) enum Form {
 
 /// Looks for the form that posts from `page` to `target` and has most of `fields`.
 pub(crate) fn find_form(html: &str, page: &Url, target: &Url, fields: &[&str]) -> Form {
-    let document = Html::parse_document(html);
+    let document = Document::read(html).tree;
     let forms: Vec<_> = select(document.root_element(), "form").collect();
     let fitting = forms.iter().filter(|form| posts_to(form, page, target));
     let best = fitting.min_by_key(|form| lacking(form, fields).len());
@@ -51,7 +53,7 @@ pub(crate) fn fill_form(
     label: Option<&str>,
     own: &[(&str, &str)],
 ) -> Result<Filled, Vec<String>> {
-    let document = Html::parse_document(html);
+    let document = Document::read(html).tree;
     let root = document.root_element();
     let forms: Vec<_> = select(root, "form").collect();
     let called =

@@ -1,10 +1,11 @@
 //! Asking the server: one bounded request, whatever the server does.
 //!
 //! `fault` names what went wrong on the wire, `reply` is what came back, `cookies` and `form` are
-//! what a login needs, `curl` the command that asks the same by hand. Redirects are never followed.
+//! what a login needs, `document` a page as a tree, `curl` the command that asks the same by hand. Redirects are never followed.
 
 mod cookies;
 mod curl;
+mod document;
 mod fault;
 mod form;
 mod reply;
@@ -20,6 +21,7 @@ use reqwest::{Method, Url};
 
 pub(crate) use cookies::Jar;
 pub(crate) use curl::command;
+pub(crate) use document::Document;
 pub(crate) use form::{Filled, Form, encode, fill_form, find_form};
 pub(crate) use reply::{EXCERPT, Reply, shorten};
 

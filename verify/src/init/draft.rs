@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::checks::{Discover, ROUTE_OPTIONS, UNWANTED};
 use crate::crawl::{Answer, Crawl, Node};
 use crate::discovery::{Rule, Survey};
@@ -27,19 +29,25 @@ pub(super) struct Draft {
 }
 
 /// One route, with what it answers today.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct DraftRoute {
     /// With placeholders as `<name>`.
     pub(super) path: String,
     pub(super) status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) title: Option<String>,
+    #[serde(rename = "redirects_to", skip_serializing_if = "Option::is_none")]
     pub(super) to: Option<String>,
     /// Whether the title is written in the page as it is shown.
+    #[serde(skip)]
     is_literal: bool,
     /// The rule that it gives values to.
+    #[serde(skip)]
     rule: Option<String>,
+    #[serde(skip)]
     rows: BTreeMap<String, Vec<String>>,
     /// The paths that the rows make.
+    #[serde(skip)]
     examples: Vec<String>,
 }
 

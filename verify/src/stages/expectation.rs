@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use reqwest::Url;
-use scraper::{Html, Selector};
+use scraper::Selector;
 
 use crate::checks::{Lookup, Pattern, Route, Wanted};
 use crate::finding::Finding;
-use crate::http::{EXCERPT, Reply, shorten};
+use crate::http::{Document, EXCERPT, Reply, shorten};
 
 /// Everything in which the answer differs from the check.
 pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
@@ -123,7 +123,7 @@ fn unlike(selector: &str, wanted: &Wanted, reply: &Reply) -> Option<Finding> {
 /// What each matching element shows, in one line.
 fn elements(reply: &Reply, selector: &str) -> Vec<String> {
     let Ok(selector) = Selector::parse(selector) else { return Vec::new() };
-    let document = Html::parse_document(&reply.text);
+    let document = Document::read(&reply.text).tree;
     let shown = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     document.select(&selector).map(|element| shown(element.text().collect())).collect()
 }

@@ -132,6 +132,21 @@ impl World {
         Run::end(process)
     }
 
+    /// Runs `verify ARGS`; the most memory that it had, in KiB.
+    pub(crate) fn verify_watched(&self, args: &[&str]) -> (Run, u64) {
+        let mut process = self.spawn(args);
+        drop(process.stdin.take());
+        let status = format!("/proc/{}/status", process.id());
+        let mut peak = 0;
+        while process.try_wait().unwrap().is_none() {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            peak = peak.max(line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap()));
+            std::thread::yield_now();
+        }
+        (Run::end(process), peak)
+    }
+
     /// Runs `verify ARGS` and sends `signal` once `mark` exists.
     pub(crate) fn verify_until(&self, args: &[&str], mark: &Path, signal: Signal) -> Run {
         let process = self.spawn(args);

@@ -4,6 +4,7 @@ Says its port on stdout and lives until its stdin ends. A file site.json in its 
 "METHOD target", or the target alone, and a body, {status, headers, body}, or a list of answers in turn.
 What is asked of a site is written to the file asked.
 """
+import gzip
 import json
 import os
 import socket
@@ -100,6 +101,31 @@ def fault(name, connection):
         send(b"HTTP/1.1 200 X\r\n\r\n")
         while True:
             send(b"x" * 65536)
+    elif name == "endless-page":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/html\r\n\r\n")
+        while True:
+            send(b"<p>more</p>" * 6000)
+    elif name == "drip-page":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/html\r\n\r\n")
+        while True:
+            send(b"<b>")
+            time.sleep(0.05)
+    elif name == "huge":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 104857600\r\n\r\n")
+        for _ in range(1600):
+            send(b"<i>" * 21845 + b" ")
+    elif name == "deep":
+        send(answer(200, "<div>" * 500000 + "<a href=/fault/close>x</a>"))
+    elif name == "bomb":
+        body = gzip.compress(bytes(50 * 1024 * 1024))
+        send(answer(200, body, "Content-Encoding: gzip"))
+    elif name == "events":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n\r\n")
+        while True:
+            send(b"data: x\n\n")
+            time.sleep(0.05)
+    elif name.startswith("maze"):
+        send(answer(200, "".join(f"<a href=/fault/{name}{side}>{side}</a>" for side in ("x", "y"))))
     elif name == "cut":
         send(b"HTTP/1.1 200 X\r\nContent-Length: 1000\r\n\r\nshort")
     elif name == "chunk":
