@@ -129,7 +129,7 @@ fn tell(run: &mut Run, draft: &Draft, file: &Path) {
     let excused = draft.skip.len() + draft.skip_forms.len() + draft.excuse.len();
     run.tell(format!("written: {}; {excused} things of today are excused in it", file.display()));
     run.detail("written", [file]);
-    run.detail("routes", &draft.routes);
+    run.detail("seen", &draft.routes);
     run.detail("excused", json!({"links": draft.skip, "forms": draft.skip_forms, "rules": draft.excuse}));
     run.note(&format!(
         "Next: read {0}, git add {0} && git commit, deploy {1}, verify {1}",

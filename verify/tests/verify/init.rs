@@ -64,7 +64,7 @@ fn the_first_file_is_green_and_says_what_was_seen() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert_eq!(fs::metadata(&written).unwrap().permissions().mode() & 0o644, 0o644);
-    let seen = &run.report["details"]["verify"]["routes"][0];
+    let seen = &run.report["details"]["verify"]["seen"][0];
     assert_eq!((&seen["path"], &seen["status"]), (&json!("/"), &json!(200)));
     assert_eq!(run.report["details"]["verify"]["written"], json!([written]));
 

@@ -1,6 +1,7 @@
 //! The crawl: what it finds, what it leaves alone, and that it asks each address once.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -238,6 +239,19 @@ fn many_findings_are_told_by_number() {
     assert_eq!(facts(&run)["findings"], 30);
     assert_eq!(run.step("links.more")["problem"]["title"], "links have 10 findings more");
     assert_eq!(run.report["steps"].as_array().unwrap().len(), 21);
+}
+
+#[test]
+fn a_crawl_goes_no_faster_than_its_rate() {
+    let links = many(6, |n| format!("<a href='/p/{n}'>{n}</a>"));
+    let mut site = json!({"/": links});
+    for n in 0..6 {
+        site[format!("/p/{n}")] = json!("fine");
+    }
+    let begun = Instant::now();
+    let (world, run) = crawled("[links]\nrate = 10", &site);
+    assert_eq!((run.outcome(), world.asked().len()), (("succeeded", 0), 7));
+    assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
 }
 
 #[test]
