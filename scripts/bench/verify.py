@@ -5,6 +5,7 @@ peak of memory. Every page of a crawl has 20 links; 25 lead nowhere, 25 more nam
 not there, and both crawlers must find all 50. lychee is given the addresses, since it does not crawl.
 """
 
+import getpass
 import json
 import os
 import pathlib
@@ -25,7 +26,7 @@ sed "s#@DIR@#$dir#g; s#@PORT@#$PORT#; s#@SITE@#$BENCH_HOME/site#" nginx.conf > "
 exec nginx -p "$dir" -c "$dir/nginx.conf"
 """
 TEMPORARY = " ".join(f"{kind}_temp_path @DIR@/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-NGINX = f"""daemon off; pid @DIR@/pid; worker_processes 1; error_log @DIR@/error.log; events {{ worker_connections 4096; }}
+NGINX = f"""user {getpass.getuser()}; daemon off; pid @DIR@/pid; worker_processes 1; error_log @DIR@/error.log; events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 1000000; open_file_cache max=20000; types {{ text/html html; }} default_type text/html;
   {TEMPORARY} server {{ listen 127.0.0.1:@PORT@ backlog=4096; root @SITE@; }} }}
 """
