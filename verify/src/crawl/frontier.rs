@@ -132,6 +132,11 @@ impl Frontier {
         self.lock().nodes[number].delays
     }
 
+    /// Whether an address has not been put back yet, and there is `time` to ask it again.
+    pub(super) fn may_wait(&self, number: usize, time: Duration) -> bool {
+        self.delays(number) == 0 && Instant::now() + time < self.limits.until
+    }
+
     /// Puts an address back, and lets nobody ask for a while; from then on fewer ask at once.
     pub(super) fn put_back(&self, number: usize, pause: Duration) {
         let mut state = self.lock();
@@ -214,5 +219,31 @@ impl State {
         let count = self.variants.entry(plain.to_owned()).or_default();
         *count += 1;
         (*count > VARIANTS).then_some(Reason::Variants)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_address_is_asked_again_with_fewer_at_once() {
+        let until = Instant::now() + Duration::from_secs(60);
+        let frontier = Frontier::new(Limits { depth: None, pages: 9, until, interval: None, at_once: 4 });
+        for path in ["/a", "/b"] {
+            frontier.queue(frontier.enter(path));
+        }
+        let first = frontier.take().unwrap();
+        assert!(frontier.may_wait(first.number, Duration::from_secs(10)));
+        assert!(!frontier.may_wait(first.number, Duration::from_secs(100)));
+        frontier.put_back(first.number, Duration::ZERO);
+        let allowed = frontier.lock().allowed;
+        assert_eq!((allowed, frontier.delays(first.number)), (2, 1));
+        assert!(!frontier.may_wait(first.number, Duration::from_secs(10)));
+        assert_eq!(frontier.take().unwrap().number, first.number);
+        frontier.give(first.number, Answer::default(), Vec::new());
+        assert_eq!(frontier.take().unwrap().path, "/b");
+        let endings = frontier.finish();
+        assert!(endings[0].answer().is_some() && matches!(endings[1].ending, Ending::Passed(Reason::Limit)));
     }
 }

@@ -21,6 +21,8 @@ const DEVELOPMENT_AT_ONCE: usize = AT_ONCE / 2;
 /// How often a server may ask for patience for one address, and how long at most.
 const DELAYS: u32 = 3;
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// What a server with few workers does to those who wait for them.
+const LATE: [&str; 2] = ["no-answer", "body-slow"];
 /// Pages of more than this are taken apart one at a time: the tree is much larger than the text.
 const LARGE: usize = 256 * 1024;
 
@@ -82,6 +84,10 @@ impl Visitor<'_> {
         let request = Request { cookies, pages_only: true, ..Request::get(&task.path, limit) };
         let reply = match self.asker.ask(&request) {
             Ok(reply) => reply,
+            // It may only have waited behind the others: once more, with fewer at a time.
+            Err(finding) if LATE.contains(&finding.kind) && frontier.may_wait(task.number, LIMIT) => {
+                return Err(Duration::ZERO);
+            }
             Err(finding) => {
                 let answer = Answer { fault: Some(finding), ..Answer::default() };
                 return Ok(Sighting { answer, sheet: Sheet::default() });
