@@ -1,84 +1,158 @@
-"""How long `verify` takes on a site of forty pages with a script, a style sheet and a picture each.
+"""verify beside hurl (routes) and lychee (a crawl), on one static site behind nginx.
 
-Not a ratio to a floor: nothing else does the same. Bars are those of the plan, for a quiet machine.
+Two runs of one kind in turn, A B A B; CPU and wall time of whole processes, start included, and the
+peak of memory. Every page of a crawl has 20 links; 25 lead nowhere, 25 more name a position that is
+not there, and both crawlers must find all 50. lychee is given the addresses, since it does not crawl.
 """
 
+import getpass
 import json
 import os
 import pathlib
+import random
 import shutil
 import statistics
 import subprocess
 import tempfile
+import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-PAGES = 40
-SETTLE_MS = 50
-PAGE = """<!doctype html><title>Page {number}</title><link rel=stylesheet href=/style.css>
-<h1>Page {number}</h1><img src=/icon.svg alt=icon><p>{text}</p><a href=/{next}>next</a>
-<script src=/script.js></script>"""
-
-
-def git(home, *arguments):
-    subprocess.run(["git", "-c", "user.name=bench", "-c", "user.email=bench@example.invalid", *arguments],
-                   cwd=home, check=True, **QUIET)
-
-
-def make_site(home, port):
-    site = home / "site"
-    site.mkdir()
-    for number in range(PAGES):
-        page = PAGE.format(number=number, next=f"{(number + 1) % PAGES}.html", text="word " * 200)
-        (site / f"{number}.html").write_text(page)
-    (site / "style.css").write_text("body { font: 16px sans-serif; max-width: 40rem; margin: auto }")
-    (site / "script.js").write_text("document.body.dataset.ready = 1")
-    (site / "icon.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='64' height='64'><circle r='32' cx='32' cy='32'/></svg>")
-    names = [f"/{number}.html" for number in range(PAGES)]
-    (home / "verify.toml").write_text(
-        "[routes]\n" + "".join(f'"{name}" = "200 Page"\n' for name in names)
-        + f'[browser]\npages = {json.dumps(names)}\nsettle = "{SETTLE_MS}ms"\nrequired = true\n[regressions]\n')
-    (home / "deploy.toml").write_text(
-        'state = "../state"\nlog_dir = "../logs"\n[app]\nname = "bench"\nhealth = "/0.html"\n'
-        'run = "exec python3 -m http.server --directory site --bind 127.0.0.1 $PORT"\n'
-        f'[environments.dev]\nbranches = ["main"]\nlisten = "127.0.0.1:{port}"\n')
+ROUTES = int(os.environ.get("ROUTES", "1000"))
+PAGES = int(os.environ.get("PAGES", "2000"))
+BROKEN = 25
+FILLER = "<p>" + " ".join(["lorem ipsum dolor sit amet consectetur adipiscing elit"] * 12) + "</p>\n"
+START = """dir="$BENCH_HOME/nginx-$PORT"
+mkdir -p "$dir"
+sed "s#@DIR@#$dir#g; s#@PORT@#$PORT#; s#@SITE@#$BENCH_HOME/site#" nginx.conf > "$dir/nginx.conf"
+exec nginx -p "$dir" -c "$dir/nginx.conf"
+"""
+TEMPORARY = " ".join(f"{kind}_temp_path @DIR@/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+NGINX = f"""user {getpass.getuser()}; daemon off; pid @DIR@/pid; worker_processes 1; error_log @DIR@/error.log; events {{ worker_connections 4096; }}
+http {{ access_log off; keepalive_requests 1000000; open_file_cache max=20000; types {{ text/html html; }} default_type text/html;
+  {TEMPORARY} server {{ listen 127.0.0.1:@PORT@ backlog=4096; root @SITE@; }} }}
+"""
 
 
-def measure(programs, count, port):
-    if not shutil.which("chromium"):
-        raise SystemExit("verify: chromium is missing; run scripts/setup")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        home = pathlib.Path(directory) / "checkout"
-        home.mkdir()
-        make_site(home, port)
-        git(home, "init", "--initial-branch=main")
-        git(home, "add", "--all")
-        git(home, "commit", "--message", "site")
+def make_site(site):
+    """ROUTES pages with a token each, and PAGES that link to each other; the paths of the latter."""
+    rnd = random.Random(7)
+    (site / "r").mkdir(parents=True)
+    (site / "p").mkdir()
+    (site / "index.html").write_text('<!doctype html><title>home</title><a href="/p/0000.html">start</a>')
+    for n in range(ROUTES):
+        (site / "r" / f"{n:05d}.html").write_text(
+            f"<!doctype html><title>Route {n}</title>{FILLER}<p>token-{n:05d}-ok</p>{FILLER}")
+    dead, lost = (set(rnd.sample(range(PAGES), BROKEN)) for _ in range(2))
+    for n in range(PAGES):
+        targets = [(n + 1) % PAGES] + [rnd.randrange(PAGES) for _ in range(19)]
+        links = [f'<li><a href="/p/{t:04d}.html{"#s2" if k % 5 == 0 else ""}">Page {t}</a>' for k, t in enumerate(targets)]
+        links += [f'<li><a href="/p/missing-{n}.html">gone</a>'] * (n in dead)
+        links += [f'<li><a href="/p/{(n + 2) % PAGES:04d}.html#nowhere-{n}">lost</a>'] * (n in lost)
+        (site / "p" / f"{n:04d}.html").write_text(
+            f'<!doctype html><meta charset="utf-8"><title>Page {n}</title>{FILLER}<ul>{"".join(links)}</ul>'
+            f'{FILLER}<h2 id="s2">Section</h2>{FILLER}')
+
+
+class Lab:
+    """The site, deployed by our tools, so that verify knows what serves."""
+
+    def __init__(self, home, bin_dir):
+        self.home, self.bin = pathlib.Path(home), bin_dir
+        self.work = self.home / "work"
+        make_site(self.home / "site")
+        self.work.mkdir()
+        (self.work / "start.sh").write_text(START)
+        (self.work / "nginx.conf").write_text(NGINX)
+        (self.work / "deploy.toml").write_text(
+            f'state = "{home}/state"\nlog_dir = "{home}/logs"\n[app]\nname = "bench"\nrun = "BENCH_HOME={home} sh start.sh"\n'
+            '[environments.dev]\nbranches = ["main"]\nlisten = "127.0.0.1:18479"\n')
+        for words in (["init", "--quiet", "--initial-branch=main"], ["config", "user.name", "bench"],
+                      ["config", "user.email", "bench@example.invalid"], ["add", "--all"], ["commit", "--quiet", "--message", "x"]):
+            subprocess.run(["git", *words], cwd=self.work, check=True)
+        subprocess.run([self.bin / "deploy", "dev", "--quiet"], cwd=self.work, check=True, stdout=subprocess.DEVNULL)
+        record = json.loads(next(self.home.glob("state/dev/slots/*/instance.json")).read_text())
+        self.slot, self.base = record["slot"], f"http://{record['address']}"
+        self.release = self.home / "state" / "dev" / "releases" / record["release"]
+
+    def checks(self, text):
+        """Gives the release other checks than it was deployed with."""
+        self.release.chmod(0o755)
+        (self.release / "verify.toml").unlink(missing_ok=True)
+        (self.release / "verify.toml").write_text(text)
+
+    def verify(self, stages):
+        return [self.bin / "verify", "dev", "--slot", self.slot, "--only", stages, "--quiet"]
+
+    def close(self):
+        for record in self.home.glob("state/**/keeper.json"):
+            os.kill(json.loads(record.read_text())["pid"], 15)
+
+
+def measure(command, cwd, expected=0):
+    """Wall and CPU seconds and peak MiB of one run."""
+    with tempfile.TemporaryFile() as output:
+        begun = time.monotonic()
+        process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != expected:
+            output.seek(0)
+            raise SystemExit(f"{command[0]} ended with {process.returncode}: {output.read()[-2000:].decode(errors='replace')}")
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def paired(ours, theirs, count):
+    ours(), theirs()
+    both = [(ours(), theirs()) for _ in range(count)]
+    median = lambda side, part: statistics.median(pair[side][part] for pair in both)
+    ratio = lambda part: statistics.median(a[part] / b[part] for a, b in both)
+    told = [f"wall {median(side, 0):.3f} s, CPU {median(side, 1):.3f} s, {median(side, 2):.0f} MiB" for side in (0, 1)]
+    return ratio(1), ratio(0), told
+
+
+def compare(bin_dir, pairs, judge):
+    if not shutil.which("nginx"):
+        raise SystemExit("verify: nginx is missing; run scripts/setup")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        lab = Lab(home, bin_dir)
         try:
-            for message in ("first", "second"):
-                git(home, "commit", "--allow-empty", "--message", message)
-                subprocess.run([programs / "deploy", "dev", "--quiet"], cwd=home, check=True, **QUIET)
-            return [one_run(programs, home) for _ in range(count)]
+            compare_routes(lab, pairs, judge)
+            compare_crawls(lab, pairs, judge)
         finally:
-            for record in pathlib.Path(directory).glob("state/**/keeper.json"):
-                os.kill(json.loads(record.read_text())["pid"], 15)
+            lab.close()
 
 
-def one_run(programs, home):
-    command = [programs / "verify", "dev", "--json", "--quiet"]
-    report = json.loads(subprocess.run(command, cwd=home, check=True, capture_output=True, text=True).stdout)
-    stages = {stage["name"]: stage["duration_ms"] for stage in report["details"]["verify"]["stages"]}
-    pages = [step["duration_ms"] for step in report["steps"] if step["name"].startswith("browser.")]
-    others = sum(took for stage, took in stages.items() if stage != "browser")
-    # The first page also pays for opening the tab.
-    return {"page": statistics.median(pages[1:]), "start": stages["browser"] - sum(pages) + pages[0],
-            "identity": stages["identity"], "others": others}
+def compare_routes(lab, pairs, judge):
+    if not shutil.which("hurl"):
+        print("routes: hurl is not on the PATH and not compared with; scripts/setup --bench tries to fetch it", flush=True)
+        return
+    for name, count in (("one route", 1), (f"{ROUTES} routes", ROUTES)):
+        lab.checks("[routes]\n" + "".join(f'"/r/{n:05d}.html" = "200 token-{n:05d}-ok"\n' for n in range(count)))
+        files = [lab.home / f"{part}.hurl" for part in range(min(8, count))]
+        for part, file in enumerate(files):
+            file.write_text("".join(
+                f'GET {lab.base}/r/{n:05d}.html\nHTTP 200\n[Asserts]\nbody contains "token-{n:05d}-ok"\n\n'
+                for n in range(part, count, len(files))))
+        hurl = ["hurl", "--test", "--jobs", "8", *files]
+        cpu, wall, told = paired(
+            lambda: measure(lab.verify("routes"), lab.work), lambda: measure(hurl, lab.home), pairs)
+        judge(f"{name} / hurl, CPU", cpu, 1.0, f"{told[0]}; hurl {told[1]}")
+        judge(f"{name} / hurl, wall", wall, 1.0)
 
 
-def compare(programs, count, port, judge):
-    runs = measure(programs, count, port)
-    figure = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    judge("browser, a page / 100 ms", figure["page"] / 100, 1.0, f"{figure['page']:.0f} ms, {SETTLE_MS} of them waiting")
-    judge("browser, start and first page / 1 s", figure["start"] / 1000, 1.0, f"{figure['start']:.0f} ms")
-    judge("identity / 100 ms", figure["identity"] / 100, 1.0, f"{figure['identity']:.0f} ms")
-    judge("all stages but the browser / 3 s", figure["others"] / 3000, 1.0, f"{figure['others']:.0f} ms for {PAGES} routes")
+def compare_crawls(lab, pairs, judge):
+    lab.checks(f"[links]\npages = {2 * PAGES}\n")
+    ours = lambda: measure(lab.verify("links"), lab.work, expected=1)
+    report = subprocess.run([*lab.verify("links"), "--json"], cwd=lab.work, capture_output=True, check=False)
+    facts = json.loads(report.stdout)["details"]["verify"]["links"]
+    if facts["findings"] != 2 * BROKEN or facts["pages"] != PAGES + BROKEN + 1:
+        raise SystemExit(f"verify: the crawl found {facts}")
+    if not shutil.which("lychee"):
+        print("crawl: lychee is not on the PATH and not compared with; scripts/setup --bench fetches it", flush=True)
+        return
+    (lab.home / "pages.txt").write_text("".join(f"{lab.base}/p/{n:04d}.html\n" for n in range(PAGES)))
+    lychee = ["lychee", "--no-progress", "--files-from", lab.home / "pages.txt", "--include-fragments",
+              "--max-concurrency", "64", "--host-concurrency", "64", "--host-request-interval", "0ms", "--max-retries", "0"]
+    cpu, wall, told = paired(ours, lambda: measure(lychee, lab.home, expected=2), pairs)
+    judge(f"crawl of {PAGES} pages / lychee, CPU", cpu, 1.0, f"{told[0]}; lychee {told[1]}")
+    judge(f"crawl of {PAGES} pages / lychee, wall", wall, 1.0)

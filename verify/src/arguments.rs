@@ -1,4 +1,4 @@
-//! The command line: `verify [ENV] [OPTIONS]`.
+//! The command line: `verify [ENV] [init] [OPTIONS]`.
 
 use std::path::PathBuf;
 
@@ -46,6 +46,21 @@ pub(crate) struct Args {
     pub(crate) github: bool,
     #[command(flatten)]
     pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Write a first verify.toml from what serves in ENV; never overwrites
+    Init(InitOptions),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitOptions {
+    /// The file to write, beside deploy.toml
+    #[arg(long, value_name = "FILE", default_value = "verify.toml")]
+    pub(crate) file: PathBuf,
 }
 
 impl Args {

@@ -46,10 +46,17 @@ pub(crate) fn focus(checks: &mut Checks, id: &str, environment: &str) -> Result<
     let stage = Stage::ALL.into_iter().find(|known| known.name() == stage).ok_or_else(unknown)?;
     match stage {
         Stage::Routes | Stage::Content if !name.is_empty() => {
-            let session = checks.routes.iter().find(|route| route.name() == name).ok_or_else(unknown)?;
-            let session = session.session.clone();
-            let logs_in = |route: &Route| route.is_login() && route.session == session;
-            checks.routes.retain(|route| route.name() == name || logs_in(route));
+            let named = checks.routes.iter().find(|route| route.name() == name);
+            // One that was found by itself is found only beside the others.
+            let Some(named) = named else {
+                let finds = checks.discover.is_some() || checks.links.is_some();
+                return if finds { Ok(stage) } else { Err(unknown()) };
+            };
+            let (session, needs) = (named.session.clone(), !named.needs.is_empty());
+            let helps = |route: &Route| {
+                (route.is_login() && route.session == session) || (needs && !route.captures.is_empty())
+            };
+            checks.routes.retain(|route| route.name() == name || helps(route));
         }
         Stage::Browser if !name.is_empty() => {
             let pages = checks.browser.as_mut().map(|rules| &mut rules.pages).ok_or_else(unknown)?;
@@ -149,6 +156,10 @@ fn expected(id: &str, subject: &Subject, stage: Stage) -> Vec<String> {
             let route = checks.routes.iter().find(|route| route.name() == name);
             route.map(|route| of_route(route, checks)).unwrap_or_default()
         }
+        Stage::Files => vec!["the files of the release are as [files] says".into()],
+        Stage::Links => vec!["every link inside the app leads somewhere".into()],
+        Stage::Forms => vec!["every form leads to something that takes it".into()],
+        Stage::Commands => vec!["the program exits and prints as [[command]] says".into()],
         Stage::Content => checks.absent.iter().map(|text| format!("no '{text}'")).collect(),
         Stage::Browser => of_browser(checks),
         Stage::Regressions => {
@@ -170,6 +181,8 @@ fn of_route(route: &Route, checks: &Checks) -> Vec<String> {
     lines.extend(route.patterns.iter().map(|pattern| match pattern {
         Pattern::Regex(regex) => format!("a match of {}", regex.as_str()),
         Pattern::Css(selector) => format!("an element {selector}"),
+        Pattern::CssWanted(selector, wanted) => format!("{wanted} of {selector}"),
+        Pattern::Json(lookup, wanted) => format!("{wanted} at {}", lookup.written()),
     }));
     let budget = route.time.or(checks.time);
     lines.extend(budget.map(|time| format!("an answer within {} ms", time.as_millis())));

@@ -7,12 +7,16 @@
 mod arguments;
 mod browser;
 mod checks;
+mod crawl;
+mod discovery;
 mod explain;
 mod finding;
 mod http;
+mod init;
 mod leaving;
 mod past;
 mod picture;
+mod program;
 mod record;
 mod regressions;
 mod rendering;
@@ -33,7 +37,7 @@ use common::recovery;
 use common::report::{Outcome, Problem};
 use serde_json::json;
 
-use crate::arguments::Args;
+use crate::arguments::{Args, Verb};
 use crate::past::{Leaving, Past};
 use crate::rendering::Renderings;
 use crate::stages::Results;
@@ -44,6 +48,9 @@ fn main() -> ExitCode {
 }
 
 fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
+    if let Some(Verb::Init(options)) = &args.verb {
+        return init::run(&args, options, run);
+    }
     if !args.approve.is_empty() {
         return approve(&args, run);
     }
@@ -174,6 +181,9 @@ fn tell(args: &Args, subject: &Subject, results: &Results, run: &mut Run) {
     }
     if let Some(migrations) = results.database.migrations {
         run.detail("migrations", migrations);
+    }
+    for (name, facts) in &results.facts {
+        run.detail(name, facts);
     }
     let counts = json!({"passed": results.passed, "failed": results.failed, "skipped": results.skipped});
     run.detail("counts", counts);

@@ -1,6 +1,9 @@
 //! What is verified: an environment's serving instance, or the instance of one slot before its
 //! cutover. Read from the ledger and the slot's record; nothing is asked here.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -43,8 +46,16 @@ pub(crate) struct Subject {
     pub(crate) supervisor: Supervisor,
     /// The address that checks ask: the public one, or the slot's own.
     pub(crate) address: Address,
+    /// The public address.
+    pub(crate) listen: SocketAddr,
+    /// Public addresses of the app's other environments.
+    pub(crate) elsewhere: Vec<Address>,
     pub(crate) health: String,
     pub(crate) secrets: Secrets,
+    /// What the instance's processes have; secrets are among it.
+    pub(crate) environment: BTreeMap<OsString, OsString>,
+    /// Where a log of what the programs print is made.
+    pub(crate) log_directory: PathBuf,
     pub(crate) checks: Checks,
     /// Whether requests and answers are kept to be shown.
     pub(crate) explains: bool,
@@ -84,7 +95,11 @@ impl Subject {
                 Some(_) => instance.address.clone(),
                 None => settings.listen.reachable().into(),
             },
+            listen: settings.listen.reachable(),
+            elsewhere: others(config, environment),
             health: config.app.health.clone(),
+            environment: instance.environment(config, &place, &secrets),
+            log_directory: config.log_directory(),
             checks: Checks::load(&release, &config.app.health, &secrets)?,
             until: Instant::now() + settings.deadlines.verify.0.mul_f32(OWN_SHARE),
             last_verification: last.map_or(0, |found| found.number),
@@ -152,6 +167,11 @@ fn earlier(
     let verified = ledger.verified(place.environment(), KEPT)?;
     let mut before = verified.iter().filter(|known| known.number < number);
     Ok(before.find_map(|known| past.structure(&known.id)))
+}
+
+fn others(config: &Config, environment: &str) -> Vec<Address> {
+    let others = config.environments.iter().filter(|(name, _)| *name != environment);
+    others.map(|(_, settings)| settings.listen.reachable().into()).collect()
 }
 
 fn in_slot(place: &Place, slot: Slot) -> Result<Instance, Problem> {

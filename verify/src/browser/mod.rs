@@ -30,7 +30,7 @@ const EVENTS: [&str; 5] =
 
 /// What was seen of one page.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+pub(crate) struct View {
     pub(crate) findings: Vec<Finding>,
     /// PNG; none when the page could not be pictured.
     pub(crate) picture: Option<Vec<u8>>,
@@ -76,7 +76,7 @@ impl<'a> Browser<'a> {
     ///
     /// # Errors
     /// The browser is gone, or a signal came; what is wrong with the page is in its findings.
-    pub(crate) fn visit(&mut self, url: &Url, until: Instant) -> Result<Sight, Trouble> {
+    pub(crate) fn visit(&mut self, url: &Url, until: Instant) -> Result<View, Trouble> {
         let mut watch = Watch::new(self.rules);
         let begun = Instant::now();
         let shown = self.show(&mut watch, url, until);
@@ -90,7 +90,7 @@ impl<'a> Browser<'a> {
         };
         let load = watch.load;
         findings.extend(watch.findings());
-        Ok(Sight { findings, picture, load })
+        Ok(View { findings, picture, load })
     }
 
     /// Takes the tab that it opened with, every event enabled before it goes anywhere.

@@ -1,23 +1,27 @@
 //! One entry of `[routes]`: `"METHOD /path" = "STATUS text"` or `= { options }`, expanded to a
 //! check for each data row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use common::config::Span;
 use common::report::Problem;
-use regex::Regex;
-use scraper::Selector;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::capture::{Capture, check_selector, not_a_lookup, read_regex};
+use super::forms;
+use super::lookup::Lookup;
 use super::placeholder;
-use super::route::{Field, Pattern, Route};
+use super::route::{Field, Pattern, Route, may_write};
 use super::source::Source;
+use super::wanted::Wanted;
 
-const OPTIONS: [&str; 11] =
-    ["status", "text", "absent", "regex", "css", "header", "to", "time", "session", "form", "writes"];
+pub(crate) const OPTIONS: [&str; 14] = [
+    "status", "text", "absent", "regex", "css", "json", "header", "to", "time", "session", "form", "writes",
+    "capture", "retry",
+];
 const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
 
 #[derive(Default, Deserialize)]
@@ -27,17 +31,51 @@ struct Options {
     text: Texts,
     absent: Texts,
     regex: Texts,
-    css: Texts,
+    css: Css,
+    json: BTreeMap<String, Wanted>,
     header: BTreeMap<String, String>,
     to: Option<String>,
     time: Option<Span>,
     session: Option<String>,
+    #[serde(alias = "fields")]
     form: BTreeMap<String, String>,
     writes: bool,
+    capture: BTreeMap<String, String>,
+    retry: Option<Span>,
+}
+
+/// Selectors that must match something, or a table of selectors with what is wanted of them.
+enum Css {
+    Present(Texts),
+    Wanted(BTreeMap<String, Wanted>),
+}
+
+impl Default for Css {
+    fn default() -> Self {
+        Self::Present(Texts::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Css {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected a selector, a list of them, or { selector = number or text }"
+        )]
+        enum Form {
+            Present(Texts),
+            Wanted(BTreeMap<String, Wanted>),
+        }
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Present(texts) => Self::Present(texts),
+            Form::Wanted(table) => Self::Wanted(table),
+        })
+    }
 }
 
 /// One text or a list of them; numbers are taken as they are written.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Texts(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Texts {
@@ -65,14 +103,17 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// The checks of one entry.
+/// The checks of one entry; `captured` are names of values that other routes capture.
 pub(super) fn expand(
     source: &Source<'_>,
+    captured: &BTreeSet<String>,
     key: &Spanned<DeString<'_>>,
     value: Spanned<DeValue<'_>>,
 ) -> Result<Vec<Route>, Problem> {
     let (method, path) = split_key(source, key)?;
     let parts = placeholder::split(path).map_err(|error| source.wrong(&key.span(), &error))?;
+    let is_row = |name: &str| value.get_ref().get(name).is_some();
+    let parts = placeholder::leave(parts, |name| captured.contains(name) && !is_row(name));
     let names: Vec<&str> = placeholder::names(&parts).collect();
     if let Some(taken) = names.iter().find(|name| OPTIONS.contains(name)) {
         let what = format!("the placeholder <{taken}> has the name of an option; any other name will do");
@@ -81,13 +122,26 @@ pub(super) fn expand(
     let span = value.span();
     let (options, rows) = match value.into_inner() {
         DeValue::String(text) => (shorthand(source, &span, &text)?, BTreeMap::new()),
-        DeValue::Table(table) => read_table(source, &span, table, &names)?,
+        DeValue::Table(table) => read_table(source, &span, table, &OPTIONS, &names)?,
         _ => return Err(source.wrong(&span, "expected \"STATUS text\" or { … }")),
     };
     let count = count_rows(source, &key.span(), &names, &rows)?;
     let model = build(source, &span, method, options)?;
+    if count > 1 && !model.captures.is_empty() {
+        return Err(source.wrong(&span, "a route with several rows cannot capture: give it one row"));
+    }
     let paths = placeholder::fill(&parts, count, |name| rows.get(name).map_or(&[], Vec::as_slice));
     Ok(paths.into_iter().map(|path| Route { path, ..model.clone() }).collect())
+}
+
+/// What a form is filled with and what must come of it, as a route without a path.
+pub(super) fn of_form(
+    source: &Source<'_>,
+    span: &Range<usize>,
+    table: DeTable<'_>,
+) -> Result<Route, Problem> {
+    let (options, _) = read_table(source, span, table, &forms::OPTIONS, &[])?;
+    build(source, span, "POST", options)
 }
 
 fn split_key<'k>(source: &Source<'_>, key: &'k Spanned<DeString<'_>>) -> Result<(&'k str, &'k str), Problem> {
@@ -126,6 +180,7 @@ fn read_table(
     source: &Source<'_>,
     span: &Range<usize>,
     table: DeTable<'_>,
+    known: &[&str],
     names: &[&str],
 ) -> Result<(Options, Rows), Problem> {
     let (mut rows, mut options) = (Rows::new(), DeTable::new());
@@ -133,10 +188,10 @@ fn read_table(
         let name = key.get_ref().as_ref();
         if names.contains(&name) {
             rows.insert(name.to_owned(), source.read::<Texts>(value)?.0);
-        } else if OPTIONS.contains(&name) {
+        } else if known.contains(&name) {
             options.insert(key, value);
         } else {
-            let known: Vec<&str> = OPTIONS.iter().chain(names).copied().collect();
+            let known: Vec<&str> = known.iter().chain(names).copied().collect();
             return Err(source.unknown_key(&key.span(), name, &known));
         }
     }
@@ -166,21 +221,14 @@ fn count_rows(
 }
 
 fn build(source: &Source<'_>, span: &Range<usize>, method: &str, options: Options) -> Result<Route, Problem> {
-    let mut patterns = Vec::new();
-    for text in options.regex.0 {
-        let regex = Regex::new(&text).map_err(|error| {
-            let last = error.to_string().lines().last().unwrap_or_default().to_owned();
-            source.wrong(span, &format!("'{text}' is not a regular expression: {last}"))
-        })?;
-        patterns.push(Pattern::Regex(Box::new(regex)));
-    }
-    for text in options.css.0 {
-        Selector::parse(&text)
-            .map_err(|error| source.wrong(span, &format!("'{text}' is not a CSS selector: {error}")))?;
-        patterns.push(Pattern::Css(text));
-    }
+    let patterns = patterns(options.regex, options.css, options.json);
+    let captures = options.capture.into_iter().map(|(name, written)| Ok((name, Capture::read(&written)?)));
+    let wrong = |what: String| source.wrong(span, &what);
     if method == "GET" && !options.form.is_empty() {
-        return Err(source.wrong(span, "a form is sent with POST: write \"POST /path\""));
+        return Err(wrong("a form is sent with POST: write \"POST /path\"".into()));
+    }
+    if may_write(method) && options.retry.is_some() {
+        return Err(wrong(format!("a {method} is never sent again: retry is for GET and HEAD")));
     }
     let field = |(name, written): (String, String)| Field { name, value: written.clone(), written };
     Ok(Route {
@@ -189,12 +237,43 @@ fn build(source: &Source<'_>, span: &Range<usize>, method: &str, options: Option
         status: options.status,
         text: options.text.0,
         absent: options.absent.0,
-        patterns,
+        patterns: patterns.map_err(wrong)?,
         header: options.header.into_iter().collect(),
         to: options.to,
         time: options.time.map(|span| span.0),
         session: options.session,
         form: options.form.into_iter().map(field).collect(),
         writes: options.writes,
+        captures: captures.collect::<Result<_, _>>().map_err(wrong)?,
+        needs: Vec::new(),
+        retry: options.retry.map(|span| span.0),
+        discovered: false,
     })
+}
+
+/// The error is a sentence.
+fn patterns(regex: Texts, css: Css, json: BTreeMap<String, Wanted>) -> Result<Vec<Pattern>, String> {
+    let mut patterns = Vec::new();
+    for text in regex.0 {
+        patterns.push(Pattern::Regex(Box::new(read_regex(&text)?)));
+    }
+    match css {
+        Css::Present(selectors) => {
+            for text in selectors.0 {
+                check_selector(&text)?;
+                patterns.push(Pattern::Css(text));
+            }
+        }
+        Css::Wanted(table) => {
+            for (text, wanted) in table {
+                check_selector(&text)?;
+                patterns.push(Pattern::CssWanted(text, wanted));
+            }
+        }
+    }
+    for (place, wanted) in json {
+        let lookup = Lookup::read(&place).ok_or_else(|| not_a_lookup(&place))?;
+        patterns.push(Pattern::Json(lookup, wanted));
+    }
+    Ok(patterns)
 }

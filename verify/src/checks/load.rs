@@ -9,15 +9,26 @@ use std::path::Path;
 
 use common::config::Span;
 use common::report::{Problem, quoted};
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::entry::{self, Texts};
 use super::source::Source;
-use super::{Checks, Reference, browser};
+use super::{Checks, Reference, browser, command, discover, file, forms, links};
 
-const KNOWN: [&str; 5] = ["defaults", "routes", "database", "browser", "regressions"];
-const LATER: [&str; 5] = ["discover", "links", "forms", "files", "command"];
+const KNOWN: [&str; 10] = [
+    "defaults",
+    "routes",
+    "database",
+    "discover",
+    "links",
+    "forms",
+    "files",
+    "command",
+    "browser",
+    "regressions",
+];
 const DATABASE: [&str; 3] = ["queries", "never_shrink", "references"];
 
 /// The checks in `file`; none when there is no such file.
@@ -40,21 +51,35 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
         match key.get_ref().as_ref() {
             "defaults" => read_defaults(source, value, &mut checks)?,
             "routes" => {
-                for (path, options) in table(source, value)? {
-                    checks.routes.extend(entry::expand(source, &path, options)?);
+                let routes = table(source, value)?;
+                let captured = captured(&routes);
+                for (path, options) in routes {
+                    checks.routes.extend(entry::expand(source, &captured, &path, options)?);
                 }
+                checks.routes.iter_mut().for_each(|route| route.note_needs(captured.iter()));
             }
             "database" => read_database(source, value, &mut checks)?,
             "browser" => checks.browser = Some(browser::read_browser(source, value)?),
             "regressions" => checks.regressions = Some(browser::read_regressions(source, value)?),
-            later if LATER.contains(&later) => {
-                return Err(source.wrong(&span, &format!("[{later}] is not available in this version")));
-            }
+            "discover" => checks.discover = Some(read_table(source, value, &discover::KEYS)?),
+            "forms" => checks.forms = forms::read(source, table(source, value)?)?,
+            "files" => checks.files = file::read(source, table(source, value)?)?,
+            "command" => match value.into_inner() {
+                DeValue::Array(list) => checks.commands = command::read(source, list)?,
+                _ => return Err(source.wrong(&span, "expected a list: write [[command]]")),
+            },
+            "links" => checks.links = Some(read_table(source, value, &links::KEYS)?),
             unknown => return Err(source.unknown_key(&span, unknown, &KNOWN)),
         }
     }
     check_sessions(source, &checks)?;
     Ok(checks)
+}
+
+/// Names of all values that routes capture: others may use them wherever they stand.
+fn captured(routes: &DeTable<'_>) -> BTreeSet<String> {
+    let tables = routes.values().filter_map(|options| options.get_ref().get("capture")?.get_ref().as_table());
+    tables.flat_map(|table| table.keys().map(|name| name.get_ref().to_string())).collect()
 }
 
 fn read_defaults(
@@ -107,6 +132,18 @@ fn column(source: &Source<'_>, span: &Range<usize>, text: &str) -> Result<(Strin
     Ok((table.to_owned(), column.to_owned()))
 }
 
+/// A table with known keys, read into its type.
+fn read_table<T: DeserializeOwned>(
+    source: &Source<'_>,
+    value: Spanned<DeValue<'_>>,
+    known: &[&str],
+) -> Result<T, Problem> {
+    let span = value.span();
+    let table = table(source, value)?;
+    source.check_keys(&table, known)?;
+    source.read(Spanned::new(span, DeValue::Table(table)))
+}
+
 pub(super) fn table<'i>(source: &Source<'_>, value: Spanned<DeValue<'i>>) -> Result<DeTable<'i>, Problem> {
     let span = value.span();
     match value.into_inner() {
@@ -117,9 +154,8 @@ pub(super) fn table<'i>(source: &Source<'_>, value: Spanned<DeValue<'i>>) -> Res
 
 /// Each session is opened by exactly one check.
 fn check_sessions(source: &Source<'_>, checks: &Checks) -> Result<(), Problem> {
-    let routes = &checks.routes;
     let mut opened = BTreeSet::new();
-    for route in routes.iter().filter(|route| route.is_login()) {
+    for route in checks.routes.iter().filter(|route| route.is_login()) {
         if !opened.insert(route.session.clone()) {
             let session = route.session.as_deref().unwrap_or_default();
             return Err(source.wrong(
@@ -128,23 +164,16 @@ fn check_sessions(source: &Source<'_>, checks: &Checks) -> Result<(), Problem> {
             ));
         }
     }
-    let orphan = routes.iter().find(|route| route.session.is_some() && !opened.contains(&route.session));
-    if let Some(route) = orphan {
-        return Err(nobody_opens(source, &route.path, route.session.as_deref().unwrap_or_default()));
+    let of_routes = checks.routes.iter().map(|route| (&route.session, route.path.as_str()));
+    let of_forms = checks.forms.sent.iter().map(|form| (&form.route.session, form.name.as_str()));
+    let of_links = checks.links.iter().map(|links| (&links.session, "[links]"));
+    let of_browser = checks.browser.iter().map(|browser| (&browser.session, "[browser]"));
+    for (session, place) in of_routes.chain(of_forms).chain(of_links).chain(of_browser) {
+        let Some(name) = session.as_deref().filter(|_| !opened.contains(session)) else { continue };
+        let what = format!("no check opens the session '{name}': add a \"POST …\" with session = \"{name}\"");
+        return Err(source.wrong(&position(source, place), &what));
     }
-    match checks.browser.as_ref().filter(|browser| browser.session.is_some()) {
-        Some(browser) if !opened.contains(&browser.session) => {
-            Err(nobody_opens(source, "[browser]", browser.session.as_deref().unwrap_or_default()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn nobody_opens(source: &Source<'_>, place: &str, session: &str) -> Problem {
-    source.wrong(
-        &position(source, place),
-        &format!("no check opens the session '{session}': add a \"POST …\" with session = \"{session}\""),
-    )
+    Ok(())
 }
 
 fn position(source: &Source<'_>, path: &str) -> Range<usize> {

@@ -4,13 +4,22 @@ use std::fmt::Write;
 
 /// A part of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Text(String),
     Hole { name: String, keeps_slashes: bool },
 }
 
+/// Leaves the holes of `captured` names to be filled while the routes are asked, as `{name}`.
+pub(super) fn leave(parts: Vec<Part>, captured: impl Fn(&str) -> bool) -> Vec<Part> {
+    let leave = |part| match part {
+        Part::Hole { name, .. } if captured(&name) => Part::Text(format!("{{{name}}}")),
+        part => part,
+    };
+    parts.into_iter().map(leave).collect()
+}
+
 /// Splits a path at its placeholders; the error is a sentence.
-pub(super) fn split(path: &str) -> Result<Vec<Part>, String> {
+pub(crate) fn split(path: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('<') {
@@ -34,7 +43,7 @@ pub(super) fn split(path: &str) -> Result<Vec<Part>, String> {
 }
 
 /// The names of the placeholders.
-pub(super) fn names(parts: &[Part]) -> impl Iterator<Item = &str> {
+pub(crate) fn names(parts: &[Part]) -> impl Iterator<Item = &str> {
     parts.iter().filter_map(|part| match part {
         Part::Hole { name, .. } => Some(name.as_str()),
         Part::Text(_) => None,
@@ -52,7 +61,8 @@ pub(super) fn fill<'a>(parts: &[Part], count: usize, rows: impl Fn(&str) -> &'a 
     (0..count).map(path).collect()
 }
 
-fn encode(value: &str, keeps_slashes: bool) -> String {
+/// A value as a part of a path.
+pub(super) fn encode(value: &str, keeps_slashes: bool) -> String {
     value.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || (keeps_slashes && byte == b'/') {
             text.push(char::from(byte));

@@ -1,16 +1,25 @@
 //! One route check: what is asked, and what the answer must be.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::report::Problem;
 use common::secrets::Secrets;
 use regex::Regex;
 
-/// A regular expression or CSS selector, as written, known to be valid.
+use super::capture::Capture;
+use super::lookup::Lookup;
+use super::placeholder;
+use super::wanted::Wanted;
+
+/// What an answer must have; selectors are as written, known to be valid.
 #[derive(Debug, Clone)]
 pub(crate) enum Pattern {
     Regex(Box<Regex>),
     Css(String),
+    /// How many elements match, or a text that one of them shows.
+    CssWanted(String, Wanted),
+    Json(Lookup, Wanted),
 }
 
 /// A check after expansion: one request, with no placeholder left.
@@ -33,6 +42,14 @@ pub(crate) struct Route {
     /// Field, text as written, value to send.
     pub(crate) form: Vec<Field>,
     pub(crate) writes: bool,
+    /// Values for later routes, by name.
+    pub(crate) captures: Vec<(String, Capture)>,
+    /// Names of captured values that this route uses, as `{name}`.
+    pub(crate) needs: Vec<String>,
+    /// How long it is asked again while it is not right.
+    pub(crate) retry: Option<Duration>,
+    /// Not of the file: any answer below 400 is right.
+    pub(crate) discovered: bool,
 }
 
 /// One form field; what is written may be a `$NAME`.
@@ -72,6 +89,33 @@ impl Route {
     pub(crate) fn forbidden(&self) -> Option<String> {
         let allowed = !self.is_unsafe() || self.writes || self.is_login();
         (!allowed).then(|| format!("{} may write; it runs where the check says writes = true", self.method))
+    }
+
+    /// Notes which of the captured values it uses.
+    pub(super) fn note_needs<'n>(&mut self, captured: impl Iterator<Item = &'n String>) {
+        let uses = |name: &&String| {
+            let hole = format!("{{{name}}}");
+            let values = self.form.iter().map(|field| &field.value);
+            let mut texts =
+                self.text.iter().chain(&self.absent).chain(&self.to).chain([&self.path]).chain(values);
+            texts.any(|text| text.contains(&hole))
+        };
+        self.needs = captured.filter(uses).cloned().collect();
+    }
+
+    /// The route with its captured values in place.
+    pub(crate) fn with(&self, captured: &BTreeMap<String, String>) -> Self {
+        let mut route = self.clone();
+        for name in &self.needs {
+            let Some(value) = captured.get(name) else { continue };
+            let hole = format!("{{{name}}}");
+            route.path = route.path.replace(&hole, &placeholder::encode(value, true));
+            let values = route.form.iter_mut().flat_map(|field| [&mut field.value, &mut field.written]);
+            for text in route.text.iter_mut().chain(&mut route.absent).chain(&mut route.to).chain(values) {
+                *text = text.replace(&hole, value);
+            }
+        }
+        route
     }
 
     /// Replaces each `$NAME` by its secret.

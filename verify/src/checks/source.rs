@@ -7,7 +7,7 @@ use common::config::nearest;
 use common::report::{Problem, quoted};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 /// A file being read.
 pub(super) struct Source<'a> {
@@ -36,6 +36,14 @@ impl Source<'_> {
                 quoted(self.file.display())
             )),
             None => problem,
+        }
+    }
+
+    /// Refuses a key that is not one of `known`.
+    pub(super) fn check_keys(&self, table: &DeTable<'_>, known: &[&str]) -> Result<(), Problem> {
+        match table.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
+            Some(key) => Err(self.unknown_key(&key.span(), key.get_ref(), known)),
+            None => Ok(()),
         }
     }
 

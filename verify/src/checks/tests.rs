@@ -128,8 +128,6 @@ fn mistakes_are_named_with_their_line() {
         ("[defaults]\ntime = \"1\"", 2, "length of time"),
         ("[database]\nquery = \"x\"", 2, "query"),
         ("[database]\nqueries = { a = 1 }", 2, "string"),
-        ("\n[links]\nskip = []", 2, "not available in this version"),
-        ("[[command]]\nrun = \"x\"", 1, "not available in this version"),
         ("[database]\nreferences = { a = \"b.c\" }", 2, "table.column"),
         ("[browser]\nsettle = \"1s\"", 1, "needs its pages"),
         ("[browser]\npages = \"a\"", 1, "begin with '/'"),
@@ -142,6 +140,35 @@ fn mistakes_are_named_with_their_line() {
         ("[browser]\npages = \"/\"\nsession = \"user\"", 1, "no check opens"),
         ("[regressions]\nallow = [\" \"]", 2, "fit everything"),
         ("[regressions]\nallowed = []", 2, "allowed"),
+        ("[links]\nskp = []", 2, "skp"),
+        ("[links]\n\npages = \"x\"", 3, "usize"),
+        ("[links]\nexternal = \"warn\"", 2, "'warn' is neither"),
+        ("[discover]\ncomand = 1", 2, "comand"),
+        ("[forms]\n\ncsfr = \"x\"", 3, "csfr"),
+        ("[forms]\n\"/p#f\" = \"x\"", 2, "expected {"),
+        ("[forms]\n\"/p#f\" = { to = \"/x\" }", 2, "needs fields"),
+        ("[forms]\n\"/p#f\" = { form = { a = \"1\" } }", 2, "unknown key 'form'"),
+        ("[forms]\n\"/p\" = { fields = { a = \"1\" }, session = \"u\" }", 2, "no check opens"),
+        ("[routes]\n\"/\" = { json = { \"a[\" = 1 } }", 2, "place in a JSON document"),
+        ("[routes]\n\"/\" = { css = { \"<<\" = 1 } }", 2, "CSS selector"),
+        ("[routes]\n\"/\" = { css = 1.5 }", 2, "a selector, a list"),
+        ("[routes]\n\"/\" = { capture = { a = \"b\" } }", 2, "does not begin with css:"),
+        ("[routes]\n\"/<a>\" = { a = [1, 2], capture = { b = \"css:p\" } }", 2, "several rows"),
+        ("[routes]\n\"POST /\" = { retry = \"1s\" }", 2, "never sent again"),
+        ("[links]\nsession = \"user\"", 1, "no check opens"),
+        ("[[command]]\nrun = \"x\"", 1, "missing field `name`"),
+        ("[[command]]\nname = \"x\"\nrum = \"x\"", 3, "rum"),
+        ("[command]\nname = \"x\"", 1, "expected a list"),
+        (
+            "[[command]]\nname = \"x\"\nrun = \"x\"\n[[command]]\nname = \"x\"\nrun = \"y\"",
+            4,
+            "more than one command",
+        ),
+        ("[files]\n\"../x\" = { text = \"x\" }", 2, "inside the release"),
+        ("[files]\n\"x\" = \"md5:x\"", 2, "sha256:"),
+        ("[files]\n\"x\" = \"sha256:x\"", 2, "64 hexadecimal"),
+        ("[files]\n\"x\" = { txt = \"x\" }", 2, "txt"),
+        ("[files]\n\"x\" = { text = \"x\", absent = true }", 2, "has no content"),
         ("routes = 1", 1, "expected a table"),
         ("=", 1, "key"),
     ] {
@@ -151,6 +178,16 @@ fn mistakes_are_named_with_their_line() {
     }
     assert!(refused("[routes]\n\"/\" = { txet = \"x\" }").hint.unwrap().contains("'text'"));
     assert!(refused("[routse]").hint.unwrap().contains("'routes'"));
+}
+
+#[test]
+fn every_key_is_documented() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/verify.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let tables = [&links::KEYS[..], &discover::KEYS, &forms::OPTIONS, &command::KEYS, &file::KEYS];
+    for key in entry::OPTIONS.iter().chain(tables.into_iter().flatten()) {
+        assert!(text.contains(&format!("`{key}`")), "docs/verify.md lacks {key}");
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! encoding of what is sent.
 
 use reqwest::Url;
-use scraper::{ElementRef, Html, Selector};
+use scraper::{ElementRef, Selector};
+
+use super::Document;
 
 /// What a page has for a POST to one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(crate) enum Form {
 
 /// Looks for the form that posts from `page` to `target` and has most of `fields`.
 pub(crate) fn find_form(html: &str, page: &Url, target: &Url, fields: &[&str]) -> Form {
-    let document = Html::parse_document(html);
+    let document = Document::read(html).tree;
     let forms: Vec<_> = select(document.root_element(), "form").collect();
     let fitting = forms.iter().filter(|form| posts_to(form, page, target));
     let best = fitting.min_by_key(|form| lacking(form, fields).len());
@@ -26,6 +28,82 @@ pub(crate) fn find_form(html: &str, page: &Url, target: &Url, fields: &[&str]) -
         None if forms.is_empty() => Form::None,
         None => Form::Other(forms.iter().map(|form| action(form).to_owned()).collect()),
     }
+}
+
+/// A form with all that would be sent of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filled {
+    /// In upper case.
+    pub(crate) method: String,
+    /// As written.
+    pub(crate) action: String,
+    /// What `<base href>` of its page says.
+    pub(crate) base: Option<String>,
+    pub(crate) fields: Vec<(String, String)>,
+    /// Fields that were to be filled in and are not there.
+    pub(crate) lacking: Vec<String>,
+}
+
+/// Fills in the form of that id or name, or the only one of a page.
+///
+/// # Errors
+/// The labels of the forms that are there.
+pub(crate) fn fill_form(
+    html: &str,
+    label: Option<&str>,
+    own: &[(&str, &str)],
+) -> Result<Filled, Vec<String>> {
+    let document = Document::read(html).tree;
+    let root = document.root_element();
+    let forms: Vec<_> = select(root, "form").collect();
+    let called =
+        |form: &&ElementRef<'_>| label.is_some() && (form.attr("id") == label || form.attr("name") == label);
+    let form = match (label, forms.as_slice()) {
+        (None, [only]) => Some(only),
+        _ => forms.iter().find(called),
+    };
+    let Some(form) = form else {
+        let names =
+            forms.iter().map(|form| form.attr("id").or(form.attr("name")).unwrap_or("(without a name)"));
+        return Err(names.map(str::to_owned).collect());
+    };
+    let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
+    let kept = filled_in(form).into_iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    let fields = kept.chain(own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    Ok(Filled {
+        method: form.attr("method").filter(|method| !method.is_empty()).unwrap_or("get").to_ascii_uppercase(),
+        action: action(form).to_owned(),
+        base: select(root, "base[href]").next().and_then(|base| base.attr("href")).map(str::to_owned),
+        fields: fields.collect(),
+        lacking: lacking(form, &names),
+    })
+}
+
+/// What a browser would send of a form that nobody touched, without its buttons.
+fn filled_in(form: &ElementRef<'_>) -> Vec<(String, String)> {
+    let inputs = select(*form, "input[name], select[name], textarea[name]");
+    inputs
+        .filter_map(|input| {
+            let attribute = |name| input.attr(name).unwrap_or_default();
+            let value = match (input.value().name(), attribute("type").to_ascii_lowercase().as_str()) {
+                ("textarea", _) => input.text().collect(),
+                ("select", _) => chosen(&input)?,
+                (_, "submit" | "button" | "image" | "reset" | "file") => return None,
+                (_, "checkbox" | "radio") => {
+                    input.attr("checked")?;
+                    input.attr("value").unwrap_or("on").to_owned()
+                }
+                _ => attribute("value").to_owned(),
+            };
+            Some((attribute("name").to_owned(), value))
+        })
+        .collect()
+}
+
+/// The option that is selected, or else the first.
+fn chosen(list: &ElementRef<'_>) -> Option<String> {
+    let option = select(*list, "option[selected]").next().or_else(|| select(*list, "option").next())?;
+    Some(option.attr("value").map_or_else(|| option.text().collect(), str::to_owned))
 }
 
 /// `application/x-www-form-urlencoded`.
@@ -92,6 +170,23 @@ mod tests {
         assert_eq!(look("<form method=post action=/other>", &[]), Form::Other(vec!["/other".into()]));
         assert_eq!(look("<form action=/login/>", &[]), Form::Other(vec!["/login/".into()]));
         assert_eq!(look("<p>", &[]), Form::None);
+    }
+
+    #[test]
+    fn a_form_is_filled_in_as_a_browser_leaves_it() {
+        let html = "<base href=/b/><form id=a></form><form name=n method=post action=x>
+            <input type=hidden name=token value=7><input name=user value=old><input name=go type=submit value=Go>
+            <input type=checkbox name=c checked><input type=checkbox name=d><textarea name=t>text</textarea>
+            <select name=s><option value=1>one<option selected>two</select></form>";
+        let filled = fill_form(html, Some("n"), &[("user", "me"), ("none", "")]).unwrap();
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let kept = [field("token", "7"), field("c", "on"), field("t", "text"), field("s", "two")];
+        assert_eq!(filled.fields, [&kept[..], &[field("user", "me"), field("none", "")]].concat());
+        assert_eq!((filled.method.as_str(), filled.action.as_str()), ("POST", "x"));
+        assert_eq!((filled.lacking, filled.base.as_deref()), (vec!["none".to_owned()], Some("/b/")));
+        assert_eq!(fill_form(html, None, &[]).unwrap_err(), ["a", "n"]);
+        assert_eq!(fill_form(html, Some("z"), &[]).unwrap_err(), ["a", "n"]);
+        assert_eq!(fill_form("<form></form>", None, &[]).unwrap().method, "GET");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Asking the server: one bounded request, whatever the server does.
 //!
 //! `fault` names what went wrong on the wire, `reply` is what came back, `cookies` and `form` are
-//! what a login needs, `curl` the command that asks the same by hand. Redirects are never followed.
+//! what a login needs, `document` a page as a tree, `curl` the command that asks the same by hand. Redirects are never followed.
 
 mod cookies;
 mod curl;
+mod document;
 mod fault;
 mod form;
 mod reply;
@@ -20,14 +21,17 @@ use reqwest::{Method, Url};
 
 pub(crate) use cookies::Jar;
 pub(crate) use curl::command;
-pub(crate) use form::{Form, encode, find_form, select};
-pub(crate) use reply::Reply;
+pub(crate) use document::Document;
+pub(crate) use form::{Filled, Form, encode, fill_form, find_form, select};
+pub(crate) use reply::{EXCERPT, Reply, shorten};
 
 use crate::checks::may_write;
 use crate::finding::Finding;
 
 /// What is read of a body.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// A body that is not wanted and no longer than this costs less than a new connection.
+const PASSED_OVER: u64 = 256 * 1024;
 /// A gateway that is being replaced is back after this.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,11 +52,13 @@ pub(crate) struct Request<'a> {
     pub(crate) cookies: Option<String>,
     pub(crate) form: Option<String>,
     pub(crate) limit: Duration,
+    /// Only a page of HTML is read; the answer is known without what else there is.
+    pub(crate) pages_only: bool,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(path: &'a str, limit: Duration) -> Self {
-        Self { method: "GET", path, cookies: None, form: None, limit }
+        Self { method: "GET", path, cookies: None, form: None, limit, pages_only: false }
     }
 }
 
@@ -110,7 +116,12 @@ impl Asker {
         let begun = Instant::now();
         let response = builder.send().map_err(|error| fault::before_answer(&error, request.limit))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = read_body(response, begun, request.limit)?;
+        let body = if request.pages_only && !reply::is_html(&headers) {
+            pass_over(response);
+            Vec::new()
+        } else {
+            read_body(response, begun, request.limit)?
+        };
         Ok(Reply::new(status, headers, &body, begun.elapsed()))
     }
 }
@@ -121,6 +132,13 @@ fn client(address: &Address, kept: usize) -> Result<Client, Problem> {
         .user_agent("verify")
         .build()
         .or_problem("unverified", || "cannot make an HTTP client".into())
+}
+
+/// A short body is taken off the connection, which can be used again then; another one ends it.
+fn pass_over(mut response: Response) {
+    if response.content_length().is_some_and(|length| length <= PASSED_OVER) {
+        let _ = std::io::copy(&mut response, &mut std::io::sink());
+    }
 }
 
 fn read_body(mut response: Response, begun: Instant, limit: Duration) -> Result<Vec<u8>, Finding> {

@@ -7,7 +7,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use crate::finding::Finding;
 
-const EXCERPT: usize = 200;
+/// Of a text so many characters are shown.
+pub(crate) const EXCERPT: usize = 200;
 const AROUND: usize = 60;
 /// What a template engine writes for the characters that HTML reserves.
 const ENTITIES: [(&str, &str); 8] = [
@@ -46,7 +47,17 @@ impl Reply {
     }
 
     pub(crate) fn is_html(&self) -> bool {
-        self.header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
+        is_html(&self.headers)
+    }
+
+    /// The texts of `absent` that the page shows.
+    pub(crate) fn unwanted(&self, absent: &[String]) -> Vec<Finding> {
+        let finding = |text: &String| {
+            let place = self.find(text)?;
+            let phrase = format!("shows '{text}', which no page may");
+            Some(Finding::new("text-present", phrase).line("excerpt", place))
+        };
+        absent.iter().filter_map(finding).collect()
     }
 
     /// Where `needle` stands, as written or behind HTML's escapes: the text around it.
@@ -66,6 +77,12 @@ impl Reply {
         let text = if self.is_html() { Cow::Owned(visible(&self.text)) } else { Cow::Borrowed(&self.text) };
         shorten(&text, EXCERPT)
     }
+}
+
+pub(super) fn is_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase().contains("html"))
 }
 
 fn decode(headers: &HeaderMap, body: &[u8]) -> (String, Option<Finding>) {
@@ -128,7 +145,8 @@ fn around(text: &str, at: usize, length: usize) -> String {
     format!("{begun}{}{ended}", shown.trim_end_matches('…'))
 }
 
-fn shorten(text: &str, limit: usize) -> String {
+/// The text in one line of at most `limit` characters.
+pub(crate) fn shorten(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = line.chars().take(limit).collect();
     if short.len() < line.len() {

@@ -7,7 +7,7 @@ use reqwest::Url;
 use scraper::Html;
 use serde::{Deserialize, Serialize};
 
-use crate::http::{Reply, select};
+use crate::http::{Document, Reply, select};
 
 /// A page with more links than this is a list; its first ones tell enough.
 const MOST_LINKS: usize = 500;
@@ -51,7 +51,7 @@ impl Facts {
             ..Self::default()
         };
         if reply.is_html() {
-            facts.read(&Html::parse_document(&reply.text), url);
+            facts.read(&Document::read(&reply.text).tree, url);
         }
         facts.without(secrets)
     }

@@ -8,9 +8,9 @@ use common::report::{Problem, Step, quoted};
 use reqwest::Url;
 use serde::Serialize;
 
-use super::pages::{self, Page};
+use super::sight::Sight;
 use super::{LIMIT, TOOL, milliseconds, skipped};
-use crate::browser::{Browser, Sight, Trouble};
+use crate::browser::{Browser, Trouble, View};
 use crate::checks::Browser as Rules;
 use crate::finding::Finding;
 use crate::http::{Asker, Jar};
@@ -39,18 +39,15 @@ pub(crate) struct Look {
 ///
 /// # Errors
 /// `unverified` when not even a request can be made, `interrupted`.
-pub(super) fn check(
-    subject: &Subject,
-    pages: &[Page<'_>],
-    looks: &mut Vec<Look>,
-) -> Result<Vec<Step>, Problem> {
+pub(super) fn check(sight: &Sight<'_>, looks: &mut Vec<Look>) -> Result<Vec<Step>, Problem> {
+    let subject = sight.subject;
     let Some(rules) = &subject.checks.browser else {
         return Ok(vec![skipped("browser", "verify.toml has no [browser]")]);
     };
     if matches!(subject.address, Address::Unix(_)) {
         return Ok(vec![skipped("browser", "no browser can ask a unix socket")]);
     }
-    let jar = match rules.session.as_deref().map(|name| pages::jar_of(pages, name)).transpose() {
+    let jar = match rules.session.as_deref().map(|name| sight.visit().jar(name)).transpose() {
         Ok(jar) => jar.unwrap_or_default(),
         Err(reason) => return Ok(vec![skipped("browser", &reason)]),
     };
@@ -112,7 +109,7 @@ impl Visits<'_> {
     }
 
     /// A browser that ended is started once more, and one that a page got stuck in for the next page.
-    fn look(&mut self, url: &Url, until: Instant) -> Result<Option<Sight>, Problem> {
+    fn look(&mut self, url: &Url, until: Instant) -> Result<Option<View>, Problem> {
         for _ in 0..2 {
             if self.browser.is_none() {
                 self.browser = Browser::start(self.rules, url, &self.jar)?;
@@ -131,7 +128,7 @@ impl Visits<'_> {
         Ok(None)
     }
 
-    fn compare(&self, name: &str, sight: Sight, findings: &mut Vec<Finding>) -> Look {
+    fn compare(&self, name: &str, sight: View, findings: &mut Vec<Finding>) -> Look {
         let mut look = Look {
             page: name.to_owned(),
             load_ms: sight.load.map(milliseconds),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use reqwest::Url;
-use scraper::{Html, Selector};
+use scraper::Selector;
 
-use crate::checks::{Pattern, Route};
+use crate::checks::{Lookup, Pattern, Route, Wanted};
 use crate::finding::Finding;
-use crate::http::Reply;
+use crate::http::{Document, EXCERPT, Reply, shorten};
 
 /// Everything in which the answer differs from the check.
 pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
@@ -20,20 +20,9 @@ pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
     findings.extend(route.header.iter().filter_map(|(name, part)| header(name, part, reply)));
     findings
         .extend(route.text.iter().filter(|text| reply.find(text).is_none()).map(|text| missing(text, reply)));
-    findings.extend(unwanted(&route.absent, reply));
+    findings.extend(reply.unwanted(&route.absent));
     findings.extend(route.patterns.iter().filter_map(|pattern| unmatched(pattern, reply)));
     findings
-}
-
-/// The texts of `absent` that the page shows.
-pub(super) fn unwanted(absent: &[String], reply: &Reply) -> Vec<Finding> {
-    let finding = |text: &String| {
-        let place = reply.find(text)?;
-        Some(
-            Finding::new("text-present", format!("shows '{text}', which no page may")).line("excerpt", place),
-        )
-    };
-    absent.iter().filter_map(finding).collect()
 }
 
 /// Whether the answer took longer than its budget.
@@ -48,10 +37,12 @@ pub(super) fn too_slow(budget: Option<Duration>, elapsed: Duration) -> Option<Fi
 fn status(route: &Route, reply: &Reply) -> Option<Finding> {
     let redirects = (300..400).contains(&reply.status);
     let expected = match route.status {
+        _ if route.discovered && reply.status < 400 => return None,
         Some(status) if status == reply.status => return None,
         None if route.to.is_some() && redirects => return None,
         None if route.to.is_none() && reply.status == 200 => return None,
         Some(status) => status.to_string(),
+        None if route.discovered => "an answer below 400".to_owned(),
         None if route.to.is_some() => "a redirect".to_owned(),
         None => "200".to_owned(),
     };
@@ -100,7 +91,9 @@ fn missing(text: &str, reply: &Reply) -> Finding {
 fn unmatched(pattern: &Pattern, reply: &Reply) -> Option<Finding> {
     let (kind, what, found) = match pattern {
         Pattern::Regex(regex) => ("regex-missing", regex.as_str(), regex.is_match(&reply.text)),
-        Pattern::Css(selector) => ("css-missing", selector.as_str(), has_element(&reply.text, selector)),
+        Pattern::Css(selector) => ("css-missing", selector.as_str(), !elements(reply, selector).is_empty()),
+        Pattern::CssWanted(selector, wanted) => return unlike(selector, wanted, reply),
+        Pattern::Json(lookup, wanted) => return other_value(lookup, wanted, reply),
     };
     let finding = || {
         Finding::new(kind, format!("has nothing that matches '{what}'"))
@@ -110,7 +103,47 @@ fn unmatched(pattern: &Pattern, reply: &Reply) -> Option<Finding> {
     (!found).then(finding)
 }
 
-fn has_element(html: &str, selector: &str) -> bool {
-    Selector::parse(selector)
-        .is_ok_and(|selector| Html::parse_document(html).select(&selector).next().is_some())
+/// A number counts the elements, a text must stand in one of them.
+fn unlike(selector: &str, wanted: &Wanted, reply: &Reply) -> Option<Finding> {
+    let texts = elements(reply, selector);
+    if let Some(text) = wanted.text() {
+        return (!texts.iter().any(|shown| shown.contains(text))).then(|| {
+            Finding::new("css-missing", format!("has no '{selector}' that shows '{text}'"))
+                .line("expected", text)
+                .line("actual", texts.first().map_or("no such element", String::as_str))
+        });
+    }
+    (!wanted.is_met_by(&texts.len().into())).then(|| {
+        Finding::new("css-count", format!("has {} elements '{selector}'", texts.len()))
+            .line("expected", wanted.to_string())
+            .line("actual", texts.len().to_string())
+    })
+}
+
+/// What each matching element shows, in one line.
+fn elements(reply: &Reply, selector: &str) -> Vec<String> {
+    let Ok(selector) = Selector::parse(selector) else { return Vec::new() };
+    let document = Document::read(&reply.text).tree;
+    let shown = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    document.select(&selector).map(|element| shown(element.text().collect())).collect()
+}
+
+fn other_value(lookup: &Lookup, wanted: &Wanted, reply: &Reply) -> Option<Finding> {
+    let place = lookup.written();
+    let Ok(document) = serde_json::from_str(&reply.text) else {
+        return Some(Finding::new("json-missing", "is not JSON").line("excerpt", reply.excerpt()));
+    };
+    match lookup.find(&document) {
+        Some(value) if wanted.is_met_by(&value) => None,
+        Some(value) => Some(
+            Finding::new("json-wrong", format!("has another value at {place}"))
+                .line("expected", wanted.to_string())
+                .line("actual", shorten(&value.to_string(), EXCERPT)),
+        ),
+        None => Some(
+            Finding::new("json-missing", format!("has nothing at {place}"))
+                .line("expected", wanted.to_string())
+                .line("excerpt", reply.excerpt()),
+        ),
+    }
 }

@@ -1,16 +1,24 @@
 //! The stages in their order, what each depends on, and how one that failed stops the others.
 
 mod browser;
+mod capped;
+mod commands;
 mod content;
 mod database;
 mod expectation;
+mod files;
+mod forms;
 mod identity;
+mod links;
 mod pages;
 mod regressions;
 mod routes;
 mod service;
+mod sight;
 mod submission;
 
+use std::cell::OnceCell;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::cli::Run;
@@ -18,6 +26,9 @@ use common::identity::Verdict;
 use common::interrupt;
 use common::report::{Problem, Status, Step};
 use serde::Serialize;
+use serde_json::Value;
+
+pub(crate) use sight::Sight;
 
 pub(crate) use browser::Look;
 use pages::Page;
@@ -38,48 +49,68 @@ pub(crate) enum Stage {
     Service,
     /// What answers is the expected release, on the right database.
     Identity,
+    /// Files of the release are what they were meant to be.
+    Files,
     /// The database is whole and migrated, and has what it must have.
     Database,
     /// Each route answers as its check says.
     Routes,
     /// No page shows what none may show.
     Content,
+    /// Every link inside the app leads somewhere.
+    Links,
+    /// Every form leads to something that takes it.
+    Forms,
     /// No page errs in a browser, and all of it loads.
     Browser,
     /// Nothing is lost that the release before had.
     Regressions,
+    /// Programs of the release find nothing.
+    Commands,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Service,
         Self::Identity,
+        Self::Files,
         Self::Database,
         Self::Routes,
         Self::Content,
+        Self::Links,
+        Self::Forms,
         Self::Browser,
         Self::Regressions,
+        Self::Commands,
     ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Service => "service",
             Self::Identity => "identity",
+            Self::Files => "files",
             Self::Database => "database",
             Self::Routes => "routes",
             Self::Content => "content",
+            Self::Links => "links",
+            Self::Forms => "forms",
             Self::Browser => "browser",
             Self::Regressions => "regressions",
+            Self::Commands => "commands",
         }
     }
 
     fn needs(self) -> &'static [Self] {
         match self {
-            Self::Service | Self::Database => &[],
+            Self::Service | Self::Files | Self::Database => &[],
             Self::Identity => &[Self::Service],
-            Self::Routes | Self::Content | Self::Browser | Self::Regressions => {
-                &[Self::Service, Self::Identity]
-            }
+            Self::Routes
+            | Self::Content
+            | Self::Links
+            | Self::Forms
+            | Self::Browser
+            | Self::Regressions
+            | Self::Commands => &[Self::Service, Self::Identity],
         }
     }
 }
@@ -107,6 +138,10 @@ pub(crate) struct Results {
     pub(crate) changes: Vec<Change>,
     /// Of the one check that was asked for.
     pub(crate) explanation: Option<Explanation>,
+    /// What programs printed.
+    pub(crate) log: Option<PathBuf>,
+    /// What a stage has to say beside its steps, by its name.
+    pub(crate) facts: Vec<(&'static str, Value)>,
     /// The first problem that decides the outcome.
     pub(crate) problem: Option<Problem>,
     pub(crate) passed: usize,
@@ -122,6 +157,12 @@ impl Results {
         // An identity that could not be seen says nothing against the pages.
         let unseen = self.verdict == Some(Verdict::Unknown);
         stage.needs().iter().filter(failed).find(|needed| !(unseen && **needed == Stage::Identity)).copied()
+    }
+
+    /// Keeps the facts of a stage, and gives its steps.
+    fn noting(&mut self, stage: Stage, (steps, facts): (Vec<Step>, Option<Value>)) -> Vec<Step> {
+        self.facts.extend(facts.map(|facts| (stage.name(), facts)));
+        steps
     }
 
     fn take(&mut self, run: &mut Run, stage: Stage, steps: Vec<Step>, took: Duration) {
@@ -155,6 +196,14 @@ impl Results {
     }
 }
 
+/// What `init` excuses: each by the name that a check would skip it with.
+pub(crate) mod flaws {
+    pub(crate) use super::content::shown;
+    pub(crate) use super::forms::flawed as of_forms;
+    pub(crate) use super::links::flawed as of_links;
+    pub(crate) use super::routes::unchecked;
+}
+
 /// Runs the stages of `only`, all when it is empty.
 ///
 /// # Errors
@@ -162,17 +211,20 @@ impl Results {
 /// results.
 pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Result<Results, Problem> {
     let mut results = Results::default();
-    let mut pages = None;
+    let survey = OnceCell::new();
+    let sight = Sight::new(subject, &survey)?;
     for stage in Stage::ALL.into_iter().filter(|stage| only.is_empty() || only.contains(stage)) {
         interrupt::check()?;
         let begun = Instant::now();
         let steps = match results.blocks(stage) {
             Some(failed) => vec![skipped(stage.name(), &format!("{} failed", failed.name()))],
-            None => check(stage, subject, &mut pages, &mut results)?,
+            None => check(stage, &sight, &mut results)?,
         };
         results.take(run, stage, steps, begun.elapsed());
     }
     interrupt::check()?;
+    let log = results.log.as_ref().map(|log| log.display().to_string());
+    run.report.log_file = run.report.log_file.take().or(log);
     Ok(results)
 }
 
@@ -182,30 +234,24 @@ pub(crate) fn run_all(run: &mut Run, subject: &Subject, only: &[Stage]) -> Resul
 /// `usage`: the stage has no such check; those of [`run_all`].
 pub(crate) fn run_one(run: &mut Run, subject: &Subject, stage: Stage, id: &str) -> Result<Results, Problem> {
     let mut results = Results::default();
-    let mut pages = None;
+    let survey = OnceCell::new();
+    let sight = Sight::new(subject, &survey)?;
     let begun = Instant::now();
-    let mut steps = check(stage, subject, &mut pages, &mut results)?;
+    let mut steps = check(stage, &sight, &mut results)?;
     if steps.iter().any(|step| step.name == id) {
         steps.retain(|step| step.name == id);
     }
     let step = steps.first().cloned().unwrap_or_else(|| skipped(stage.name(), "nothing was checked"));
-    let page = pages
-        .iter()
-        .flatten()
-        .find(|page| id.split_once('.').is_some_and(|(_, name)| name == page.route.name()));
-    let exchange = page.and_then(|page| page.exchange.clone());
+    let name = id.split_once('.').map_or("", |(_, name)| name);
+    let exchange = sight.asked(name).and_then(|page| page.exchange.clone());
     results.explanation = Some(Explanation::of(&step, subject, stage, exchange));
     results.take(run, stage, steps, begun.elapsed());
     interrupt::check()?;
     Ok(results)
 }
 
-fn check<'s>(
-    stage: Stage,
-    subject: &'s Subject,
-    pages: &mut Option<Vec<Page<'s>>>,
-    results: &mut Results,
-) -> Result<Vec<Step>, Problem> {
+fn check(stage: Stage, sight: &Sight<'_>, results: &mut Results) -> Result<Vec<Step>, Problem> {
+    let subject = sight.subject;
     Ok(match stage {
         Stage::Service => {
             vec![timed("service", &subject.address.to_string(), || service::check(subject))]
@@ -214,30 +260,23 @@ fn check<'s>(
             let target = subject.instance.address.to_string();
             vec![timed("identity", &target, || identity::check(subject, &mut results.verdict))]
         }
+        Stage::Files => files::steps(subject),
         Stage::Database => database::check(subject, &mut results.database),
-        Stage::Routes => routes::steps(asked(subject, pages)?),
-        Stage::Content => content::steps(subject, asked(subject, pages)?),
-        Stage::Browser => {
-            let logs_in = subject.checks.browser.as_ref().is_some_and(|rules| rules.session.is_some());
-            let pages = if logs_in { asked(subject, pages)? } else { &[] };
-            browser::check(subject, pages, &mut results.looks)?
-        }
+        Stage::Routes => results.noting(stage, routes::steps(sight)),
+        Stage::Content => content::steps(sight),
+        Stage::Links => results.noting(stage, links::steps(sight)),
+        Stage::Forms => results.noting(stage, forms::steps(sight)),
+        Stage::Browser => browser::check(sight, &mut results.looks)?,
         Stage::Regressions => {
-            results.answered = asked(subject, pages)?.iter().filter_map(Page::answered).collect();
+            results.answered = sight.visit().pages.iter().filter_map(Page::answered).collect();
             regressions::check(subject, &results.answered, &mut results.changes)?
         }
+        Stage::Commands => {
+            let (steps, log) = commands::steps(subject);
+            results.log = log;
+            steps
+        }
     })
-}
-
-/// The pages, asked once whichever stages need them.
-fn asked<'p, 's>(
-    subject: &'s Subject,
-    pages: &'p mut Option<Vec<Page<'s>>>,
-) -> Result<&'p [Page<'s>], Problem> {
-    if pages.is_none() {
-        *pages = Some(pages::ask(subject)?);
-    }
-    Ok(pages.as_deref().unwrap_or_default())
 }
 
 /// A step that passes when `act` has no problem.

@@ -1,19 +1,21 @@
 //! The pages of a release: every route asked once, a few at a time, and what was seen.
 //!
-//! Logins come first, since others need their sessions. No body is kept.
+//! Logins come first, since others need their sessions. No body is kept; where the app is crawled,
+//! what the crawl would see of a page is.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::address::Address;
 use common::interrupt;
-use common::report::Problem;
 use reqwest::Url;
 
 use super::{LIMIT, expectation, milliseconds, submission};
 use crate::checks::Route;
+use crate::crawl::Sighting;
 use crate::explain::Exchange;
 use crate::finding::Finding;
 use crate::http::{Asker, Jar, Reply, Request};
@@ -22,10 +24,17 @@ use crate::subject::Subject;
 
 /// A development server has no more than a few workers.
 const AT_ONCE: usize = 8;
+/// So many pages are compared with the release before although nobody asked for it: that takes
+/// longer than the checks themselves.
+const FEW: usize = 500;
+/// Between two attempts at a route that is to be asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What became of one route.
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     pub(super) route: &'a Route,
+    /// The same with its captured values, as it was asked.
+    pub(super) asked: Cow<'a, Route>,
     pub(super) url: Url,
     /// Where it was asked for.
     pub(super) address: &'a Address,
@@ -41,60 +50,100 @@ pub(super) struct Page<'a> {
     pub(super) facts: Option<Facts>,
     /// What was asked and answered, where it is to be explained.
     pub(super) exchange: Option<Exchange>,
+    /// Where it redirects to.
+    pub(super) location: Option<String>,
+    /// Of a page that a crawl would come to.
+    pub(super) sighting: Option<Sighting>,
     jar: Jar,
+    /// By name, what it captured, or why it did not.
+    captured: Captured<'a>,
 }
 
 impl Page<'_> {
     /// What a later release is compared with: a page that everybody may ask for again.
     pub(super) fn answered(&self) -> Option<Answered> {
         let facts = self.facts.clone().filter(|_| self.route.method == "GET")?;
-        let (name, path) = (self.route.name(), self.route.path.clone());
+        let (name, path) = (self.route.name(), self.asked.path.clone());
         Some(Answered { name, path, cookies: self.jar.header(), facts })
     }
 }
 
-/// The cookies of a session, or why nobody is logged in.
-pub(super) fn jar_of(pages: &[Page<'_>], name: &str) -> Result<Jar, String> {
-    let opened = pages.iter().filter(|page| page.route.is_login()).filter_map(session);
-    let mut named = opened.filter(|(session, _)| *session == name).map(|(_, jar)| jar);
-    named.next().unwrap_or_else(|| Err("nobody is logged in".into()))
-}
-
+type Captured<'a> = BTreeMap<&'a str, Result<String, String>>;
 type Sessions<'a> = BTreeMap<&'a str, Result<Jar, String>>;
 
-struct Visitor<'a> {
-    subject: &'a Subject,
-    asker: Asker,
+/// All pages, in the order of the file, and the sessions that were opened.
+pub(crate) struct Visit<'a> {
+    pub(super) pages: Vec<Page<'a>>,
     sessions: Sessions<'a>,
 }
 
-/// Asks every route of the checks, and gives them in the order of the file.
-///
-/// # Errors
-/// `unverified` when no request can be made at all.
-pub(super) fn ask(subject: &Subject) -> Result<Vec<Page<'_>>, Problem> {
-    let asker = Asker::new(&subject.address)?.keeping(AT_ONCE)?;
-    let mut visitor = Visitor { subject, asker, sessions: Sessions::new() };
-    let routes = &subject.checks.routes;
-    let (logins, others): (Vec<_>, Vec<_>) =
-        routes.iter().enumerate().partition(|(_, route)| route.is_login());
-    let mut pages = visitor.visit_all(&logins);
-    visitor.sessions = pages.iter().filter_map(|(_, page)| session(page)).collect();
-    pages.extend(visitor.visit_all(&others));
+impl Visit<'_> {
+    /// Paths of the routes that are not right.
+    pub(crate) fn failed(&self) -> BTreeSet<String> {
+        let failed = self.pages.iter().filter(|page| !page.findings.is_empty());
+        failed.map(|page| page.route.path.clone()).collect()
+    }
+
+    /// The cookies of a session, or why it was not opened.
+    pub(super) fn jar(&self, session: &str) -> Result<Jar, String> {
+        jar(&self.sessions, session)
+    }
+}
+
+struct Visitor<'a, 's> {
+    subject: &'a Subject,
+    asker: &'s Asker,
+    sessions: Sessions<'a>,
+    captured: Captured<'a>,
+    /// Whether pages are compared with those of the release before.
+    compares: bool,
+}
+
+/// Asks every route: in turn the logins and the others whose captured values are there.
+pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker, routes: &[&'a Route]) -> Visit<'a> {
+    let compares = subject.checks.regressions.is_some() || routes.len() <= FEW;
+    let (sessions, captured) = (Sessions::new(), Captured::new());
+    let mut visitor = Visitor { subject, asker, sessions, captured, compares };
+    let mut waiting: Vec<_> = routes.iter().copied().enumerate().collect();
+    let mut pages = Vec::with_capacity(routes.len());
+    let mut stuck = false;
+    while !waiting.is_empty() {
+        // What nothing can be captured for is visited at last, and says so.
+        let is_ready = |route: &Route| stuck || visitor.is_ready(route);
+        let (mut ready, mut others): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(_, route)| is_ready(route));
+        if ready.iter().any(|(_, route)| route.is_login()) {
+            let (logins, later): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|(_, route)| route.is_login());
+            (ready, others) = (logins, [later, others].concat());
+        }
+        stuck = ready.is_empty();
+        let visited = visitor.visit_all(&ready);
+        visitor.learn(&visited);
+        pages.extend(visited);
+        waiting = others;
+    }
     for (_, page) in &mut pages {
         visitor.measure_alone(page);
     }
     pages.sort_by_key(|(number, _)| *number);
-    Ok(pages.into_iter().map(|(_, page)| page).collect())
+    Visit { pages: pages.into_iter().map(|(_, page)| page).collect(), sessions: visitor.sessions }
+}
+
+fn jar(sessions: &Sessions<'_>, session: &str) -> Result<Jar, String> {
+    sessions.get(session).cloned().unwrap_or_else(|| Err("nobody is logged in".into()))
 }
 
 fn session<'a>(page: &Page<'a>) -> Option<(&'a str, Result<Jar, String>)> {
+    if !page.route.is_login() {
+        return None;
+    }
     let failed = !page.findings.is_empty() || page.not_asked.is_some();
     let jar = if failed { Err(format!("{} failed", page.route.name())) } else { Ok(page.jar.clone()) };
     Some((page.route.session.as_deref()?, jar))
 }
 
-impl<'a> Visitor<'a> {
+impl<'a> Visitor<'a, '_> {
     fn visit_all(&self, routes: &[(usize, &'a Route)]) -> Vec<(usize, Page<'a>)> {
         let next = AtomicUsize::new(0);
         let pages = Mutex::new(Vec::with_capacity(routes.len()));
@@ -115,11 +164,54 @@ impl<'a> Visitor<'a> {
         pages.into_inner().unwrap_or_default()
     }
 
+    /// Whether it is known of all values and of the session that it uses whether they are to be had.
+    fn is_ready(&self, route: &Route) -> bool {
+        let session = route.session.as_deref().filter(|_| !route.is_login());
+        session.is_none_or(|session| self.sessions.contains_key(session))
+            && route.needs.iter().all(|name| self.captured.contains_key(name.as_str()))
+    }
+
+    fn learn(&mut self, pages: &[(usize, Page<'a>)]) {
+        for (_, page) in pages {
+            self.sessions.extend(session(page));
+            for (name, value) in &page.captured {
+                self.captured.entry(name).or_insert_with(|| value.clone());
+            }
+        }
+    }
+
+    /// Asks, again and again where the route wants that and is not right.
     fn visit(&self, route: &'a Route) -> Page<'a> {
-        let url = self.asker.url(&route.path);
+        let until = route.retry.map(|retry| Instant::now() + self.subject.remaining(retry));
+        loop {
+            let page = self.visit_once(route);
+            let is_over = until.is_none_or(|until| Instant::now() + RETRY_PAUSE > until);
+            if page.findings.is_empty() || is_over || interrupt::pending().is_some() {
+                return page;
+            }
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    /// The route as it is asked, or why it cannot be.
+    fn filled(&self, route: &'a Route) -> Result<Cow<'a, Route>, String> {
+        if route.needs.is_empty() {
+            return Ok(Cow::Borrowed(route));
+        }
+        let value = |name: &String| match self.captured.get(name.as_str()) {
+            Some(value) => Ok((name.clone(), value.clone()?)),
+            None => Err(format!("nothing was captured as '{name}' before it")),
+        };
+        Ok(Cow::Owned(route.with(&route.needs.iter().map(value).collect::<Result<_, String>>()?)))
+    }
+
+    fn visit_once(&self, route: &'a Route) -> Page<'a> {
+        let filled = self.filled(route);
+        let asked = filled.clone().unwrap_or(Cow::Borrowed(route));
         let mut page = Page {
             route,
-            url,
+            url: self.asker.url(&asked.path),
+            asked,
             address: &self.subject.address,
             duration_ms: 0,
             seen: false,
@@ -128,19 +220,26 @@ impl<'a> Visitor<'a> {
             unwanted: Vec::new(),
             facts: None,
             exchange: None,
+            location: None,
+            sighting: None,
             jar: Jar::default(),
+            captured: Captured::new(),
         };
-        match self.jar(route) {
+        match filled.and_then(|_| self.jar(route)) {
             Ok(jar) => page.jar = jar,
             Err(reason) => page.not_asked = Some(reason),
         }
         if page.not_asked.is_none() {
             let (begun, sent) = (Instant::now(), page.jar.clone());
-            let answer = self.request(route, &mut page.jar);
+            let answer = self.request(&page.asked, &mut page.jar);
             page.duration_ms = milliseconds(begun.elapsed());
             let explained = answer.as_ref().ok().filter(|_| self.subject.explains);
-            page.exchange = explained.map(|reply| Exchange::of(route, &page.url, &sent, reply));
+            page.exchange = explained.map(|reply| Exchange::of(&page.asked, &page.url, &sent, reply));
             self.judge(&mut page, answer);
+        }
+        for (name, _) in &route.captures {
+            let missing = || Err(format!("{} captured nothing as '{name}'", route.name()));
+            page.captured.entry(name).or_insert_with(missing);
         }
         page
     }
@@ -149,9 +248,7 @@ impl<'a> Visitor<'a> {
     fn jar(&self, route: &Route) -> Result<Jar, String> {
         match (route.forbidden(), route.session.as_deref()) {
             (Some(reason), _) => Err(reason),
-            (None, Some(session)) if !route.is_login() => {
-                self.sessions.get(session).cloned().unwrap_or_else(|| Err("nobody is logged in".into()))
-            }
+            (None, Some(session)) if !route.is_login() => jar(&self.sessions, session),
             _ => Ok(Jar::default()),
         }
     }
@@ -168,27 +265,48 @@ impl<'a> Visitor<'a> {
                 "was not asked: the time for the whole verification is over",
             ));
         }
-        let form = submission::prepare(&self.asker, route, jar, limit)?;
-        let request =
-            Request { method: &route.method, path: &route.path, cookies: jar.header(), form, limit };
+        let form = submission::prepare(self.asker, route, jar, limit)?;
+        let request = Request {
+            method: &route.method,
+            cookies: jar.header(),
+            form,
+            ..Request::get(&route.path, limit)
+        };
         let reply = self.asker.ask(&request)?;
         jar.absorb(&reply.headers);
         Ok(reply)
     }
 
-    fn judge(&self, page: &mut Page<'_>, answer: Result<Reply, Finding>) {
+    fn judge(&self, page: &mut Page<'a>, answer: Result<Reply, Finding>) {
         let reply = match answer {
             Ok(reply) => reply,
             Err(finding) => return page.findings.push(finding),
         };
         page.seen = true;
-        page.facts = Some(Facts::of(&reply, &page.url, &self.subject.secrets));
-        page.findings = expectation::compare(page.route, &reply, &page.url);
+        page.facts = self.compares.then(|| Facts::of(&reply, &page.url, &self.subject.secrets));
+        page.location = reply.header("location").map(Cow::into_owned);
+        page.findings = expectation::compare(&page.asked, &reply, &page.url);
+        for (name, capture) in &page.route.captures {
+            match capture.take(&reply) {
+                Some(value) => drop(page.captured.insert(name, Ok(value))),
+                None => page.findings.push(
+                    Finding::new("capture-missing", format!("has nothing to capture as '{name}'"))
+                        .line("excerpt", reply.excerpt()),
+                ),
+            }
+        }
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
-        page.unwanted = expectation::unwanted(&self.subject.checks.absent, &reply);
+        page.unwanted = reply.unwanted(&self.subject.checks.absent);
+        page.sighting = self.is_crawled(page.route).then(|| Sighting::of(&reply, &[]));
         if page.route.is_login() && page.findings.is_empty() && page.jar.header().is_none() {
             page.findings.push(Finding::new("session-missing", "sets no cookie, so nobody is logged in"));
         }
+    }
+
+    /// Whether a crawl would ask the same.
+    fn is_crawled(&self, route: &Route) -> bool {
+        let links = self.subject.checks.links.as_ref();
+        links.is_some_and(|links| route.method == "GET" && route.session == links.session)
     }
 
     fn budget(&self, route: &Route) -> Option<Duration> {

@@ -25,7 +25,7 @@ fn usage_errors_exit_2() {
     for args in [
         &["nowhere"][..],
         &["dev", "--slot", "red"],
-        &["dev", "--only", "links"],
+        &["dev", "--only", "lniks"],
         &["dev", "--save"],
         &["dev", "extra"],
         &["dev", "--config", "none.toml"],

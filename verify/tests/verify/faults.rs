@@ -94,3 +94,66 @@ fn the_deadline_of_the_run_ends_what_is_left() {
     assert_eq!(endings.iter().filter(|ending| *ending == "no-answer").count(), 8, "{endings:?}");
     assert_eq!(endings.iter().filter(|ending| *ending == "deadline").count(), 1, "{endings:?}");
 }
+
+/// What a crawl comes to: path below `/fault/`, and the problem type when it is one.
+const CRAWLED: [(&str, Option<&str>); 14] = [
+    ("close", Some("closed-early")),
+    ("reset", Some("connection-reset")),
+    ("silent", Some("no-answer")),
+    ("drip-page", Some("body-slow")),
+    ("endless-page", Some("body-too-large")),
+    ("huge", Some("body-too-large")),
+    ("garbage", Some("not-http")),
+    ("head", Some("head-too-large")),
+    ("charset", Some("charset-wrong")),
+    ("bomb", Some("encoding-unasked")),
+    ("nowhere", Some("redirect-nowhere")),
+    // Neither is a page: their bodies are not waited for.
+    ("events", None),
+    ("endless", None),
+    ("stall", None),
+];
+
+#[test]
+fn a_crawl_meets_every_fault_in_bounded_time_and_memory() {
+    let links: Vec<_> = CRAWLED.iter().map(|(way, _)| format!("<a href=/fault/{way}>x</a>")).collect();
+    let world = World::new("[links]", "deadlines = { verify = \"6s\" }");
+    let world = world.with_site(&serde_json::json!({"/": links.concat()})).serving(&[]);
+    let begun = Instant::now();
+    let (run, peak) = world.verify_watched(&["dev", "--slot", "blue", "--only", "links"]);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!((1..200_000).contains(&peak), "{peak} KiB");
+    for (way, kind) in CRAWLED {
+        match kind {
+            Some(kind) => {
+                let step = run.step(&format!("links./fault/{way}"));
+                assert_eq!(step["problem"]["type"], kind, "{step}");
+                assert!(step["problem"]["detail"].as_str().unwrap().contains("linked from: /"), "{step}");
+            }
+            None => {
+                assert!(!run.stdout.contains(&format!("\"links./fault/{way}\"")), "{way}: {}", run.stdout);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_maze_without_end_is_left_at_the_limit() {
+    let world = World::new("[links]\npages = 300", "");
+    let world = world.with_site(&serde_json::json!({"/": "<a href=/fault/maze>x</a>"})).serving(&[]);
+    let run = world.verify(&["dev", "--slot", "blue", "--only", "links"]);
+    assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
+    assert_eq!(run.ending("links.limit"), "skipped");
+    let world = World::new("[links]\ntime = \"300ms\"", "");
+    let world = world.with_site(&serde_json::json!({"/": "<a href=/fault/maze>x</a>"})).serving(&[]);
+    let run = world.verify(&["dev", "--slot", "blue", "--only", "links"]);
+    assert_eq!(run.ending("links.limit"), "skipped");
+}
+
+#[test]
+fn a_page_nested_without_end_holds_nothing_up() {
+    let world = World::new("[links]", "");
+    let world = world.with_site(&serde_json::json!({"/": "<a href=/fault/deep>x</a>"})).serving(&[]);
+    let run = world.verify(&["dev", "--slot", "blue", "--only", "links"]);
+    assert_eq!(run.ending("links./fault/deep"), "page-too-deep", "{}", run.stdout);
+}

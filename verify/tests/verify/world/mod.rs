@@ -41,7 +41,7 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("deploy.toml");
         let text = format!(
-            "[app]\nname = \"x\"\nrun = \"true\"\n[environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:9\"\nenv_file = \"dev.env\"\n{settings}\n"
+            "log_dir = \"logs\"\n[app]\nname = \"x\"\nrun = \"true\"\n[environments.dev]\nbranches = [\"dev\"]\nlisten = \"127.0.0.1:9\"\nenv_file = \"dev.env\"\n{settings}\n"
         );
         fs::write(&file, text).unwrap();
         let env = root.path().join("dev.env");
@@ -55,6 +55,18 @@ impl World {
         fs::create_dir(place.release(RELEASE)).unwrap();
         fs::write(place.release(RELEASE).join("verify.toml"), verify_toml).unwrap();
         Self { root, place, config, server: None }
+    }
+
+    /// Gives the app pages of its own; `server.py` says in what form.
+    pub(crate) fn with_site(self, site: &Value) -> Self {
+        fs::write(self.release().join("site.json"), site.to_string()).unwrap();
+        self
+    }
+
+    /// What was asked of the site so far: method, target and cookies of each request.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.release().join("asked")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
     }
 
     /// Starts the app as the release's instance; `args` go to the server.
@@ -88,6 +100,14 @@ impl World {
         ledger.end(DEPLOYMENT, &Report::new("deploy")).unwrap();
     }
 
+    /// Makes the server's own address the public one: nothing stands before it.
+    pub(crate) fn in_public(self) -> Self {
+        let file = self.path("deploy.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(file, text.replace("127.0.0.1:9\"", &format!("{}\"", self.address()))).unwrap();
+        self
+    }
+
     pub(crate) fn release(&self) -> PathBuf {
         self.place.release(RELEASE)
     }
@@ -112,6 +132,21 @@ impl World {
         Run::end(process)
     }
 
+    /// Runs `verify ARGS`; the most memory that it had, in KiB.
+    pub(crate) fn verify_watched(&self, args: &[&str]) -> (Run, u64) {
+        let mut process = self.spawn(args);
+        drop(process.stdin.take());
+        let status = format!("/proc/{}/status", process.id());
+        let mut peak = 0;
+        while process.try_wait().unwrap().is_none() {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            peak = peak.max(line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap()));
+            std::thread::yield_now();
+        }
+        (Run::end(process), peak)
+    }
+
     /// Runs `verify ARGS` and sends `signal` once `mark` exists.
     pub(crate) fn verify_until(&self, args: &[&str], mark: &Path, signal: Signal) -> Run {
         let process = self.spawn(args);
@@ -130,6 +165,11 @@ impl World {
     /// Starts `verify ARGS`, its temporary files in `dir`.
     pub(crate) fn spawn_in(&self, args: &[&str], dir: &Path) -> Child {
         self.command(args).env("TMPDIR", dir).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Runs `verify ARGS` with one more variable in its environment.
+    pub(crate) fn verify_in(&self, args: &[&str], name: &str, value: &str) -> Run {
+        Run::end(self.command(args).env(name, value).spawn().unwrap())
     }
 
     fn spawn(&self, args: &[&str]) -> Child {

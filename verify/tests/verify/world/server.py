@@ -1,7 +1,11 @@
 """A small app with a login, and a server that misbehaves in every way below /fault/.
 
-Says its port on stdout and lives until its stdin ends.
+Says its port on stdout and lives until its stdin ends. A file site.json in its directory adds pages:
+"METHOD target", or the target alone, and a body, {status, headers, body}, or a list of answers in turn.
+What is asked of a site is written to the file asked.
 """
+import gzip
+import json
 import os
 import socket
 import struct
@@ -19,6 +23,21 @@ def answer(status, body, *headers):
     if not any(line.lower().startswith("content-type") for line in headers):
         lines.append("Content-Type: text/html; charset=utf-8")
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def of_site(method, target, headers, body):
+    with open("asked", "a") as file:
+        file.write(f"{method} {target} {headers.get('cookie', '')} {body}".strip() + "\n")
+    plain = target.split("?")[0]
+    names = [f"{method} {target}", f"{method} {plain}", *([target, plain] if method in ("GET", "HEAD") else [])]
+    found = next((SITE[name] for name in names if name in SITE), None)
+    if isinstance(found, list):
+        found = found.pop(0) if len(found) > 1 else found[0]
+    if isinstance(found, str):
+        found = {"body": found}
+    if found and "cookie" in found and found["cookie"] not in headers.get("cookie", ""):
+        found = found["else"]
+    return found and answer(found.get("status", 200), found.get("body", "") * found.get("times", 1), *found.get("headers", []))
 
 
 def page(method, path, headers, body):
@@ -122,6 +141,31 @@ def fault(name, connection):
         send(b"HTTP/1.1 200 X\r\n\r\n")
         while True:
             send(b"x" * 65536)
+    elif name == "endless-page":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/html\r\n\r\n")
+        while True:
+            send(b"<p>more</p>" * 6000)
+    elif name == "drip-page":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/html\r\n\r\n")
+        while True:
+            send(b"<b>")
+            time.sleep(0.05)
+    elif name == "huge":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 104857600\r\n\r\n")
+        for _ in range(1600):
+            send(b"<i>" * 21845 + b" ")
+    elif name == "deep":
+        send(answer(200, "<div>" * 500000 + "<a href=/fault/close>x</a>"))
+    elif name == "bomb":
+        body = gzip.compress(bytes(50 * 1024 * 1024))
+        send(answer(200, body, "Content-Encoding: gzip"))
+    elif name == "events":
+        send(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n\r\n")
+        while True:
+            send(b"data: x\n\n")
+            time.sleep(0.05)
+    elif name.startswith("maze"):
+        send(answer(200, "".join(f"<a href=/fault/{name}{side}>{side}</a>" for side in ("x", "y"))))
     elif name == "cut":
         send(b"HTTP/1.1 200 X\r\nContent-Length: 1000\r\n\r\nshort")
     elif name == "chunk":
@@ -168,6 +212,10 @@ def serve(connection):
                 data += connection.recv(65536)
             body, data = data[:length].decode(), data[length:]
             path = target.split("?")[0]
+            own = SITE and of_site(method, target, headers, body)
+            if own:
+                connection.sendall(own[:own.index(b"\r\n\r\n") + 4] if method == "HEAD" else own)
+                continue
             if path.startswith("/fault/"):
                 fault(path[len("/fault/"):], connection)
                 return
@@ -184,6 +232,10 @@ def accept(listener):
         threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
 
+SITE = {}
+if os.path.exists("site.json"):
+    with open("site.json") as file:
+        SITE = json.load(file)
 stop = threading.Event()
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
