@@ -29,7 +29,7 @@ const KNOWN: [&str; 10] = [
     "browser",
     "regressions",
 ];
-const DATABASE: [&str; 3] = ["queries", "never_shrink", "references"];
+pub(super) const DATABASE: [&str; 3] = ["queries", "never_shrink", "references"];
 
 /// The checks in `file`; none when there is no such file.
 pub(super) fn load(file: &Path) -> Result<Checks, Problem> {
