@@ -22,6 +22,7 @@ fn what_is_wrong_with_a_form_is_told_and_nothing_is_sent() {
             <form method=put action=/good></form><form method=post action=/good name=n>{guard}<input required id=age></form>
             <form method=post action=http://localhost:1/x>{guard}</form><form method=post action=//pay.example/></form>"),
         "/other": format!("<form method=post action=/good>{guard}</form>"),
+        "OPTIONS /": {"headers": ["Allow: GET, HEAD"]},
         "OPTIONS /good": {"headers": ["Allow: POST, OPTIONS"]},
         "OPTIONS /only-get": {"headers": ["Allow: GET, HEAD"]},
         "OPTIONS /gone": {"status": 404},
@@ -49,6 +50,14 @@ fn what_is_wrong_with_a_form_is_told_and_nothing_is_sent() {
     assert_eq!(problem["detail"], "expected: POST\nactual: GET, HEAD\non: /\npages: 1");
     assert!(world.asked().iter().all(|line| !line.starts_with("POST")), "{:?}", world.asked());
     assert_eq!(world.asked().iter().filter(|line| line.starts_with("OPTIONS /good")).count(), 1);
+}
+
+#[test]
+fn a_server_without_options_is_not_said_to_lack_what_it_may_well_take() {
+    let site = json!({"/": "<form method=post action=/good></form>", "OPTIONS /good": {"status": 404}});
+    let (_, run) = inspected("[links]", &site);
+    assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
+    assert_eq!(run.report["details"]["verify"]["forms"], json!({"forms": 1, "findings": 0, "untold": 1}));
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn site() -> Value {
         "/account/": {"status": 302, "headers": ["Location: /login/?next=/account/"]},
         "/doc/a b/": "no", "/doc/a%20b/": "a b", "/doc/b/": "b", "/other/x/": "x",
         "/broken/": {"status": 500}, "/doc/gone/": {"status": 404}, "/healthz": "ok", "OPTIONS /nothing": {"status": 404},
+        "OPTIONS /": {"headers": ["Allow: GET"]},
     })
 }
 

@@ -80,11 +80,13 @@ struct Inspection<'a, 's> {
     allowed: BTreeMap<(String, String), Option<Finding>>,
     /// Actions of which nothing could be learned without sending the form.
     untold: usize,
+    /// Whether the server answers OPTIONS by what an address takes; known once it was asked.
+    tells: Option<bool>,
 }
 
 impl<'a, 's> Inspection<'a, 's> {
     fn of(sight: &'a Sight<'s>, crawl: &'a Crawl) -> Self {
-        Self { sight, crawl, allowed: BTreeMap::new(), untold: 0 }
+        Self { sight, crawl, allowed: BTreeMap::new(), untold: 0, tells: None }
     }
 
     fn inspect(&mut self, key: &FormKey, place: &FormPlace) -> Option<Step> {
@@ -187,13 +189,23 @@ impl<'a, 's> Inspection<'a, 's> {
             Err(finding) => return Some(finding),
         };
         match (reply.status, reply.header("allow")) {
-            (404 | 410, _) => Some(dead("OPTIONS", path, reply.status)),
+            (404 | 410, _) if self.tells() => Some(dead("OPTIONS", path, reply.status)),
             (200..300 | 405, Some(allow)) => {
                 let taken = allow.split(',').any(|method| method.trim().eq_ignore_ascii_case("POST"));
                 (!taken).then(|| not_taken(path, &allow))
             }
             _ => self.leave(),
         }
+    }
+
+    /// A server that says nothing of a page that is there has no OPTIONS, and its 404 means nothing.
+    fn tells(&mut self) -> bool {
+        if self.tells.is_none() {
+            let page = self.crawl.nodes.first().map_or("/", |node| node.path.as_str());
+            let reply = self.ask("OPTIONS", page);
+            self.tells = Some(reply.is_ok_and(|reply| reply.header("allow").is_some()));
+        }
+        self.tells == Some(true)
     }
 
     fn ask(&self, method: &str, path: &str) -> Result<Reply, Finding> {
