@@ -7,12 +7,15 @@
 use std::path::Path;
 
 use common::database::{self, Table, quote};
+use common::migrations::{Layout, read_applied};
 use common::report::{OrProblem, Problem};
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, Statement, params_from_iter};
 use serde::Serialize;
 
+/// Our own table of records.
+const RECORDS: &str = "migrations";
 /// How many single rows of a table are tried in vain before the rest of a range is given up.
 const PATIENCE: u32 = 20_000;
 
@@ -60,7 +63,11 @@ pub(crate) fn merge(raw: &Path, damaged: &Path) -> std::result::Result<Vec<Salva
             "PRAGMA foreign_keys = OFF; BEGIN; CREATE TEMP TABLE seen(number INTEGER PRIMARY KEY)",
         )?;
         let mut all = Vec::new();
-        for name in names(&target)? {
+        let (names, records) = (names(&target)?, records(&target));
+        if let Ok(source) = &source {
+            all.extend(unknown(source, &names));
+        }
+        for name in names.into_iter().filter(|name| !records.contains(name)) {
             let table = Table::named(&target, name)?;
             all.push(match &source {
                 Ok(source) => merge_table(&target, source, &table)?,
@@ -83,6 +90,25 @@ fn names(db: &Connection) -> Result<Vec<String>> {
     found.collect()
 }
 
+/// Tables that say which migrations were applied: they speak of the schema, which is the backup's.
+fn records(db: &Connection) -> Vec<String> {
+    let foreign = Layout::FOREIGN.iter().filter(|layout| layout.owns_table(db));
+    let ours = read_applied(db).is_ok().then_some(RECORDS);
+    foreign.filter_map(|layout| layout.table()).chain(ours).map(str::to_owned).collect()
+}
+
+/// Tables that the backup lacks; what they hold is in the damaged file alone.
+fn unknown(source: &Connection, known: &[String]) -> Vec<Salvaged> {
+    let found = names(source).unwrap_or_default();
+    let is_unknown = |name: &String| !known.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let left = |table| Salvaged {
+        table,
+        problem: Some("the backup has no such table".into()),
+        ..Salvaged::default()
+    };
+    found.into_iter().filter(is_unknown).map(left).collect()
+}
+
 fn kept(table: &Table, error: &rusqlite::Error) -> Salvaged {
     Salvaged { table: table.name.clone(), problem: Some(error.to_string()), ..Salvaged::default() }
 }
@@ -94,11 +120,11 @@ fn merge_table(target: &Connection, source: &Connection, table: &Table) -> Resul
     };
     let shared: Vec<String> =
         table.columns.iter().filter(|column| found.columns.contains(column)).cloned().collect();
-    let Some(number) = number_of(target, table)? else {
-        return merge_keyed(target, source, table, &shared);
-    };
     let left_out: Vec<String> =
         found.columns.iter().filter(|column| !table.columns.contains(column)).cloned().collect();
+    let Some(number) = number_of(target, table)? else {
+        return Ok(Salvaged { left_out, ..merge_keyed(target, source, table, &shared)? });
+    };
     target.execute_batch("DELETE FROM temp.seen")?;
     let mut reading = Reading {
         source,
@@ -106,6 +132,7 @@ fn merge_table(target: &Connection, source: &Connection, table: &Table) -> Resul
         writing: Writing::new(target, table, &number, &shared, found.sql == table.sql)?,
         width: shared.len(),
         tries: 0,
+        refused: Vec::new(),
         done: Salvaged { table: table.name.clone(), left_out, ..Salvaged::default() },
     };
     reading.range(i64::MIN, i64::MAX)?;
@@ -116,6 +143,7 @@ fn merge_table(target: &Connection, source: &Connection, table: &Table) -> Resul
             number
         ))?;
     }
+    reading.put_refused()?;
     Ok(reading.done)
 }
 
@@ -148,6 +176,8 @@ struct Reading<'a> {
     /// How many columns besides the number.
     width: usize,
     tries: u32,
+    /// Rows that stood against others, which may be gone at the end.
+    refused: Vec<(i64, Vec<Value>)>,
     done: Salvaged,
 }
 
@@ -192,12 +222,22 @@ impl Reading<'_> {
     fn put(&mut self, number: i64, values: &[Value]) -> Result<()> {
         match self.writing.put(number, values) {
             Ok(()) => self.done.rows += 1,
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
-                self.done.refused.push(format!("row {number}: {error}"));
-            }
+            Err(error) if is_refusal(&error) => self.refused.push((number, values.to_vec())),
             Err(error) => return Err(error),
         }
         self.writing.seen.execute([number]).map(drop)
+    }
+
+    /// Tries again what stood against rows of the backup that are gone now.
+    fn put_refused(&mut self) -> Result<()> {
+        for (number, values) in std::mem::take(&mut self.refused) {
+            match self.writing.put(number, &values) {
+                Ok(()) => self.done.rows += 1,
+                Err(error) if is_refusal(&error) => self.done.refused.push(format!("row {number}: {error}")),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn note(&mut self, first: i64, last: i64) {
@@ -257,6 +297,10 @@ impl<'a> Writing<'a> {
     }
 }
 
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}
+
 /// Half way between two numbers, however far apart.
 fn midpoint(first: i64, last: i64) -> i64 {
     let sum = i128::from(first) + i128::from(last);
@@ -290,8 +334,11 @@ fn merge_keyed(
         Err(error) => done.problem = Some(format!("broken off after {} rows: {error}", rows.len())),
     }
     for row in &rows {
-        target.execute(&put, params_from_iter(row))?;
-        done.rows += 1;
+        match target.execute(&put, params_from_iter(row)) {
+            Ok(_) => done.rows += 1,
+            Err(error) if is_refusal(&error) => done.refused.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
     }
     Ok(done)
 }

@@ -25,9 +25,11 @@ pub(crate) enum Scope {
 
 impl Scope {
     /// The tables that `jobs` can touch: those that their texts name, and those that any trigger
-    /// does; what a script sends is not known before it runs.
+    /// does; what a script sends is not known before it runs, nor what foreign keys do that a file
+    /// without a transaction may switch on.
     pub(crate) fn of(jobs: &[Job], db: &Connection) -> Result<Self> {
-        if jobs.iter().any(|job| job.kind == Kind::Python && !job.text.is_empty()) {
+        let is_open = |job: &Job| job.is_outside() || (job.kind == Kind::Python && !job.text.is_empty());
+        if jobs.iter().any(is_open) {
             return Ok(Self::All);
         }
         let mut list = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'trigger'")?;

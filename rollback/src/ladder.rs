@@ -108,7 +108,7 @@ pub(crate) fn choose(run: &mut Run, site: &Site, release: &str, discard: bool) -
     let Some(path) = site.place.database(site.settings()).filter(|path| path.exists()) else {
         return Ok(Choice::code("there is no database"));
     };
-    if !discard && let Some(damage) = database::find_damage(&path, LOOK) {
+    if let Some(damage) = database::find_damage(&path, LOOK) {
         let backup = salvage::find_backup(site, release, &damage)?;
         let reason = format!("the database is damaged: {damage}");
         return Ok(Choice::new(Rung::Salvage { backup }, reason));

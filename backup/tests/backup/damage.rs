@@ -169,6 +169,34 @@ fn of_a_damaged_database_every_readable_row_is_kept_and_the_rest_is_named() {
     assert!(aside, "the damaged file is kept");
 }
 
+/// A row that stood only against rows that are gone since then is kept, and what the older schema has
+/// no room for is named, whatever kind of table it is.
+#[test]
+fn of_a_newer_schema_rows_are_kept_and_what_has_no_room_is_named() {
+    let project = Project::new();
+    project.sql(
+        "CREATE TABLE user(id INTEGER PRIMARY KEY, email TEXT UNIQUE); INSERT INTO user VALUES (1, 'x'), (2, 'y');
+         CREATE TABLE keyed(k TEXT PRIMARY KEY, v NOT NULL) WITHOUT ROWID; INSERT INTO keyed VALUES ('a', 1)",
+    );
+    let id = project.backup();
+    project.sql(
+        "ALTER TABLE user ADD COLUMN name; DELETE FROM user WHERE id = 1; INSERT INTO user VALUES (5, 'x', 'N');
+         CREATE TABLE k2(k TEXT PRIMARY KEY, v, w) WITHOUT ROWID; INSERT INTO k2 VALUES ('a', 2, 'W'), ('b', NULL, '');
+         DROP TABLE keyed; ALTER TABLE k2 RENAME TO keyed; CREATE TABLE further(a); INSERT INTO further VALUES (1)",
+    );
+    let done = project.run(&["dev", "restore", &id, "--salvage"]);
+    done.succeeded();
+    let all: Vec<Value> = done.facts()["salvaged"].as_array().unwrap().clone();
+    let of = |name: &str| all.iter().find(|table| table["table"] == name).unwrap().clone();
+    assert_eq!(project.count("SELECT count(*) FROM user WHERE id = 5 AND email = 'x'"), 1);
+    assert_eq!(project.count("SELECT count(*) FROM user"), 2);
+    assert_eq!(of("user")["left_out"], serde_json::json!(["name"]));
+    assert_eq!(project.count("SELECT v FROM keyed WHERE k = 'a'"), 2);
+    assert_eq!(of("keyed")["left_out"], serde_json::json!(["w"]));
+    assert_eq!(of("keyed")["refused"].as_array().unwrap().len(), 1);
+    assert_eq!(of("further")["problem"], "the backup has no such table");
+}
+
 #[test]
 fn a_database_in_use_is_not_salvaged() {
     let (project, id) = worn();

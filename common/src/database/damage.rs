@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::quote;
+
 /// Steps of `SQLite`'s machine between two looks at the clock.
 const STEPS: i32 = 10_000;
 /// What a finding about the tree of pages begins with; others are about rows or unused pages.
@@ -13,27 +15,45 @@ const TREE: &str = "Tree ";
 
 /// The first damage that is found within `limit`, in `SQLite`'s words.
 pub fn find_damage(path: &Path, limit: Duration) -> Option<String> {
-    match look(path, limit) {
-        Ok(findings) => findings.lines().find(|line| line.starts_with(TREE)).map(str::to_owned),
-        Err(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Some(error.to_string()),
-            _ => None,
-        },
-    }
+    look(path, limit).unwrap_or_else(|error| corruption(&error))
 }
 
-fn look(path: &Path, limit: Duration) -> rusqlite::Result<String> {
+fn corruption(error: &rusqlite::Error) -> Option<String> {
+    let code = error.sqlite_error_code()?;
+    matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase).then(|| error.to_string())
+}
+
+/// Table by table: of one that is too large for the time `SQLite` tells nothing.
+fn look(path: &Path, limit: Duration) -> rusqlite::Result<Option<String>> {
     let mut db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let end = Instant::now() + limit;
     db.progress_handler(STEPS, Some(move || Instant::now() > end))?;
-    let mut check = db.prepare("PRAGMA quick_check(10)")?;
-    let mut rows = check.query([])?;
-    let mut findings = String::new();
-    while let Some(row) = rows.next()? {
-        findings.push_str(&row.get::<_, String>(0)?);
-        findings.push('\n');
+    let mut list = db.prepare(
+        "SELECT name FROM main.sqlite_master
+         WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+    )?;
+    let tables: Vec<String> = list.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for table in tables {
+        if let Some(found) = look_at(&db, &table)? {
+            return Ok(Some(found));
+        }
     }
-    Ok(findings)
+    Ok(None)
+}
+
+fn look_at(db: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let mut check = db.prepare(&format!("PRAGMA quick_check({})", quote(table)))?;
+    let mut rows = check.query([])?;
+    loop {
+        let finding: String = match rows.next() {
+            Ok(Some(row)) => row.get(0)?,
+            Ok(None) => return Ok(None),
+            Err(error) => return corruption(&error).map_or(Err(error), |found| Ok(Some(found))),
+        };
+        if let Some(line) = finding.lines().find(|line| line.starts_with(TREE)) {
+            return Ok(Some(line.to_owned()));
+        }
+    }
 }
 
 #[cfg(test)]

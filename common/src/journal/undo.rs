@@ -14,7 +14,7 @@ use crate::gateway::Target;
 use crate::handover;
 use crate::ledger::Deployment;
 use crate::release;
-use crate::report::{OrProblem, Problem};
+use crate::report::{OrProblem, Problem, quoted};
 use crate::site::Site;
 use crate::standstill;
 
@@ -110,7 +110,9 @@ pub(super) fn is_stuck(site: &Site, deployment: &Deployment, undo: &Undo) -> Res
     if !is_schema || !is_alone(site, deployment)? {
         return Ok(false);
     }
-    if deployment.release.is_some() && deployment.slot.is_some() {
+    // An app that is started without its database makes an empty one.
+    let is_there = site.place.database(site.settings()).is_none_or(|path| path.exists());
+    if deployment.release.is_some() && deployment.slot.is_some() && is_there {
         standstill::resume(site, deployment)?;
         site.ledger.set_serving(&site.environment, &deployment.id)?;
     }
@@ -176,7 +178,16 @@ fn put_back_database(site: &Site, deployment: &Deployment, release: &str) -> Res
         return Ok(None);
     }
     let salvaged = with_suffix(&path, &format!(".failed-{}", deployment.id));
-    if path.exists() && !salvaged.exists() {
+    if path.exists() && salvaged.exists() {
+        return Err(Problem::new("state-unwritable", format!("{} was made again meanwhile", path.display()))
+            .detail(format!(
+                "the damaged database is {}, the salvaged one {}",
+                aside.display(),
+                salvaged.display()
+            ))
+            .hint(format!("ls -la {}", quoted(path.parent().unwrap_or(&path).display()))));
+    }
+    if path.exists() {
         move_files(&path, &salvaged)?;
     }
     move_files(&aside, &path)?;

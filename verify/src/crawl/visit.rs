@@ -23,6 +23,8 @@ const DELAYS: u32 = 3;
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// What a server with few workers does to those who wait for them.
 const LATE: [&str; 2] = ["no-answer", "body-slow"];
+/// An address that had so much time and did not answer is at fault.
+const FAIR: Duration = Duration::from_secs(2);
 /// Pages of more than this are taken apart one at a time: the tree is much larger than the text.
 const LARGE: usize = 256 * 1024;
 
@@ -88,6 +90,8 @@ impl Visitor<'_> {
             Err(finding) if LATE.contains(&finding.kind) && frontier.may_wait(task.number, LIMIT) => {
                 return Err(Duration::ZERO);
             }
+            // What was asked just before the end of the time says nothing of the app.
+            Err(finding) if LATE.contains(&finding.kind) && limit < FAIR => return Err(Duration::ZERO),
             Err(finding) => {
                 let answer = Answer { fault: Some(finding), ..Answer::default() };
                 return Ok(Sighting { answer, sheet: Sheet::default() });

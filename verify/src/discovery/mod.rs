@@ -131,7 +131,8 @@ fn list_sitemaps(subject: &Subject, asker: &Asker, first: &str) -> Result<Vec<Ru
         pages.extend(listed.pages);
         waiting.extend(listed.sitemaps);
     }
-    Ok(pages.iter().take(PAGES).filter_map(|page| Rule::read(page, &["GET"])).collect())
+    // A sitemap says that a page is there, not what else it takes.
+    Ok(pages.iter().take(PAGES).filter_map(|page| Rule::read(page, &[])).collect())
 }
 
 /// A path of the app, or else a file of the release.

@@ -1,6 +1,6 @@
 //! How one page differs from what it was, in words. What a page has gained is no regression.
 
-use super::facts::Facts;
+use super::facts::{Facts, MOST_LINKS};
 
 /// A page that shrank or grew by this factor is another page.
 const BAND: usize = 4;
@@ -37,7 +37,9 @@ pub(super) fn differences(before: &Facts, after: &Facts) -> Vec<Difference> {
     if let Some(phrase) = title(before, after) {
         note("title-changed", phrase);
     }
-    for link in before.links.difference(&after.links) {
+    // Of a list that was cut nobody knows what is behind the cut.
+    let lost = before.links.difference(&after.links).filter(|_| after.links.len() < MOST_LINKS);
+    for link in lost {
         note("link-lost", format!("lost the link {link}"));
     }
     for (form, fields) in &before.forms {

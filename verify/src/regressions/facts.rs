@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::{Document, Reply, select};
 
 /// A page with more links than this is a list; its first ones tell enough.
-const MOST_LINKS: usize = 500;
+pub(super) const MOST_LINKS: usize = 500;
 const LONGEST_TITLE: usize = 200;
 
 /// One answer, without its body.
@@ -72,7 +72,11 @@ impl Facts {
         let root = page.root_element();
         self.title = select(root, "title").next().map(|title| in_one_line(&title.text().collect::<String>()));
         let links = select(root, "a[href]").filter_map(|link| place(url, link.attr("href")?));
-        self.links = links.take(MOST_LINKS).collect();
+        for link in links {
+            if self.links.len() < MOST_LINKS {
+                self.links.insert(link);
+            }
+        }
         for form in select(root, "form") {
             let method = form.attr("method").unwrap_or("get").to_ascii_uppercase();
             let Some(action) = place(url, form.attr("action").unwrap_or_default()) else { continue };

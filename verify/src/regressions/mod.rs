@@ -69,6 +69,10 @@ fn on_page(saved: &Facts, page: &Answered, again: &impl Again) -> Vec<Difference
         return since;
     }
     let Some(earlier) = again.earlier(page) else { return since };
+    // One that does not answer as it did, to a login that it does not know, tells nothing.
+    if (earlier.status, &earlier.redirect, &earlier.kind) != (saved.status, &saved.redirect, &saved.kind) {
+        return since;
+    }
     let lasting = |found: &Difference| {
         let alike = |known: &Difference| {
             known.kind == found.kind && (!SEVERAL.contains(&found.kind) || known.phrase == found.phrase)

@@ -45,6 +45,26 @@ fn data_that_changed_meanwhile_is_no_regression_of_the_code() {
 }
 
 #[test]
+fn an_earlier_release_that_answers_otherwise_by_now_tells_nothing() {
+    let (saved, found) = (page("T", &["/a"], 1), page("T", &[], 1));
+    let logged_out = Facts { status: 302, redirect: Some("/login".into()), ..Facts::default() };
+    let failing = Facts { status: 500, ..Facts::default() };
+    for earlier in [logged_out, failing] {
+        let hosts = Hosts { now: None, earlier: Some(earlier) };
+        assert_eq!(told(saved.clone(), found.clone(), &hosts), ["GET / lost the link /a"]);
+    }
+}
+
+#[test]
+fn of_a_list_that_was_cut_no_link_is_said_to_be_lost() {
+    let many = |first: usize| {
+        let links: Vec<String> = (first..first + facts::MOST_LINKS).map(|at| format!("/{at:04}")).collect();
+        page("T", &links.iter().map(String::as_str).collect::<Vec<_>>(), 1)
+    };
+    assert!(told(many(1), many(0), &Hosts { now: None, earlier: None }).is_empty());
+}
+
+#[test]
 fn one_slow_answer_is_not_believed() {
     let (saved, found) = (page("T", &[], 10), page("T", &[], 2000));
     let quick = Hosts { now: Some(page("T", &[], 12)), earlier: None };

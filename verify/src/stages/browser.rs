@@ -88,19 +88,25 @@ impl Visits<'_> {
     fn visit(&mut self, page: &str, looks: &mut Vec<Look>) -> Result<Step, Problem> {
         let name = format!("GET {page}");
         let url = self.asker.url(page);
-        let limit = self.subject.remaining(LIMIT);
         let begun = Instant::now();
-        let until = begun + limit;
         let step = |begun: Instant| {
             let step = Step::new(TOOL, format!("browser.{name}"), milliseconds(begun.elapsed()));
             step.target(url.as_str())
         };
-        if limit.is_zero() {
+        if self.subject.remaining(LIMIT).is_zero() {
             let finding = Finding::new("deadline", "was not opened: the time for the whole run is over");
             return Ok(failed(self.subject, step(begun), &name, &[finding]));
         }
-        let Some(mut sight) = self.look(&url, until)? else {
-            return Ok(step(begun).fail(Problem::unverified(format!("{name} ended the browser twice"))));
+        let mut sight = match self.look(&url) {
+            Ok(Some(sight)) => sight,
+            Ok(None) => {
+                let problem = Problem::unverified(format!("{name} ended the browser twice"));
+                return Ok(step(begun).fail(problem));
+            }
+            Err(problem) => {
+                common::interrupt::check()?;
+                return Ok(absent(self.rules, problem));
+            }
         };
         let mut findings = std::mem::take(&mut sight.findings);
         let look = self.compare(&name, sight, &mut findings);
@@ -109,13 +115,13 @@ impl Visits<'_> {
     }
 
     /// A browser that ended is started once more, and one that a page got stuck in for the next page.
-    fn look(&mut self, url: &Url, until: Instant) -> Result<Option<View>, Problem> {
+    fn look(&mut self, url: &Url) -> Result<Option<View>, Problem> {
         for _ in 0..2 {
             if self.browser.is_none() {
                 self.browser = Browser::start(self.rules, url, &self.jar)?;
             }
             let Some(browser) = &mut self.browser else { return Ok(None) };
-            let seen = browser.visit(url, until);
+            let seen = browser.visit(url, Instant::now() + self.subject.remaining(LIMIT));
             if seen.is_err() || !browser.is_fit() {
                 self.browser = None;
             }
