@@ -121,7 +121,7 @@ impl Origin {
         room.run(Terms { environment: scene.environment(), ..Terms::default() }, |_| Ok(jobs))
             .map_err(|failure| self.unsuited(scene, failure.problem.to_string()))?;
         drop(room);
-        fs::rename(draft, &self.migrated).or_problem("state-unwritable", title)
+        durable::rename_for_now(draft, &self.migrated).or_problem("state-unwritable", title)
     }
 
     fn check_schema(&self, scene: &Scene) -> Result<(), Problem> {

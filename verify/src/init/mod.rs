@@ -14,6 +14,7 @@ use std::path::Path;
 
 use common::cli::Run;
 use common::config::Config;
+use common::durable;
 use common::report::{OrProblem, Problem, quoted};
 use serde_json::json;
 use tempfile::Builder;
@@ -113,11 +114,11 @@ fn write_new(file: &Path, text: &str) -> Result<(), Problem> {
     let readable = Permissions::from_mode(0o644);
     let written = Builder::new().permissions(readable).tempfile_in(dir).and_then(|mut open| {
         open.write_all(text.as_bytes())?;
-        open.as_file().sync_all()?;
-        open.persist_noclobber(file).map_err(|error| error.error)
+        durable::sync_file(open.as_file())?;
+        open.persist_noclobber(file).map_err(|error| error.error)?;
+        durable::sync_dir(dir)
     });
     written
-        .map(drop)
         .or_problem("not-written", || format!("cannot write {}", file.display()))
         .map_err(|problem| problem.hint(format!("ls -ld {}", quoted(dir.display()))))
 }
