@@ -15,9 +15,8 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// Which tables are worth counting: whoever counts the others reads a whole database while its
 /// writers wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) enum Scope {
-    #[default]
     All,
     /// Only these, in lower case.
     Named(HashSet<String>),

@@ -1,6 +1,5 @@
 //! The undo of each kind of entry. Every one may be repeated, and may find nothing to do.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -239,8 +238,7 @@ fn remove_database(site: &Site, deployment: &Deployment) -> Result<Option<String
         move_files(&path, target)?;
     } else {
         for file in database::files_of(&path).iter().filter(|file| file.exists()) {
-            fs::remove_file(file)
-                .and_then(|()| durable::sync_dir(path.parent().unwrap_or(&path)))
+            durable::remove(file)
                 .or_problem("state-unwritable", || format!("cannot remove {}", file.display()))?;
         }
     }
