@@ -78,6 +78,11 @@ pub(crate) enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Write database.sql for the backups that lack it
+    Export {
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Bring the backups to the second place that are not there yet
     Send {
         #[command(flatten)]
@@ -122,6 +127,7 @@ impl Verb {
             Self::Verify { .. } => "verify",
             Self::Extract { .. } => "extract",
             Self::Prune { .. } => "prune",
+            Self::Export { .. } => "export",
             Self::Send { .. } => "send",
         }
     }

@@ -1,12 +1,14 @@
-//! Makes a backup: a snapshot at one point in time, proved on the copy, compressed, read back,
-//! exported, and only then named. The live database is read once and never written.
+//! Makes a backup: a snapshot at one point in time, proved on the copy while it is compressed and
+//! read back, and only then named. The live database is read once and never written.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 use std::time::Instant;
 
-use common::backups::{self, Backup, FORMAT, FileFacts, Manifest, Verified};
+use common::backups::{self, Backup, FORMAT, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
 use common::database;
 use common::durable;
@@ -15,15 +17,15 @@ use common::relocation;
 use common::report::{OrProblem, Problem, Status, now};
 use serde_json::{Map, Value};
 
+use crate::archive::Compressed;
+use crate::arguments::MANUAL;
 use crate::content::Content;
 use crate::draft::Draft;
 use crate::files::{self, Stock};
+use crate::readable::{self, RAW};
 use crate::site::Site;
-use crate::{archive, content, export, provenance, space};
+use crate::{archive, content, provenance, space};
 
-/// The snapshot before compression, and the database that the export is loaded into.
-const RAW: &str = "raw.db";
-const LOADED: &str = "loaded.db";
 /// A kept snapshot, before it takes the place of an equal one.
 const LINK: &str = "kept.db.zst";
 
@@ -32,9 +34,19 @@ pub(crate) struct Request<'a> {
     pub(crate) reason: &'a str,
     pub(crate) protect: bool,
     pub(crate) deployment: Option<String>,
-    /// Taken in a hurry, before the database is overwritten: kept even when it is damaged, and
-    /// without the readable export, since writers wait.
+    /// Taken in a hurry, before the database is overwritten: kept even when it is damaged.
     pub(crate) rescue: bool,
+}
+
+impl Request<'_> {
+    /// Who waits for the backup, and not for its readable text.
+    fn waits(&self) -> Option<&'static str> {
+        match self.reason {
+            MANUAL => None,
+            _ if self.rescue => Some("writers wait; added by the next command, or by: backup ENV export"),
+            _ => Some("a deployment waits; added once it is verified"),
+        }
+    }
 }
 
 /// Makes one backup under the lock; `None` when there is no database yet.
@@ -58,14 +70,19 @@ pub(crate) fn create(
     }
     let root = site.place.backups();
     run.step("backup.space", || space::require(&live, further_bytes(site, request)?, &root))?;
-    let draft = Draft::begin(&site.place)?;
+    let (draft, scratch) = (Draft::begin(&site.place)?, site.scratch()?);
+    let raw = scratch.path().join(RAW);
     let manifest =
-        fill(run, site, request, &live, &draft).map_err(|problem| space::explain(problem, &root))?;
-    let backup = run
+        fill(run, site, request, (&live, &raw), &draft).map_err(|problem| space::explain(problem, &root))?;
+    let mut backup = run
         .step("backup.publish", || draft.publish(manifest))
         .map_err(|problem| space::explain(problem, &root))?;
     if let Ok(Some(serving)) = site.serving() {
         provenance::tag(site, &backup.manifest.id, &serving);
+    }
+    match request.waits() {
+        Some(reason) => run.skip("backup.export", reason),
+        None => readable::follow_creation(run, site, &mut backup, scratch.path()),
     }
     Ok(Some(backup))
 }
@@ -93,22 +110,17 @@ fn fill(
     run: &mut Run,
     site: &Site<'_>,
     request: &Request<'_>,
-    live: &Path,
+    (live, raw): (&Path, &Path),
     draft: &Draft,
 ) -> Result<Manifest, Problem> {
-    let raw = draft.path(RAW);
     run.step("backup.snapshot", || {
         let mut meter = Meter::new("snapshot");
-        database::snapshot(live, &raw, &mut |done, total| meter.update(done, total))
+        database::snapshot(live, raw, &mut |done, total| meter.update(done, total))
     })?;
     let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
-    let content = prove(run, request, &raw, &mut manifest)?;
-    run.step("backup.compress", || compress(&raw, draft, &mut manifest))?;
+    let content = prove_and_compress(run, request, (raw, draft), &mut manifest)?;
     share_snapshot(site, draft, &manifest)?;
-    if request.rescue {
-        run.skip("backup.export", "writers wait");
-    } else {
-        export_readable(run, &raw, draft, &content, &mut manifest)?;
+    if !request.rescue {
         collect_further(run, site, draft, &mut manifest)?;
     }
     run.step("backup.settings", || write_provenance(site, draft, &mut manifest))?;
@@ -142,6 +154,7 @@ fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> 
         tables: BTreeMap::new(),
         schema_hash: String::new(),
         further: None,
+        unexportable: None,
         verified: Verified::default(),
     }
 }
@@ -174,23 +187,38 @@ fn prove(
     })
 }
 
-fn compress(raw: &Path, draft: &Draft, manifest: &mut Manifest) -> Result<(), Problem> {
+/// Compresses the copy while it is checked.
+fn prove_and_compress(
+    run: &mut Run,
+    request: &Request<'_>,
+    (raw, draft): (&Path, &Draft),
+    manifest: &mut Manifest,
+) -> Result<Content, Problem> {
     let target = draft.path(backups::DATABASE);
-    let title = || format!("cannot write {}", target.display());
+    let (content, packed) = thread::scope(|scope| {
+        let packing = scope.spawn(|| {
+            let begun = Instant::now();
+            (compress(raw, &target), begun.elapsed())
+        });
+        let content = prove(run, request, raw, manifest);
+        (content, packing.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let (packed, took) = packed;
+    let content = content?;
+    run.end_step("backup.compress", None, took, packed.as_ref().err());
+    let packed = packed?;
+    manifest.verified.read_back = true;
+    manifest.files.insert(backups::DATABASE.to_owned(), packed.file);
+    manifest.raw_bytes = packed.raw.size;
+    manifest.raw_sha256 = packed.raw.sha256;
+    Ok(content)
+}
+
+fn compress(raw: &Path, target: &Path) -> Result<Compressed, Problem> {
     let total = raw.metadata().map_or(0, |meta| meta.len());
     let mut meter = Meter::new("compress");
-    let written = archive::compress(raw, &target, &mut |done| meter.update(done, total))
-        .or_problem("snapshot-failed", title)?;
-    let read = archive::decompress(&target, std::io::sink()).or_problem("snapshot-failed", title)?;
-    if read != written {
-        return Err(Problem::new("snapshot-failed", "the compressed snapshot does not read back the same")
-            .hint("dmesg | tail"));
-    }
-    manifest.verified.read_back = true;
-    manifest.files.insert(backups::DATABASE.to_owned(), written.file);
-    manifest.raw_bytes = written.raw.size;
-    manifest.raw_sha256 = written.raw.sha256;
-    Ok(())
+    archive::compress(raw, target, &mut |done| meter.update(done, total))
+        .or_problem("snapshot-failed", || format!("cannot write {}", target.display()))
 }
 
 /// Keeps one copy of a snapshot that the newest backup has as well: commands that are repeated in a
@@ -207,36 +235,6 @@ fn share_snapshot(site: &Site<'_>, draft: &Draft, manifest: &Manifest) -> Result
         return Ok(());
     }
     durable::rename(&link, &own).or_problem("state-unwritable", || format!("cannot write {}", own.display()))
-}
-
-/// Writes the readable export. A restore never needs it, so a database that only the app itself
-/// can load (collations or functions of its own) is still backed up, and said not to be exported.
-fn export_readable(
-    run: &mut Run,
-    raw: &Path,
-    draft: &Draft,
-    content: &Content,
-    manifest: &mut Manifest,
-) -> Result<(), Problem> {
-    let (target, loaded) = (draft.path(backups::EXPORT), draft.path(LOADED));
-    let begun = Instant::now();
-    let written: Result<FileFacts, Problem> = export::write(raw, &target).and_then(|facts| {
-        export::prove(&target, &loaded, content)?;
-        Ok(facts)
-    });
-    match written {
-        Ok(facts) => {
-            run.end_step("backup.export", None, begun.elapsed(), None);
-            manifest.verified.export = true;
-            manifest.files.insert(backups::EXPORT.to_owned(), facts);
-            Ok(())
-        }
-        Err(problem) if common::space::is_full(&draft.directory) => Err(problem),
-        Err(problem) => {
-            run.skip("backup.export", &problem.to_string());
-            Ok(())
-        }
-    }
 }
 
 /// Files that an earlier backup keeps take no room; of an equal size they most likely are the same.

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use common::backups::{Backup, FILES, MANIFEST, Manifest};
+use common::backups::{Backup, Manifest};
 use common::durable;
 use common::layout::Place;
 use common::report::{OrProblem, Problem, now};
@@ -53,23 +53,11 @@ impl Draft {
     /// `state-unwritable`.
     pub(crate) fn publish(mut self, manifest: Manifest) -> Result<Backup, Problem> {
         let title = || format!("cannot finish {}", self.directory.display());
-        self.remove_scratch(&manifest).or_problem("state-unwritable", title)?;
         manifest.write(&self.directory)?;
         let directory = self.root.join(&self.id);
         durable::rename(&self.directory, &directory).or_problem("state-unwritable", title)?;
         self.published = true;
         Ok(Backup { directory, manifest })
-    }
-
-    fn remove_scratch(&self, manifest: &Manifest) -> std::io::Result<()> {
-        for entry in fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name != MANIFEST && name != FILES && !manifest.files.contains_key(&name) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,9 +1,9 @@
-//! `backup [ENV] [create|list|restore ID|verify ID|prune|send]`: snapshots of an environment's
+//! `backup [ENV] [create|list|restore ID|verify ID|prune|export|send]`: snapshots of an environment's
 //! database that are proved before they count, and the way back from them.
 //!
 //! The story in a page: which verb, on which environment. `creation` makes a backup,
-//! `restoration` puts one back, `verification` checks one, `retention` says which may go, `second`
-//! brings copies to another place.
+//! `restoration` puts one back, `verification` checks one, `retention` says which may go, `readable`
+//! adds the text, `second` brings copies to another place.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
@@ -19,6 +19,7 @@ mod listing;
 mod operation;
 mod overwriting;
 mod provenance;
+mod readable;
 mod replacement;
 mod restoration;
 mod retention;
@@ -79,6 +80,11 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
                 second::follow(run, &site, &lock);
             }
             Ok(())
+        }
+        Verb::Export { wait } => {
+            run.begin(&environment, None);
+            let _lock = site.lock("backup export", wait.limit())?;
+            readable::export(run, &site)
         }
         Verb::Send { wait } => {
             run.begin(&environment, None);

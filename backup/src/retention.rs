@@ -166,7 +166,7 @@ fn compress_export(backup: &Backup) -> std::io::Result<()> {
             fs::remove_file(&packed)?;
         }
         let written = archive::compress(&plain, &packed, &mut |_| {})?;
-        if written.raw != facts || archive::decompress(&packed, std::io::sink())? != written {
+        if written.raw != facts {
             fs::remove_file(&packed)?;
             return Err(std::io::Error::other(format!("{EXPORT} has changed since it was written")));
         }
@@ -217,6 +217,7 @@ mod tests {
             tables: BTreeMap::new(),
             schema_hash: String::new(),
             further: None,
+            unexportable: None,
             verified: Verified { integrity_check: verified, read_back: verified, ..Verified::default() },
         }
     }

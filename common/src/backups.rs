@@ -50,7 +50,7 @@ pub struct FurtherFacts {
     pub bytes: u64,
 }
 
-/// What was proved before the backup counted.
+/// What was proved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     pub integrity_check: bool,
@@ -58,7 +58,7 @@ pub struct Verified {
     pub foreign_key_check: bool,
     /// The compressed snapshot was read back and is equal.
     pub read_back: bool,
-    /// The export was loaded and holds the same content.
+    /// The readable export was loaded and holds the same content; added after the rest.
     pub export: bool,
 }
 
@@ -69,7 +69,7 @@ impl Verified {
     }
 }
 
-/// `manifest.json`, written last.
+/// `manifest.json`, written last, and once more when the readable export is added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: u32,
@@ -106,6 +106,9 @@ pub struct Manifest {
     /// Absent where no further files are configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub further: Option<FurtherFacts>,
+    /// Why it has no readable export and gets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unexportable: Option<String>,
     pub verified: Verified,
 }
 
@@ -326,6 +329,7 @@ mod tests {
             tables: BTreeMap::from([("}\n".into(), TableFacts { rows: 1, hash: "22".into() })]),
             schema_hash: "33".into(),
             further: None,
+            unexportable: None,
             verified: Verified::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! What is left to do when a deployment is verified: tag, push, prune, backups to a second place. None
+//! What is left to do when a deployment is verified: tag, push, prune, what is left of the backups. None
 //! of it can undo a good release: failures are warnings. A tag or a push that failed is recorded, and
 //! the next deploy or rollback tries again.
 
@@ -29,19 +29,26 @@ pub fn run(site: &Site, deployment: &Deployment) -> Vec<String> {
         }
     }
     warnings.extend(retry_but(site, Some(&deployment.id)));
-    let last = [prune(site), send_backups(site)];
+    let last = [prune(site), finish_backups(site)];
     warnings.extend(
         last.into_iter().filter_map(Result::err).map(|problem| site.secrets.hide(&problem.to_string())),
     );
     warnings
 }
 
-/// Brings the backups to their second place that nobody waited for while the deployment ran.
-fn send_backups(site: &Site) -> Result<(), Problem> {
-    if site.settings().backups.second().is_none() {
+/// Does for the backups what nobody waited for while the deployment ran: their readable text, and
+/// the way to their second place.
+fn finish_backups(site: &Site) -> Result<(), Problem> {
+    let settings = site.settings();
+    if settings.database.is_none() {
         return Ok(());
     }
-    site.run_sibling(&Sibling::find("backup")?, &["send"], SENDING)?.verdict()
+    let backup = Sibling::find("backup")?;
+    let exported = site.run_sibling(&backup, &["export"], SENDING)?.verdict();
+    if settings.backups.second().is_some() {
+        site.run_sibling(&backup, &["send"], SENDING)?.verdict()?;
+    }
+    exported
 }
 
 /// Tries again what failed before; the sentences returned are warnings.

@@ -20,7 +20,7 @@ pub(super) fn load(export: File, target: &Path) -> io::Result<()> {
     create_private(target)?;
     let connection = Connection::open(target).map_err(io::Error::other)?;
     connection
-        .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;")
+        .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -2048;")
         .map_err(io::Error::other)?;
     let mut input = BufReader::with_capacity(READ, export);
     let mut reader = Reader::new();

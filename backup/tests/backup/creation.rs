@@ -265,6 +265,33 @@ db.commit()";
     assert!(Command::new("python3").args(["-c", script]).arg(project.live()).status().unwrap().success());
     let id = project.backup();
     project.run(&["dev", "verify", &id]).succeeded();
+    let manifest = fs::read_to_string(project.backups().join(&id).join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"unexportable\": ") && manifest.contains("german"), "{manifest}");
+    let again = project.run(&["dev", "export"]);
+    again.succeeded();
+    assert_eq!(again.facts()["unexportable"], serde_json::json!([]), "tried once");
+}
+
+#[test]
+fn a_deployment_does_not_wait_for_the_text() {
+    let project = Project::new();
+    project.sql("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
+    let report = project.run(&["dev", "--reason", "deploy", "--deployment", "D1"]).succeeded();
+    let step =
+        report["steps"].as_array().unwrap().iter().find(|step| step["name"] == "backup.export").unwrap();
+    assert_eq!(step["status"], "skipped");
+    let id = project.ids().remove(0);
+    let files = || names(&project.backups().join(&id));
+    assert!(!files().contains(&"database.sql".to_owned()));
+    // What a kill leaves between the name and the manifest.
+    fs::write(project.backups().join(&id).join("database.sql"), "half").unwrap();
+    project.run(&["dev", "verify", &id]).succeeded();
+    let report = project.run(&["dev", "export"]).succeeded();
+    assert_eq!(report["changed"], true);
+    let text = fs::read_to_string(project.backups().join(&id).join("database.sql")).unwrap();
+    assert!(text.contains("INSERT INTO") && text.contains("end of export"), "{text}");
+    project.run(&["dev", "verify", &id]).succeeded();
+    assert_eq!(project.run(&["dev", "export"]).succeeded()["changed"], false);
 }
 
 #[test]

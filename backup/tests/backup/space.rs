@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::project::Project;
+use crate::project::{Project, names};
 
 /// A small file system in memory, gone when dropped.
 struct SmallDisk(PathBuf);
@@ -18,6 +18,12 @@ impl SmallDisk {
             Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&directory).output();
         let mounted = mount.is_ok_and(|output| output.status.success());
         mounted.then_some(Self(directory))
+    }
+
+    fn resize(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        let status = Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap();
+        assert!(status.success());
     }
 }
 
@@ -50,7 +56,7 @@ fn too_little_room_is_said_before_anything_is_written() {
 fn a_disk_that_fills_up_leaves_nothing_behind() {
     let project = Project::new();
     fill(&project);
-    for size in ["3m", "5m", "7m"] {
+    for size in ["2500k", "3m", "3500k"] {
         let Some(_disk) = SmallDisk::mount(project.backups(), size) else {
             skipped("mounting a small file system needs root");
             return;
@@ -59,6 +65,32 @@ fn a_disk_that_fills_up_leaves_nothing_behind() {
         assert_eq!(ended.failed(1), "no-space", "{size}");
         assert!(project.names().is_empty(), "{size}: {:?}", project.names());
         assert_eq!(project.count("SELECT count(*) FROM t"), 2000);
+    }
+}
+
+#[test]
+fn without_room_for_the_text_the_backup_counts_and_gets_it_later() {
+    let project = Project::new();
+    fill(&project);
+    for size in ["5m", "7m"] {
+        let Some(disk) = SmallDisk::mount(project.backups(), size) else {
+            skipped("mounting a small file system needs root");
+            return;
+        };
+        let ended = project.run(&["dev"]);
+        ended.succeeded();
+        assert!(ended.stderr.contains("later by: backup dev export"), "{}", ended.stderr);
+        let id = ended.facts()["id"].as_str().unwrap().to_owned();
+        assert_eq!(project.names(), std::slice::from_ref(&id), "{size}");
+        assert!(!names(&project.backups().join(&id)).contains(&"database.sql".to_owned()));
+        project.run(&["dev", "verify", &id]).succeeded();
+        assert_eq!(project.run(&["dev", "export"]).failed(1), "no-space");
+        disk.resize("40m");
+        let exported = project.run(&["dev", "export"]);
+        exported.succeeded();
+        assert_eq!(exported.facts()["exported"], serde_json::json!([id]));
+        assert!(names(&project.backups().join(&id)).contains(&"database.sql".to_owned()));
+        project.run(&["dev", "verify", &id]).succeeded();
     }
 }
 
@@ -78,7 +110,7 @@ fn a_full_disk_stops_a_restore_before_the_database_is_touched() {
     project.sql("DELETE FROM t");
     assert_eq!(project.run(&["dev", "restore", &id, "--discard-writes"]).failed(1), "no-space");
     assert_eq!(project.count("SELECT count(*) FROM t"), 0);
-    assert_eq!(crate::project::names(&uploads), ["other"]);
+    assert_eq!(names(&uploads), ["other"]);
     std::fs::remove_file(uploads.join("other")).unwrap();
     project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
     assert_eq!(project.count("SELECT count(*) FROM t"), 2000);
@@ -100,7 +132,7 @@ fn a_full_second_place_is_a_warning_and_gets_its_copy_later() {
     let id = project.ids()[0].clone();
     assert_eq!(ended.facts()["second"]["pending"], serde_json::json!([id]));
     assert!(ended.facts()["warnings"][0].as_str().unwrap().contains("not enough room"), "{}", ended.stdout);
-    assert!(crate::project::names(&mount.join("x/dev")).is_empty());
+    assert!(names(&mount.join("x/dev")).is_empty());
     drop(disk);
     project.run(&["dev", "send"]).succeeded();
     project.run(&["dev", "verify", &id, "--second"]).succeeded();

@@ -6,10 +6,10 @@ use super::{Config, Environment, GatewayKind, Second, Strategy, SupervisorKind, 
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
-const RESERVED: [&str; 29] = [
-    "all", "baseline", "confirm", "create", "doctor", "down", "errors", "extract", "help", "history",
-    "hooks", "init", "install", "list", "new", "plan", "prune", "rehearse", "restore", "schema", "send",
-    "serve", "show", "squash", "status", "stop", "up", "verify", "watch",
+const RESERVED: [&str; 30] = [
+    "all", "baseline", "confirm", "create", "doctor", "down", "errors", "export", "extract", "help",
+    "history", "hooks", "init", "install", "list", "new", "plan", "prune", "rehearse", "restore", "schema",
+    "send", "serve", "show", "squash", "status", "stop", "up", "verify", "watch",
 ];
 
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {

@@ -1,5 +1,7 @@
 //! Files of a backup: born 0600, measured while they are written, compressed and read back.
 
+mod frames;
+
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,7 +11,6 @@ use common::backups::FileFacts;
 use common::durable;
 use sha2::{Digest, Sha256};
 
-const LEVEL: i32 = 3;
 const PART: usize = 1 << 20;
 
 /// Counts and hashes what goes through to `out`.
@@ -63,21 +64,26 @@ pub(crate) fn write_small(path: &Path, text: &str) -> io::Result<FileFacts> {
     Ok(facts)
 }
 
-/// Compresses `source` into the new file `target`, on disk when this returns; `progress` hears
-/// the bytes read.
+/// Compresses `source` into the new file `target`, on disk when this returns, and reads it back.
+/// What lies there unpacks to the bytes of `source`; `progress` hears how many were read.
 pub(crate) fn compress(
     source: &Path,
     target: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<Compressed> {
-    let mut encoder = zstd::stream::write::Encoder::new(Measured::new(create_private(target)?), LEVEL)?;
-    encoder.include_checksum(true)?;
-    let mut out = Measured::new(encoder);
-    copy(File::open(source)?, &mut out, progress)?;
-    let (encoder, raw) = out.finish();
-    let (file, compressed) = encoder.finish()?.finish();
+    let mut raw = Measured::new(io::sink());
+    let mut out = Measured::new(create_private(target)?);
+    frames::each(File::open(source)?, &mut |plain, frame| {
+        raw.write_all(plain)?;
+        progress(raw.size);
+        out.write_all(frame)
+    })?;
+    let (file, written) = out.finish();
     durable::sync_file(&file)?;
-    Ok(Compressed { file: compressed, raw })
+    if measure(target)? != written {
+        return Err(io::Error::other(format!("{} does not read back the same", target.display())));
+    }
+    Ok(Compressed { file: written, raw: raw.finish().1 })
 }
 
 /// Decompresses `source` into `out`, measuring both.
@@ -85,7 +91,7 @@ pub(crate) fn decompress(source: &Path, out: impl Write) -> io::Result<Compresse
     let tee = Tee { input: File::open(source)?, seen: Measured::new(io::sink()) };
     let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(PART, tee))?;
     let mut raw = Measured::new(out);
-    copy(&mut decoder, &mut raw, &mut |_| {})?;
+    copy(&mut decoder, &mut raw)?;
     let mut rest = decoder.finish();
     io::copy(&mut rest, &mut io::sink())?;
     let (_, file) = rest.into_inner().seen.finish();
@@ -101,14 +107,14 @@ pub(crate) fn measure(path: &Path) -> io::Result<FileFacts> {
 /// Size and hash of what is still to be read.
 pub(crate) fn measure_open(from: impl Read) -> io::Result<FileFacts> {
     let mut out = Measured::new(io::sink());
-    copy(from, &mut out, &mut |_| {})?;
+    copy(from, &mut out)?;
     Ok(out.finish().1)
 }
 
 /// Copies what is still to be read into the new file `target`; on disk only once somebody syncs it.
 pub(crate) fn copy_new(from: impl Read, target: &Path) -> io::Result<(File, FileFacts)> {
     let mut out = Measured::new(create_private(target)?);
-    copy(from, &mut out, &mut |_| {})?;
+    copy(from, &mut out)?;
     Ok(out.finish())
 }
 
@@ -126,16 +132,13 @@ impl Read for Tee {
     }
 }
 
-fn copy(mut from: impl Read, to: &mut impl Write, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut part = vec![0; PART];
-    let mut done = 0;
     loop {
         let taken = from.read(&mut part)?;
         if taken == 0 {
             return to.flush();
         }
         to.write_all(&part[..taken])?;
-        done += taken as u64;
-        progress(done);
     }
 }
