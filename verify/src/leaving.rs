@@ -48,8 +48,8 @@ pub(crate) fn keep_passed(ledger: &Ledger, subject: &Subject, leaving: &Leaving,
 }
 
 /// Keeps the pictures and changes of a run that found something in them.
-pub(crate) fn keep_failed(subject: &Subject, leaving: &Leaving, run: &mut Run) {
-    if leaving.pictures.is_empty() && leaving.structure.changes.is_empty() {
+pub(crate) fn keep_failed(subject: &Subject, leaving: &Leaving, compared: bool, run: &mut Run) {
+    if !Past::of(&subject.place).lacks(leaving, compared) {
         return;
     }
     let kept = keep(subject, leaving, false, run);

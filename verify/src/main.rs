@@ -40,7 +40,7 @@ use serde_json::json;
 use crate::arguments::{Args, Verb};
 use crate::past::{Leaving, Past};
 use crate::rendering::Renderings;
-use crate::stages::Results;
+use crate::stages::{Results, Stage};
 use crate::subject::Subject;
 
 fn main() -> ExitCode {
@@ -96,7 +96,8 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     }
     let leaving = leaving::gather(&subject, results);
     if !run.report.success && args.explain.is_none() {
-        leaving::keep_failed(&subject, &leaving, run);
+        let compared = args.only.is_empty() || args.only.contains(&Stage::Regressions);
+        leaving::keep_failed(&subject, &leaving, compared, run);
     }
     let signed = if args.is_partial() { Ok(()) } else { attest(args, &config, &subject, &leaving, run) };
     renderings.write(&run.shown(), &leaving)?;

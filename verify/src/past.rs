@@ -65,6 +65,14 @@ impl Past {
         self.dir.join(format!("{deployment}{}", if passed { "" } else { FAILED }))
     }
 
+    /// Whether what a failed run leaves tells more than what is there. A run that has not `compared`
+    /// does not take the place of one that has: its changes are still to be approved.
+    pub(crate) fn lacks(&self, leaving: &Leaving, compared: bool) -> bool {
+        let found_nothing = leaving.pictures.is_empty() && leaving.structure.changes.is_empty();
+        let earlier = self.place_of(&leaving.structure.deployment, false);
+        !found_nothing && (compared || !earlier.exists())
+    }
+
     /// Keeps what a verification leaves, in place of what was there.
     ///
     /// # Errors
@@ -151,6 +159,19 @@ mod tests {
         assert_eq!(past.names(), ["a"]);
         let kept = past.place_of("a", true);
         assert_eq!((mode(&past.dir), mode(&kept), mode(&kept.join("1.png"))), (0o700, 0o700, 0o600));
+    }
+
+    #[test]
+    fn a_run_of_some_stages_keeps_the_changes_that_wait_for_approval() {
+        let dir = tempfile::tempdir().unwrap();
+        let past = Past { dir: dir.path().to_owned() };
+        let found = leaving("a", b"picture");
+        assert!(past.lacks(&found, false), "better than nothing");
+        past.keep(&found, false).unwrap();
+        assert!(!past.lacks(&found, false) && past.lacks(&found, true));
+        let mut nothing = Leaving::default();
+        nothing.structure.deployment = "b".into();
+        assert!(!past.lacks(&nothing, true));
     }
 
     #[test]

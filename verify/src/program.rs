@@ -21,7 +21,7 @@ const OWN_PROGRAMS: [&str; 4] = [".venv/bin", "venv/bin", "node_modules/.bin", "
 /// Changes the directory where the release may only be seen from inside of the instance's own mounts.
 const WITHIN: &str = r#"cd -- "$1" && exec /bin/sh -c "$2""#;
 
-/// A line of shell, to be ended with its whole process group after `limit`.
+/// A line of shell, to be ended with its whole process group after `limit`, or with us.
 ///
 /// # Errors
 /// `unverified` when the app has an account of its own and nobody runs as it.
@@ -30,7 +30,7 @@ pub(crate) fn of_release<'a>(subject: &Subject, line: &str, limit: Duration) -> 
         None => Program::shell(line).dir(&subject.release),
         Some(account) => account.program(&subject.release, line),
     };
-    Ok(program.only_env(environment(subject)).limit(limit))
+    Ok(program.only_env(environment(subject)).limit(limit).tied())
 }
 
 /// What an instance has, and where it is asked.

@@ -49,6 +49,11 @@ impl RunLog {
         let _ = writeln!(&self.file, "# {} {text}", now());
     }
 
+    /// Text of ours, or output that was looked through.
+    pub fn append(&self, text: &str) {
+        let _ = (&self.file).write_all(text.as_bytes());
+    }
+
     /// A descriptor for a program to write to.
     ///
     /// # Errors

@@ -5,9 +5,11 @@
 
 mod log;
 mod program;
+mod running;
 mod sibling;
 
 pub use log::RunLog;
 pub(crate) use log::tail;
-pub use program::{Finished, Program};
+pub use program::Program;
+pub use running::Finished;
 pub use sibling::{Sibling, companion};

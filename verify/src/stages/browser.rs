@@ -94,8 +94,7 @@ impl Visits<'_> {
             step.target(url.as_str())
         };
         if self.subject.remaining(LIMIT).is_zero() {
-            let finding = Finding::new("deadline", "was not opened: the time for the whole run is over");
-            return Ok(failed(self.subject, step(begun), &name, &[finding]));
+            return Ok(failed(self.subject, step(begun), &name, &[Finding::unasked("was not opened")]));
         }
         let mut sight = match self.look(&url) {
             Ok(Some(sight)) => sight,

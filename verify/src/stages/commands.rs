@@ -1,13 +1,14 @@
-//! The programs that are checks. Their output goes to a log file of the run; of what they print a
-//! finding shows the end.
+//! The programs that are checks. What they print goes to a log file of the run, without the secrets
+//! in it; a finding shows the end.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, pipe};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::exec::RunLog;
-use common::report::{Problem, Step, quoted};
+use common::exec::{Finished, Program, RunLog};
+use common::report::{OrProblem, Problem, Step, quoted};
 
 use super::{TOOL, milliseconds};
 use crate::checks::Command;
@@ -15,8 +16,10 @@ use crate::finding::Finding;
 use crate::program;
 use crate::subject::Subject;
 
-/// Texts are looked for in so much of an output.
-const SEARCHED: u64 = 16 * 1024 * 1024;
+/// Texts are looked for in so much of an output, and so much of it is kept.
+const KEPT: usize = 16 << 20;
+/// How long what holds the output open is waited for once the program has ended.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// The steps of this stage, and the log file when there is one.
 pub(super) fn steps(subject: &Subject) -> (Vec<Step>, Option<PathBuf>) {
@@ -36,8 +39,8 @@ pub(super) fn steps(subject: &Subject) -> (Vec<Step>, Option<PathBuf>) {
 }
 
 fn step(subject: &Subject, command: &Command, log: &RunLog) -> Step {
-    let (begun, start) = (Instant::now(), log.end());
-    let result = run(subject, command, log, start);
+    let begun = Instant::now();
+    let result = run(subject, command, log);
     let step = Step::new(TOOL, format!("commands.{}", command.name), milliseconds(begun.elapsed()));
     let step = step.target(&command.run);
     match result {
@@ -52,44 +55,73 @@ fn step(subject: &Subject, command: &Command, log: &RunLog) -> Step {
     }
 }
 
-fn run(subject: &Subject, command: &Command, log: &RunLog, start: u64) -> Result<Vec<Finding>, Problem> {
+fn run(subject: &Subject, command: &Command, log: &RunLog) -> Result<Vec<Finding>, Problem> {
     let limit = subject.remaining(command.time());
-    let finished = match program::of_release(subject, &command.run, limit)?.log(log).run() {
+    if limit.is_zero() {
+        return Ok(vec![Finding::unasked("was not run")]);
+    }
+    let (ended, output) = printing(program::of_release(subject, &command.run, limit)?)?;
+    log.title(&command.run);
+    log.append(&subject.secrets.hide(&output));
+    let finished = match ended {
         Ok(finished) => finished,
+        Err(problem) if problem.kind == "time-limit" && limit < command.time() => {
+            return Ok(vec![Finding::unasked("did not end").line("output", tail(&output))]);
+        }
         Err(problem) if problem.kind == "time-limit" => {
             let phrase = format!("did not end within {} s", limit.as_secs_f32());
-            return Ok(vec![Finding::new("time-limit", phrase).line("output", printed(log, start, tail))]);
+            return Ok(vec![Finding::new("time-limit", phrase).line("output", tail(&output))]);
         }
         Err(problem) => return Err(problem),
     };
     let mut findings = Vec::new();
     if finished.status.code() != Some(command.exit) {
         let phrase = format!("ended with {} instead of {}", finished.ending(), command.exit);
-        findings.push(Finding::new("command-exit", phrase).line("output", &finished.tail));
+        findings.push(Finding::new("command-exit", phrase).line("output", tail(&output)));
     }
-    let output = if command.texts().is_empty() { String::new() } else { printed(log, start, str::to_owned) };
     let missing = command.texts().iter().filter(|text| !output.contains(text.as_str()));
     findings.extend(missing.map(|text| {
         Finding::new("text-missing", format!("does not print '{text}'"))
             .line("expected", text)
-            .line("output", &finished.tail)
+            .line("output", tail(&output))
     }));
     Ok(findings)
 }
 
-/// What `take` makes of the output, which begins after the headline.
-fn printed(log: &RunLog, start: u64, take: impl Fn(&str) -> String) -> String {
-    let mut bytes = Vec::new();
-    let read = File::open(log.path()).and_then(|mut file| {
-        file.seek(SeekFrom::Start(start))?;
-        file.take(SEARCHED).read_to_end(&mut bytes)
+/// Runs a program; how it ended, and the first 16 MiB of what it printed.
+fn printing(program: Program<'_>) -> Result<(Result<Finished, Problem>, String), Problem> {
+    let (reader, writer) = pipe().or_problem("unverified", || "cannot make a pipe".into())?;
+    let printed = Arc::new(Mutex::new(Vec::new()));
+    let (sender, ended) = mpsc::channel::<()>();
+    let collected = Arc::clone(&printed);
+    thread::spawn(move || {
+        collect(reader, &collected);
+        drop(sender);
     });
-    let text = String::from_utf8_lossy(&bytes);
-    let output = text.split_once('\n').filter(|_| read.is_ok()).map_or("", |(_, output)| output);
-    take(output)
+    let program = program.both(writer.into());
+    let finished = program.run();
+    drop(program);
+    // What it left running in the background may hold its output open.
+    let _ = ended.recv_timeout(SLACK);
+    let bytes = printed.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((finished, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// Reads all, so that nothing waits for us, and keeps the beginning.
+fn collect(mut from: impl Read, into: &Mutex<Vec<u8>>) {
+    let mut part = [0; 8192];
+    while let Ok(taken @ 1..) = from.read(&mut part) {
+        let mut bytes = into.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = KEPT.saturating_sub(bytes.len());
+        bytes.extend_from_slice(&part[..taken.min(room)]);
+    }
+}
+
+/// The last lines, at most 4 KiB.
 fn tail(output: &str) -> String {
-    let lines: Vec<&str> = output.lines().collect();
-    lines[lines.len().saturating_sub(20)..].join("\n")
+    let from = (output.len().saturating_sub(4096)..output.len()).find(|at| output.is_char_boundary(*at));
+    let from = from.unwrap_or(0);
+    let cut = if from > 0 { "…" } else { "" };
+    let lines: Vec<&str> = output[from..].lines().collect();
+    format!("{cut}{}", lines[lines.len().saturating_sub(20)..].join("\n"))
 }

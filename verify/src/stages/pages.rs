@@ -260,10 +260,7 @@ impl<'a> Visitor<'a, '_> {
             return Err(Finding::new("interrupted", "was not asked: the run was interrupted"));
         }
         if limit.is_zero() {
-            return Err(Finding::new(
-                "deadline",
-                "was not asked: the time for the whole verification is over",
-            ));
+            return Err(Finding::unasked("was not asked"));
         }
         let form = submission::prepare(self.asker, route, jar, limit)?;
         let request = Request {

@@ -92,7 +92,7 @@ fn the_deadline_of_the_run_ends_what_is_left() {
     let endings: Vec<_> =
         (0..9).map(|n| run.ending(&format!("routes.GET /fault/silent?{n}")).to_owned()).collect();
     assert_eq!(endings.iter().filter(|ending| *ending == "no-answer").count(), 8, "{endings:?}");
-    assert_eq!(endings.iter().filter(|ending| *ending == "deadline").count(), 1, "{endings:?}");
+    assert_eq!(endings.iter().filter(|ending| *ending == "unverified").count(), 1, "{endings:?}");
 }
 
 /// What a crawl comes to: path below `/fault/`, and the problem type when it is one.

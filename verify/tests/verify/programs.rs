@@ -32,7 +32,7 @@ exit = 7
     );
     assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
     let log = fs::read_to_string(run.report["log_file"].as_str().unwrap()).unwrap();
-    assert!(log.contains(&format!("http://{} dev {REVISION} dev\n[someone]\n", world.address())), "{log}");
+    assert!(log.contains(&format!("http://{} dev {REVISION} dev\n[$VERIFY_USER]\n", world.address())), "{log}");
 }
 
 #[test]
@@ -73,6 +73,47 @@ fn a_program_that_does_not_end_is_ended_with_its_children() {
     // Killed is not yet gone.
     while sleeps_in(&world.release()) {
         assert!(begun.elapsed() < Duration::from_secs(30), "a child goes on");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_run_that_has_no_time_left_says_nothing_against_the_release() {
+    let world = World::new(
+        "[[command]]\nname = \"slow\"\nrun = \"sleep 300\"\n[[command]]\nname = \"late\"\nrun = \"exit 1\"\n",
+        "deadlines = { verify = \"1s\" }",
+    )
+    .serving(&[]);
+    let run = world.verify(COMMANDS);
+    assert_eq!(run.outcome(), ("unverified", 1), "{}", run.stdout);
+    assert_eq!((run.ending("commands.slow"), run.ending("commands.late")), ("unverified", "unverified"));
+}
+
+#[test]
+fn no_secret_reaches_the_log_of_a_program() {
+    let (_world, run) = commands(
+        "[[command]]\nname = \"tells\"\nrun = \"printf 'a sentinel-'; sleep 0.2; echo password; env | grep VERIFY\"\n",
+    );
+    let log = fs::read_to_string(run.report["log_file"].as_str().unwrap()).unwrap();
+    assert!(!log.contains("sentinel-password") && log.contains("a $VERIFY_PASSWORD"), "{log}");
+}
+
+#[test]
+fn a_program_ends_with_the_verify_that_is_killed() {
+    let world =
+        World::new("[[command]]\nname = \"hangs\"\nrun = \"sleep 300 & touch begun; sleep 300\"\n", "")
+            .serving(&[]);
+    let mut child = world.spawn(COMMANDS);
+    let begun = Instant::now();
+    let limit = || assert!(begun.elapsed() < Duration::from_secs(30), "too late");
+    while !world.release().join("begun").exists() {
+        limit();
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    while sleeps_in(&world.release()) {
+        limit();
         std::thread::yield_now();
     }
 }

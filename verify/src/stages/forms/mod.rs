@@ -211,10 +211,7 @@ impl<'a, 's> Inspection<'a, 's> {
     fn ask(&self, method: &str, path: &str) -> Result<Reply, Finding> {
         let limit = self.sight.subject.remaining(LIMIT);
         if limit.is_zero() {
-            return Err(Finding::new(
-                "deadline",
-                "was not asked: the time for the whole verification is over",
-            ));
+            return Err(Finding::unasked("was not asked"));
         }
         let cookies = self.sight.cookies();
         self.sight.asker.ask(&Request { method, cookies, pages_only: true, ..Request::get(path, limit) })

@@ -56,7 +56,7 @@ fn send(sight: &Sight<'_>, form: &SentForm) -> Result<Sent, Finding> {
     };
     let limit = sight.subject.remaining(LIMIT);
     if limit.is_zero() {
-        return Err(Finding::new("deadline", "was not sent: the time for the whole verification is over"));
+        return Err(Finding::unasked("was not sent"));
     }
     let page = sight.asker.ask(&Request { cookies: jar.header(), ..Request::get(&form.page, limit) })?;
     jar.absorb(&page.headers);

@@ -172,7 +172,7 @@ impl World {
         Run::end(self.command(args).env(name, value).spawn().unwrap())
     }
 
-    fn spawn(&self, args: &[&str]) -> Child {
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         self.command(args).spawn().unwrap()
     }
 
