@@ -62,7 +62,7 @@ pub(crate) fn undo(
     manner: Manner<'_>,
     id: &str,
 ) -> Result<(), Problem> {
-    let (Some(database), Some(db)) = (&scene.database, scene.look()?) else {
+    let (Some(database), Some(db)) = (&scene.database, scene.enter()?) else {
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     };
@@ -78,13 +78,15 @@ pub(crate) fn undo(
         run.detail("undone", Vec::<Value>::new());
         return Ok(());
     }
-    drop(db);
     operation::record(run, scene, id, |run| {
         let site = Site { scene, source: &source, database, choice, prepared: manner.prepared, undone };
         match manner.backup.filter(|_| manner.in_place) {
-            Some(backup) => site.in_place(run, backup, id),
-            None if manner.listed => site.by_text_listed(run, manner.backup, id),
-            None => site.by_text(run),
+            Some(backup) => {
+                drop(db);
+                site.in_place(run, backup, id)
+            }
+            None if manner.listed => site.by_text_listed(run, db, manner.backup, id),
+            None => site.by_text(run, db),
         }
     })
 }
@@ -101,9 +103,9 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn by_text(&self, run: &mut Run) -> Result<(), Problem> {
+    fn by_text(&self, run: &mut Run, db: Connection) -> Result<(), Problem> {
         let environment = self.scene.environment();
-        let room = Room::open(self.database, Python::new(&self.source.root, environment))?;
+        let room = Room::around(db, Python::new(&self.source.root, environment))?;
         let books = Books::of(self.source, environment);
         let terms = Terms::of(environment, books.as_ref());
         let ended = room.run(terms, |db| choose_jobs(self.scene, self.choice, self.source, db));
@@ -120,12 +122,18 @@ impl Site<'_> {
     }
 
     /// The same, and what had no room is found in a copy from right before it.
-    fn by_text_listed(&self, run: &mut Run, backup: Option<&str>, id: &str) -> Result<(), Problem> {
+    fn by_text_listed(
+        &self,
+        run: &mut Run,
+        db: Connection,
+        backup: Option<&str>,
+        id: &str,
+    ) -> Result<(), Problem> {
         let scratch = Scratch::make(&self.scene.place.root())?;
         let now = scratch.file("now.db");
         snapshot(self.database, &now, &mut |_, _| {})?;
         let origin = backup.map(|backup| self.origin(&scratch, backup)).transpose()?;
-        self.by_text(run)?;
+        self.by_text(run, db)?;
         let lost = match origin {
             Some(origin) => origin.go_back(&now, |_| Ok(()))?.lost,
             None => in_place::unlisted(&now, self.database, self.source)?,

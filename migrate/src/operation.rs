@@ -22,10 +22,7 @@ pub(crate) fn record(
     id: &str,
     act: impl FnOnce(&mut Run) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    if !scene.is_own_operation() {
-        return act(run);
-    }
-    let ledger = Ledger::open(&scene.config)?;
+    let Some(ledger) = scene.own_ledger() else { return act(run) };
     if ledger.deployment(id)?.is_some() {
         return act(run);
     }
@@ -44,7 +41,7 @@ pub(crate) fn record(
     let result = act(run);
     run.conclude(result.as_ref().err().cloned());
     // The database has changed or has not; a ledger that cannot say so does not alter that.
-    if let Err(problem) = end(&ledger, run, id, first_step) {
+    if let Err(problem) = end(ledger, run, id, first_step) {
         warn(&format!("the ledger does not show how {id} ended: {problem}"));
     }
     result

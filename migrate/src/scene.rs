@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::cli;
 use common::config::Config;
-use common::database::open_read_only;
+use common::database::{open_existing, open_read_only};
 use common::layout::{Place, is_plain_name};
 use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
@@ -27,6 +27,8 @@ pub(crate) struct Scene {
     pub(crate) serving: Option<Deployment>,
     /// Held by verbs that change something.
     pub(crate) lock: Option<Lock>,
+    /// Open while we hold the lock, for writing: only that mends what a kill left.
+    ledger: Option<Ledger>,
 }
 
 impl Scene {
@@ -35,7 +37,7 @@ impl Scene {
     pub(crate) fn new(config: Config, environment: &str) -> Result<Self, Problem> {
         let place = Place::new(&config, environment);
         let database = place.database(config.environment(environment)?);
-        Ok(Self { config, place, database, serving: None, lock: None })
+        Ok(Self { config, place, database, serving: None, lock: None, ledger: None })
     }
 
     /// Takes the environment's lock, waiting at most `wait`, and finishes what a crash left.
@@ -47,32 +49,29 @@ impl Scene {
         let lock = enter(&self.config, &self.place, &what, wait)?;
         let (lock, recovered) = recovery::recover_under(&self.config, self.environment(), "migrate", lock)?;
         recovered.notes.iter().for_each(|note| cli::warn(note));
+        let ledger = Ledger::open(&self.config)?;
         if lock.is_own() {
-            recovery::refuse_unconfirmed(&Ledger::open(&self.config)?, self.environment())?;
+            recovery::refuse_unconfirmed(&ledger, self.environment())?;
         }
         self.lock = Some(lock);
+        self.ledger = Some(ledger);
         Ok(())
     }
 
-    /// Whether we hold the lock for ourselves, and not on behalf of the tool that started us.
-    pub(crate) fn is_own_operation(&self) -> bool {
-        self.lock.as_ref().is_some_and(Lock::is_own)
+    /// Where our run is recorded: none when we hold the lock on behalf of the tool that started us.
+    pub(crate) fn own_ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref().filter(|_| self.lock.as_ref().is_some_and(Lock::is_own))
     }
 
     /// Asks the ledger which release serves; under the lock, the answer stays true.
     ///
-    /// A verb that changes something opens it for writing: only that mends what a kill left.
-    ///
     /// # Errors
     /// `ledger-unreadable`.
     pub(crate) fn ask_ledger(&mut self) -> Result<(), Problem> {
-        let ledger = match &self.lock {
-            Some(_) => Some(Ledger::open(&self.config)?),
-            None => Ledger::open_read_only(&self.config)?,
-        };
-        self.serving = match ledger {
-            Some(ledger) => ledger.serving(self.environment())?,
-            None => None,
+        let serving = |ledger: &Ledger| ledger.serving(self.environment());
+        self.serving = match &self.ledger {
+            Some(ledger) => serving(ledger)?,
+            None => Ledger::open_read_only(&self.config)?.as_ref().map(serving).transpose()?.flatten(),
         };
         Ok(())
     }
@@ -91,6 +90,15 @@ impl Scene {
 
     pub(crate) fn environment(&self) -> &str {
         self.place.environment()
+    }
+
+    /// The database, to be changed on the same connection: its schema is read once. `None` when there is
+    /// no file.
+    ///
+    /// # Errors
+    /// `database-unreadable`.
+    pub(crate) fn enter(&self) -> Result<Option<Connection>, Problem> {
+        self.database.as_deref().filter(|path| path.exists()).map(open_existing).transpose()
     }
 
     /// The database to look at, before anything is changed; `None` when there is no file.

@@ -32,7 +32,10 @@ exit = 7
     );
     assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
     let log = fs::read_to_string(run.report["log_file"].as_str().unwrap()).unwrap();
-    assert!(log.contains(&format!("http://{} dev {REVISION} dev\n[$VERIFY_USER]\n", world.address())), "{log}");
+    assert!(
+        log.contains(&format!("http://{} dev {REVISION} dev\n[$VERIFY_USER]\n", world.address())),
+        "{log}"
+    );
 }
 
 #[test]
