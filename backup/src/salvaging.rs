@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use common::database::{self, Table, quote};
+use common::database::{self, RECORDS, Table, quote};
 use common::migrations::{Layout, read_applied};
 use common::report::{OrProblem, Problem};
 use rusqlite::config::DbConfig;
@@ -14,8 +14,6 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, Statement, params_from_iter};
 use serde::Serialize;
 
-/// Our own table of records.
-const RECORDS: &str = "migrations";
 /// How many single rows of a table are tried in vain before the rest of a range is given up.
 const PATIENCE: u32 = 20_000;
 

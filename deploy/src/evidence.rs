@@ -52,6 +52,10 @@ pub(crate) struct Accepted {
     key: Option<String>,
 }
 
+fn moment(found: &Verification) -> Timestamp {
+    Timestamp::from_millisecond(found.at_ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 impl Asked {
     /// Reads the report before anything is locked: whoever writes it may take minutes.
     ///
@@ -117,49 +121,58 @@ impl Sought<'_> {
 
     /// The newest verification of the tree in this host's ledger.
     pub(crate) fn in_ledger(&self) -> Result<Accepted, Problem> {
-        let from = self.from();
-        let again = if self.source.promotes { " --promote" } else { "" };
-        let branch = self.config.environments.get(from).and_then(Environment::default_branch);
-        let hint = format!(
-            "deploy {from} --branch {} && deploy {}{again}",
-            quoted(branch.unwrap_or("BRANCH")),
-            self.environment
-        );
-        let refuse = |title: String| Err(Problem::new("no-evidence", title).hint(hint.clone()));
-        let tree = short(&self.source.tree);
-        let Some((ledger, found)) = self.ledger.zip(self.verification()?) else {
-            return refuse(format!("tree {tree} was never verified in '{from}'"));
-        };
-        if !found.passed {
-            return refuse(format!("the last verification of tree {tree} in '{from}' failed"));
-        }
-        let row = ledger.deployment(&found.deployment)?.filter(|row| row.verified_ms.is_some());
-        let Some(row) = row else {
-            return refuse(format!("the verification of tree {tree} in '{from}' was withdrawn"));
-        };
-        if row.awaits_confirmation() {
-            return refuse(format!("tree {tree} waits in '{from}' to be confirmed"));
-        }
-        let at = Timestamp::from_millisecond(found.at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-        if let Some(age) = too_old(self.settings, at) {
-            return refuse(format!("the verification of tree {tree} in '{from}' is {age} old"));
-        }
-        if let Err(ahead) = clock::age(found.at_ms) {
-            let minutes = ahead.as_secs() / 60;
-            return refuse(format!(
-                "the verification of tree {tree} in '{from}' is dated {minutes} min ahead of this host's clock, and nobody knows its age"
-            ));
-        }
+        let found =
+            self.counting()?.map_err(|why| Problem::new("no-evidence", why).hint(self.way_there()))?;
         Ok(Accepted {
             source: "ledger",
+            at: moment(&found),
             environment: found.environment,
             deployment: found.deployment,
             revision: found.revision,
             host: found.host,
-            at,
             signer: None,
             key: None,
         })
+    }
+
+    /// The verification that counts, or why none does.
+    fn counting(&self) -> Result<Result<Verification, String>, Problem> {
+        let (from, tree) = (self.from(), short(&self.source.tree));
+        let Some((ledger, found)) = self.ledger.zip(self.verification()?) else {
+            return Ok(Err(format!("tree {tree} was never verified in '{from}'")));
+        };
+        if !found.passed {
+            return Ok(Err(format!("the last verification of tree {tree} in '{from}' failed")));
+        }
+        let row = ledger.deployment(&found.deployment)?.filter(|row| row.verified_ms.is_some());
+        let Some(row) = row else {
+            return Ok(Err(format!("the verification of tree {tree} in '{from}' was withdrawn")));
+        };
+        if row.awaits_confirmation() {
+            return Ok(Err(format!("tree {tree} waits in '{from}' to be confirmed")));
+        }
+        if let Some(age) = too_old(self.settings, moment(&found)) {
+            return Ok(Err(format!("the verification of tree {tree} in '{from}' is {age} old")));
+        }
+        Ok(match clock::age(found.at_ms) {
+            Ok(_) => Ok(found),
+            Err(ahead) => Err(format!(
+                "the verification of tree {tree} in '{from}' is dated {} min ahead of this host's clock, and nobody knows its age",
+                ahead.as_secs() / 60
+            )),
+        })
+    }
+
+    /// What makes evidence, and what uses it.
+    fn way_there(&self) -> String {
+        let from = self.from();
+        let again = if self.source.promotes { " --promote" } else { "" };
+        let branch = self.config.environments.get(from).and_then(Environment::default_branch);
+        format!(
+            "deploy {from} --branch {} && deploy {}{again}",
+            quoted(branch.unwrap_or("BRANCH")),
+            self.environment
+        )
     }
 
     /// The signed statement in a report of another host.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::cli::Run;
-use common::database::{Schema, open_read_only};
+use common::database::{RECORDS, Schema, open_read_only};
 use common::durable;
 use common::exec::Sibling;
 use common::migrations::{Applied, Kind, Source};
@@ -24,8 +24,6 @@ use crate::scene::Scene;
 const UNPACKING: Duration = Duration::from_secs(600);
 /// How much of the list stands in the report itself.
 const SHOWN: usize = 100;
-/// Our own table of records.
-const RECORDS: &str = "migrations";
 
 /// A backup from before some migrations, ready to go back to.
 pub(crate) struct Origin {

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 pub use content::{Table, TableFacts, quote};
 pub use damage::find_damage;
 pub use files::{aside, files_of, with_suffix};
-pub use schema::{Change, Schema};
+pub use schema::{Change, RECORDS, Schema};
 pub use snapshot::snapshot;
 
 use crate::report::{OrProblem, Problem, quoted};

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::report::{OrProblem, Problem};
 
 /// The tracking table of `migrate`; it is ours, not the app's.
-const TRACKING: &str = "migrations";
+pub const RECORDS: &str = "migrations";
 
 /// One column as `PRAGMA table_xinfo` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +213,7 @@ fn each_object(
         "SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master
          WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> ?1 ORDER BY type, name",
     )?;
-    let mut rows = list.query([TRACKING])?;
+    let mut rows = list.query([RECORDS])?;
     while let Some(row) = rows.next()? {
         let text: String = row.get(3)?;
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
