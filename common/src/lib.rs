@@ -9,6 +9,7 @@
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `evidence` a verification that another host may believe
 //! - `ledger` what happened; `relocation` a database under another path
+//! - `notify` telling others what happened
 //! - `handover` traffic from one instance to the next, `standstill` when they may not overlap
 //! - `journal` how to undo it; `recovery` doing so after a crash
 //! - `guard` finishing what a run left that died at a bad moment
@@ -39,6 +40,7 @@ pub mod layout;
 pub mod ledger;
 pub mod lock;
 pub mod migrations;
+pub mod notify;
 pub mod ownership;
 pub mod process;
 pub mod readiness;

@@ -13,6 +13,7 @@ use crate::layout::Place;
 use crate::ledger::{Deployment, Kind, Ledger, State};
 use crate::lock::Lock;
 use crate::migrations;
+use crate::notify;
 use crate::report::{Outcome, Problem, Report};
 use crate::secrets::Secrets;
 use crate::site::Site;
@@ -54,6 +55,7 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
             Err(problem) => return Err(problem),
         }
     }
+    notify::send_soon(&site.config, &site.ledger);
     let restored = interrupt::shielded(|| {
         let note = restore_service(site)?;
         handover::enable_serving(site).map(|()| note)

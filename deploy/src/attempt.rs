@@ -8,6 +8,7 @@ use common::guard::Guard;
 use common::interrupt;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
+use common::notify;
 use common::recovery;
 use common::report::{Outcome, Problem, Release, Report, Step};
 use common::site::Site;
@@ -48,8 +49,9 @@ impl<'a> Attempt<'a> {
         let previous = site.ledger.serving(&site.environment)?;
         run.report.previous = previous.as_ref().map(|deployment| deployment.revision.clone());
         run.report.serving.clone_from(&run.report.previous);
-        let attempt = Self { run, site, source, id, siblings, guard: None, standstill: None, previous };
+        let mut attempt = Self { run, site, source, id, siblings, guard: None, standstill: None, previous };
         attempt.site.ledger.begin(&attempt.beginning())?;
+        attempt.notify();
         Ok(attempt)
     }
 
@@ -151,7 +153,14 @@ impl<'a> Attempt<'a> {
             // Recovery ends it by the state it has: what was verified stays.
             Err(problem) => self.run.warn(&problem.to_string()),
         }
+        self.notify();
         Ok(())
+    }
+
+    /// Whoever is to be told hears of it, without anybody waiting for that.
+    fn notify(&mut self) {
+        let warnings = notify::send_soon(&self.site.config, &self.site.ledger);
+        self.run.warn_all(&warnings);
     }
 
     fn undo(&mut self, reached: bool) -> Result<(), Problem> {

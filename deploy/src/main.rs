@@ -37,6 +37,7 @@ use common::chores;
 use common::cli::{self, Run};
 use common::handover;
 use common::ledger::{Deployment, State};
+use common::notify;
 use common::recovery;
 use common::report::Problem;
 use common::site::Site;
@@ -83,6 +84,7 @@ fn deploy(run: &mut Run, arguments: &Arguments, environment: &str) -> Result<(),
     if let Some(serving) = needless(&site, &source, options)? {
         tell_needless(run, &site, &serving)?;
         run.warn_all(&chores::retry(&site));
+        run.warn_all(&notify::send_soon(&site.config, &site.ledger));
         return Ok(());
     }
     let mut attempt = Attempt::begin(run, site, source)?;

@@ -12,6 +12,7 @@ use common::handover::{self, Retired};
 use common::instance::Instance;
 use common::journal::{self, Undo};
 use common::ledger::{Beginning, Deployment, Kind, State};
+use common::notify;
 use common::readiness;
 use common::release;
 use common::report::{Outcome, Problem, Release};
@@ -75,6 +76,7 @@ pub(crate) fn go(
         restores: Some(&target.id),
         log_file: run.report.log_file.as_deref(),
     })?;
+    notify::send_soon(&site.config, &site.ledger);
     let mut trip = Trip { run, site, id, previous, begun, discard, guard: None };
     let result = trip.travel(target);
     trip.end(result, &reason)
@@ -248,6 +250,7 @@ impl Trip<'_> {
         if matches!((&result, reason), (Ok(()), Reason::Asked)) {
             run.warn_all(&chores::retry(&site));
         }
+        run.warn_all(&notify::send_soon(&site.config, &site.ledger));
         match result {
             Err(problem) if matches!(reason, Reason::Asked) => Err(problem),
             _ => Ok(()),

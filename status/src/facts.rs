@@ -11,6 +11,7 @@ use common::instance::Instance;
 use common::layout::{Place, Slot, environments_on_disk};
 use common::ledger::{ChoreRow, Deployment, Ledger};
 use common::lock;
+use common::notify::Overdue;
 use common::report::{Problem, now, quoted};
 use common::supervisor::{Condition, Supervisor};
 use jiff::Timestamp;
@@ -55,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) confirm_by: Option<String>,
     /// Tags and pushes of verified deployments that failed and are still to be done.
     pub(crate) chores: Vec<Value>,
+    /// What did not reach its receiver.
+    pub(crate) notifications: Vec<Overdue>,
     last: Vec<Value>,
 }
 
@@ -105,6 +108,7 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
             .and_then(|row| time(row.confirm_by_ms?)),
         unfinished: ledger.unfinished(name)?.into_iter().map(|row| row.id).collect(),
         chores: ledger.postponed_chores(name)?.iter().map(chore).collect(),
+        notifications: overdue(ledger, name)?,
         last: ledger.history(name, SHOWN)?.iter().map(event).collect(),
     })
 }
@@ -154,6 +158,11 @@ impl Facts {
             }
         }
     }
+}
+
+fn overdue(ledger: &Ledger, name: &str) -> Result<Vec<Overdue>, Problem> {
+    let all = Overdue::of(&ledger.undelivered()?).into_iter();
+    Ok(all.filter(|found| found.environment == name).collect())
 }
 
 fn chore(row: &ChoreRow) -> Value {

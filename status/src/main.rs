@@ -1,10 +1,11 @@
 //! `status`: what serves, since when, whether it is healthy, and whether it is what git says.
 //!
-//! Reads only: takes no lock, writes nothing. `facts` gathers what is known of one environment,
-//! `words` says it to people.
+//! Takes no lock and writes nothing, apart from the verbs that say so: `notifications` sends what
+//! waits. `facts` gathers what is known of one environment, `words` says it to people.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod facts;
+mod notifications;
 mod schema;
 mod words;
 
@@ -39,6 +40,15 @@ impl Grammar for Arguments {
 enum Verb {
     /// List past deployments, newest first
     History(History),
+    /// Send the notifications that could not be delivered yet
+    Deliver(Deliver),
+}
+
+#[derive(Debug, Args)]
+struct Deliver {
+    /// Only those whose time to be tried again has come
+    #[arg(long, hide = true)]
+    due: bool,
 }
 
 #[derive(Debug, Args)]
@@ -54,15 +64,20 @@ fn main() -> ExitCode {
 
 fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
     let config = arguments.shared.load()?;
-    let names = environments(&config, arguments.environment.as_deref())?;
-    run.begin(arguments.environment.as_deref().unwrap_or("all"), None);
+    let asked = arguments.environment.as_deref();
+    let names = environments(&config, asked)?;
+    if let (Some(Verb::Deliver(_)), Some(_)) = (&arguments.verb, asked) {
+        return Err(Problem::usage("deliver takes no environment").hint("status deliver"));
+    }
+    run.begin(asked.unwrap_or("all"), None);
     let ledger = Ledger::open_read_only(&config)?;
     match &arguments.verb {
-        Some(Verb::History(options)) => history(run, ledger.as_ref(), &names, options),
-        None => {
-            let asks_for_all = matches!(arguments.environment.as_deref(), None | Some("all"));
-            present(run, &config, ledger.as_ref(), &names, asks_for_all)
+        Some(Verb::Deliver(options)) if ledger.is_some() => {
+            notifications::deliver(run, &config, !options.due)
         }
+        Some(Verb::Deliver(_)) => Ok(()),
+        Some(Verb::History(options)) => history(run, ledger.as_ref(), &names, options),
+        None => present(run, &config, ledger.as_ref(), &names, matches!(asked, None | Some("all"))),
     }
 }
 

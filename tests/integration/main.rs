@@ -17,6 +17,7 @@ mod ladder;
 mod locks;
 mod lost_ledger;
 mod nginx;
+mod notifying;
 mod power;
 mod refusals;
 mod regressing;

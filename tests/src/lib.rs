@@ -15,6 +15,7 @@ pub mod load;
 pub mod nginx;
 pub mod ports;
 pub mod ran;
+pub mod receiver;
 pub mod ssh;
 pub mod world;
 

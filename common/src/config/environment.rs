@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::nginx::Nginx;
+use super::receiver::Receiver;
 use super::systemd::SystemdOptions;
 use super::value::{Listen, Span};
 
@@ -79,7 +80,7 @@ pub struct Environment {
     pub env_command: Option<String>,
     #[serde(default)]
     pub backups: Backups,
-    /// `https://…`, `mail …` or `command …`.
+    /// Whom to tell, [`Receiver`]s: `https://…`, `mailto:…`, `command …`.
     #[serde(default)]
     pub notify: Vec<String>,
     #[serde(default)]
@@ -185,6 +186,11 @@ impl Default for Deadlines {
 }
 
 impl Environment {
+    /// Whom to tell, as it is written and as it is read.
+    pub fn receivers(&self) -> impl Iterator<Item = (&str, Receiver<'_>)> {
+        self.notify.iter().filter_map(|written| Some((written.as_str(), Receiver::read(written).ok()?)))
+    }
+
     /// How many backups are kept.
     pub fn kept_backups(&self) -> u32 {
         self.backups.keep.unwrap_or(if self.promote_from.is_some() { 10 } else { 5 })

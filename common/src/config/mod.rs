@@ -7,6 +7,7 @@ mod environment;
 mod load;
 mod nearest;
 mod nginx;
+mod receiver;
 mod systemd;
 mod validate;
 mod value;
@@ -22,6 +23,7 @@ pub use environment::{
 pub use load::load;
 pub use nearest::{nearest, nearest_first};
 pub use nginx::{Nginx, Switch};
+pub use receiver::{Receiver, is_mail_address, is_webhook};
 pub(crate) use systemd::can_name;
 pub use systemd::{ServiceType, SystemdOptions};
 pub use value::{Listen, Span};

@@ -2,14 +2,16 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Environment, GatewayKind, Second, Strategy, SupervisorKind, Switch, can_name, nearest};
+use super::{
+    Config, Environment, GatewayKind, Receiver, Second, Strategy, SupervisorKind, Switch, can_name, nearest,
+};
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
-const RESERVED: [&str; 30] = [
-    "all", "baseline", "confirm", "create", "doctor", "down", "errors", "export", "extract", "help",
-    "history", "hooks", "init", "install", "list", "new", "plan", "prune", "rehearse", "restore", "schema",
-    "send", "serve", "show", "squash", "status", "stop", "up", "verify", "watch",
+const RESERVED: [&str; 31] = [
+    "all", "baseline", "confirm", "create", "deliver", "doctor", "down", "errors", "export", "extract",
+    "help", "history", "hooks", "init", "install", "list", "new", "plan", "prune", "rehearse", "restore",
+    "schema", "send", "serve", "show", "squash", "status", "stop", "up", "verify", "watch",
 ];
 
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {
@@ -68,7 +70,23 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
     validate_systemd(config, environment)?;
     validate_bind(config, environment)?;
     validate_nginx(config, environment)?;
-    refuse_unavailable(config, &[(!environment.notify.is_empty(), "notify")])
+    validate_notify(config, environment)
+}
+
+fn validate_notify(config: &Config, environment: &Environment) -> Result<(), Problem> {
+    let has_secrets = environment.env_file.is_some() || environment.env_command.is_some();
+    for (number, written) in environment.notify.iter().enumerate() {
+        let entry = format!("notify[{number}]");
+        let receiver = Receiver::read(written).map_err(|why| wrong(config, &format!("{entry} {why}")))?;
+        // A command may mean variables of its own.
+        let lacks = receiver.needs_secrets() && !has_secrets && !matches!(receiver, Receiver::Command(_));
+        check(
+            config,
+            !lacks,
+            &format!("{entry} takes a $NAME from env_file or env_command, and there is none"),
+        )?;
+    }
+    Ok(())
 }
 
 fn validate_backups(config: &Config, environment: &Environment) -> Result<(), Problem> {

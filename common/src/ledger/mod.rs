@@ -2,14 +2,16 @@
 //!
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
 //! rows and their queries, `progress` their changes, `confirmation` who must confirm one,
-//! `journal_rows` the undo entries, `chore_rows` what is still to be done, `event_log` the readable
-//! twin; `rebuild` makes a lost ledger again from what `witness` finds.
+//! `journal_rows` the undo entries, `chore_rows` what is still to be done, `message_rows` whom to tell,
+//! `event_log` the readable twin; `rebuild` makes a lost ledger again from what `witness` finds.
 
 mod chore_rows;
 mod confirmation;
 mod deployment;
 mod event_log;
 mod journal_rows;
+mod message;
+mod message_rows;
 mod past;
 mod progress;
 mod rebuild;
@@ -17,15 +19,18 @@ mod schema;
 mod verification;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 pub use chore_rows::{Chore, ChoreRow};
 pub use deployment::{Deployment, Kind, State};
 pub use journal_rows::JournalRow;
+pub use message::Message;
+pub use message_rows::MessageRow;
 pub use progress::Beginning;
 use rebuild::Standing;
 pub use rebuild::ensure;
@@ -46,6 +51,8 @@ pub struct Ledger {
     db: Connection,
     event_log: PathBuf,
     app: String,
+    /// Whom each environment tells.
+    receivers: BTreeMap<String, Vec<String>>,
     /// Why it had to be made again, in memory, from what else is known.
     lost: Option<String>,
 }
@@ -119,7 +126,10 @@ impl Ledger {
     }
 
     fn around(db: Connection, config: &Config) -> Self {
-        Self { db, event_log: config.event_log_file(), app: config.app.name.clone(), lost: None }
+        let environments = config.environments.iter();
+        let receivers =
+            environments.map(|(name, settings)| (name.clone(), settings.notify.clone())).collect();
+        Self { db, event_log: config.event_log_file(), app: config.app.name.clone(), receivers, lost: None }
     }
 
     /// Why the file could not be used and this was made from the event log and what serves.
@@ -131,7 +141,8 @@ impl Ledger {
     fn durably<T>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Problem> {
         let write = || {
             self.db.pragma_update(None, "synchronous", "FULL")?;
-            let transaction = self.db.unchecked_transaction()?;
+            // One that reads first could not write any more after somebody else did.
+            let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
             let value = act(&transaction)?;
             fault::point("ledger.before-commit");
             transaction.commit()?;

@@ -36,8 +36,8 @@ impl Ledger {
                     ":replaced": beginning.replaced, ":restores": beginning.restores, ":who": who,
                     ":started": now().as_millisecond(), ":log": beginning.log_file,
                 },
-            )
-            .map(drop)
+            )?;
+            self.queue_of(db, beginning.id, None)
         })
     }
 
@@ -136,6 +136,7 @@ impl Ledger {
     pub fn end(&self, id: &str, report: &Report) -> Result<Option<String>, Problem> {
         let text = serde_json::to_string(report).unwrap_or_default();
         self.durably(|db| {
+            self.queue_of(db, id, Some(report))?;
             db.execute(
                 "UPDATE deployments SET ended_ms = ?2, outcome = ?3, report = ?4 WHERE id = ?1",
                 params![id, now().as_millisecond(), report.outcome.word(), text],

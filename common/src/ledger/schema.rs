@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -70,7 +70,7 @@ CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 ";
 
 /// What each later version adds, oldest first; a new file goes the same way.
-const UPGRADES: [&str; 3] = [
+const UPGRADES: [&str; 4] = [
     "
 ALTER TABLE deployments ADD COLUMN forced_reason TEXT;
 ALTER TABLE deployments ADD COLUMN confirm_by_ms INTEGER;
@@ -94,6 +94,19 @@ CREATE TABLE outbox (
     line   TEXT NOT NULL
 ) STRICT;
 INSERT INTO outbox(line) SELECT '' WHERE EXISTS (SELECT 1 FROM deployments);
+",
+    "
+CREATE TABLE messages (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    environment TEXT NOT NULL,
+    receiver    TEXT NOT NULL,
+    body        TEXT NOT NULL,
+    since_ms    INTEGER NOT NULL,
+    tries       INTEGER NOT NULL DEFAULT 0,
+    problem     TEXT,
+    next_ms     INTEGER NOT NULL DEFAULT 0,
+    given_up    INTEGER NOT NULL DEFAULT FALSE
+) STRICT;
 ",
 ];
 
