@@ -1,6 +1,7 @@
 //! What two or more tools need. A map of the modules, from the ones that know nothing upward:
 //!
-//! - `clock` what time it is, as far as that can be known; `address` where something listens
+//! - `clock` what time it is, as far as that can be known; `histogram` lengths of time, counted;
+//!   `address` where something listens
 //! - `report` the document that every tool prints; `secrets` what it may never show
 //! - `config` deploy.toml; `layout` the directories of an environment; `ownership` whose they are
 //! - `fault` where tests break in; `durable` what outlives a power cut; `space` room on the disks
@@ -31,6 +32,7 @@ pub mod gateway;
 pub mod git;
 pub mod guard;
 pub mod handover;
+pub mod histogram;
 pub mod http;
 pub mod identity;
 pub mod instance;

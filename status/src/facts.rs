@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::schema;
+use crate::uptime::{self, Figures};
 
 const PROBE: Duration = Duration::from_secs(2);
 const SHOWN: u32 = 5;
@@ -56,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) confirm_by: Option<String>,
     /// Tags and pushes of verified deployments that failed and are still to be done.
     pub(crate) chores: Vec<Value>,
+    /// As `status watch` has seen it in the last 24 hours.
+    pub(crate) uptime: Option<Figures>,
     /// What did not reach its receiver.
     pub(crate) notifications: Vec<Overdue>,
     last: Vec<Value>,
@@ -108,6 +111,7 @@ pub(crate) fn gather(config: &Config, ledger: Option<&Ledger>, name: &str) -> Re
             .and_then(|row| time(row.confirm_by_ms?)),
         unfinished: ledger.unfinished(name)?.into_iter().map(|row| row.id).collect(),
         chores: ledger.postponed_chores(name)?.iter().map(chore).collect(),
+        uptime: uptime::figures(ledger, name, uptime::DAY)?,
         notifications: overdue(ledger, name)?,
         last: ledger.history(name, SHOWN)?.iter().map(event).collect(),
     })
@@ -256,7 +260,8 @@ fn distance(repository: &Repository, row: &Deployment) -> Option<String> {
     })
 }
 
-fn verdict(place: &Place, instance: &Instance) -> String {
+/// Who answers at the address of an instance, in one word.
+pub(crate) fn verdict(place: &Place, instance: &Instance) -> String {
     let release = place.release(&instance.release);
     match identity::owners(&instance.address) {
         Ok(owners) => identity::judge(&owners, &instance.release, &release).verdict.word().to_owned(),

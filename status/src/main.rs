@@ -1,12 +1,15 @@
 //! `status`: what serves, since when, whether it is healthy, and whether it is what git says.
 //!
 //! Takes no lock and writes nothing, apart from the verbs that say so: `notifications` sends what
-//! waits. `facts` gathers what is known of one environment, `words` says it to people.
+//! waits, `watching` keeps what it sees. `facts` gathers what is known of one environment, `uptime`
+//! what the watch has kept of it, `words` says it to people.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod facts;
 mod notifications;
 mod schema;
+mod uptime;
+mod watching;
 mod words;
 
 use std::process::ExitCode;
@@ -40,6 +43,10 @@ impl Grammar for Arguments {
 enum Verb {
     /// List past deployments, newest first
     History(History),
+    /// Say how much of the time it was up, and how fast it answered
+    Uptime,
+    /// Look again and again, keep what is seen, and tell changes
+    Watch(watching::Watch),
     /// Send the notifications that could not be delivered yet
     Deliver(Deliver),
 }
@@ -70,13 +77,17 @@ fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
         return Err(Problem::usage("deliver takes no environment").hint("status deliver"));
     }
     run.begin(asked.unwrap_or("all"), None);
+    if let Some(Verb::Watch(options)) = &arguments.verb {
+        return watching::run(run, &arguments.shared, asked, options);
+    }
     let ledger = Ledger::open_read_only(&config)?;
     match &arguments.verb {
         Some(Verb::Deliver(options)) if ledger.is_some() => {
             notifications::deliver(run, &config, !options.due)
         }
-        Some(Verb::Deliver(_)) => Ok(()),
+        Some(Verb::Deliver(_) | Verb::Watch(_)) => Ok(()),
         Some(Verb::History(options)) => history(run, ledger.as_ref(), &names, options),
+        Some(Verb::Uptime) => uptime::tell(run, ledger.as_ref(), &names),
         None => present(run, &config, ledger.as_ref(), &names, matches!(asked, None | Some("all"))),
     }
 }

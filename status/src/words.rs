@@ -58,6 +58,7 @@ pub(crate) fn of_environment(name: &str, facts: &Facts) -> Vec<String> {
             bare(&chore["deployment"])
         ));
     }
+    lines.extend(facts.uptime.as_ref().map(|figures| format!("  {figures}")));
     lines.extend(facts.notifications.iter().map(|found| format!("  {found}")));
     lines
 }

@@ -32,6 +32,7 @@ mod stubborn;
 mod systemd;
 mod tags;
 mod traffic;
+mod uptime;
 mod watching;
 mod writes;
 mod zoo;

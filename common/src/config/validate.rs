@@ -8,10 +8,10 @@ use super::{
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
-const RESERVED: [&str; 31] = [
+const RESERVED: [&str; 32] = [
     "all", "baseline", "confirm", "create", "deliver", "doctor", "down", "errors", "export", "extract",
     "help", "history", "hooks", "init", "install", "list", "new", "plan", "prune", "rehearse", "restore",
-    "schema", "send", "serve", "show", "squash", "status", "stop", "up", "verify", "watch",
+    "schema", "send", "serve", "show", "squash", "status", "stop", "up", "uptime", "verify", "watch",
 ];
 
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {

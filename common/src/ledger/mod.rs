@@ -3,7 +3,7 @@
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
 //! rows and their queries, `progress` their changes, `confirmation` who must confirm one,
 //! `journal_rows` the undo entries, `chore_rows` what is still to be done, `message_rows` whom to tell,
-//! `event_log` the readable twin; `rebuild` makes a lost ledger again from what `witness` finds.
+//! `probe_rows` what the watch has seen, `event_log` the readable twin; `rebuild` makes a lost ledger again from what `witness` finds.
 
 mod chore_rows;
 mod confirmation;
@@ -13,6 +13,7 @@ mod journal_rows;
 mod message;
 mod message_rows;
 mod past;
+mod probe_rows;
 mod progress;
 mod rebuild;
 mod schema;
@@ -31,6 +32,7 @@ pub use deployment::{Deployment, Kind, State};
 pub use journal_rows::JournalRow;
 pub use message::Message;
 pub use message_rows::MessageRow;
+pub use probe_rows::{Counted, Health, Probe, Uptime, Watched};
 pub use progress::Beginning;
 use rebuild::Standing;
 pub use rebuild::ensure;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -70,7 +70,7 @@ CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 ";
 
 /// What each later version adds, oldest first; a new file goes the same way.
-const UPGRADES: [&str; 4] = [
+const UPGRADES: [&str; 5] = [
     "
 ALTER TABLE deployments ADD COLUMN forced_reason TEXT;
 ALTER TABLE deployments ADD COLUMN confirm_by_ms INTEGER;
@@ -106,6 +106,24 @@ CREATE TABLE messages (
     problem     TEXT,
     next_ms     INTEGER NOT NULL DEFAULT 0,
     given_up    INTEGER NOT NULL DEFAULT FALSE
+) STRICT;
+",
+    "
+CREATE TABLE probes (
+    environment TEXT NOT NULL,
+    length_ms   INTEGER NOT NULL,
+    at_ms       INTEGER NOT NULL,
+    probes      INTEGER NOT NULL,
+    up          INTEGER NOT NULL,
+    degraded    INTEGER NOT NULL,
+    requests    INTEGER NOT NULL,
+    errors      INTEGER NOT NULL,
+    latency     TEXT NOT NULL,
+    PRIMARY KEY (environment, length_ms, at_ms)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE watches (
+    environment TEXT PRIMARY KEY,
+    state       TEXT NOT NULL
 ) STRICT;
 ",
 ];

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 pub use log::{Follower, Log};
 
+pub use crate::systemd::watch_unit;
+
 pub(crate) use process::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
 
 use crate::address::Address;
