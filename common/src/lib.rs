@@ -10,7 +10,7 @@
 //! - `git`, `release`, `database`, `supervisor`, `gateway`, `identity` the things acted on
 //! - `evidence` a verification that another host may believe
 //! - `ledger` what happened; `relocation` a database under another path
-//! - `notify` telling others what happened
+//! - `errors` what instances wrote into their logs; `notify` telling others what happened
 //! - `handover` traffic from one instance to the next, `standstill` when they may not overlap
 //! - `journal` how to undo it; `recovery` doing so after a crash
 //! - `guard` finishing what a run left that died at a bad moment
@@ -25,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod durable;
+pub mod errors;
 pub mod evidence;
 pub mod exec;
 pub mod fault;

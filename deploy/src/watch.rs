@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use common::errors::{Survey, tells_error};
 use common::gateway::GatewayStatus;
 use common::instance::Instance;
 use common::interrupt;
@@ -18,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const FEW_ERRORS: u64 = 5;
 /// Of all answers, the share of errors at which the release goes back: one in so many.
 const ONE_IN: u64 = 20;
-const WORDS: [&str; 5] = ["Traceback (most recent call last)", "ERROR", "CRITICAL", "FATAL", "panicked at"];
+/// Between two looks at which kinds of errors there are.
+const SURVEY: Duration = Duration::from_secs(1);
 
 /// What was seen, as `details.deploy.watch` shows it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,7 +73,7 @@ fn look_until(
     errors: &mut ErrorLines,
 ) -> Result<(), Problem> {
     let begun = Instant::now();
-    let mut answers = Answers::begin(site.gateway.status());
+    let (mut answers, mut surveyed) = (Answers::begin(site.gateway.status()), begun);
     loop {
         interrupt::check()?;
         let is_last = begun.elapsed() >= time;
@@ -80,6 +82,10 @@ fn look_until(
         (seen.requests, seen.server_errors) = (answers.requests, answers.errors);
         seen.error_lines += errors.look();
         seen.watched_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if site.settings().watch_errors && (is_last || surveyed.elapsed() >= SURVEY) {
+            surveyed = Instant::now();
+            refuse_new_errors(site, instance)?;
+        }
         if let Some(trouble) = seen.trouble() {
             let title = format!("the new release {trouble} while it was watched");
             return Err(Problem::new("watch-failed", title)
@@ -91,6 +97,16 @@ fn look_until(
         }
         std::thread::sleep(PAUSE.min(time.saturating_sub(begun.elapsed())));
     }
+}
+
+/// Also one of before the cutover, which no check has looked for.
+fn refuse_new_errors(site: &Site, instance: &Instance) -> Result<(), Problem> {
+    let survey = Survey::of(Some(&site.ledger), &site.place, &site.supervisor)?;
+    let Some(error) = survey.new_in(&instance.release).into_iter().next() else { return Ok(()) };
+    let title = format!("the new release had an error that no other release had: {}", error.title);
+    Err(Problem::new("watch-failed", title)
+        .detail(error.excerpt.clone())
+        .hint(format!("status {} errors", site.environment)))
 }
 
 /// One that outlived its keeper serves on: no fault of the release.
@@ -153,10 +169,6 @@ impl ErrorLines {
         }
         u64::try_from(errors.len()).unwrap_or(u64::MAX)
     }
-}
-
-fn tells_error(line: &str) -> bool {
-    WORDS.iter().any(|word| line.contains(word))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! what the watch has kept of it, `words` says it to people.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod errors;
 mod facts;
 mod notifications;
 mod schema;
@@ -45,6 +46,8 @@ enum Verb {
     History(History),
     /// Say how much of the time it was up, and how fast it answered
     Uptime,
+    /// List the errors in the logs of the instances, new ones first
+    Errors(errors::Errors),
     /// Look again and again, keep what is seen, and tell changes
     Watch(watching::Watch),
     /// Send the notifications that could not be delivered yet
@@ -87,6 +90,7 @@ fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
         }
         Some(Verb::Deliver(_) | Verb::Watch(_)) => Ok(()),
         Some(Verb::History(options)) => history(run, ledger.as_ref(), &names, options),
+        Some(Verb::Errors(options)) => errors::tell(run, &config, ledger.as_ref(), &names, options),
         Some(Verb::Uptime) => uptime::tell(run, ledger.as_ref(), &names),
         None => present(run, &config, ledger.as_ref(), &names, matches!(asked, None | Some("all"))),
     }

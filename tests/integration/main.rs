@@ -8,6 +8,7 @@ mod crashes;
 mod damaged;
 mod deploying;
 mod draining;
+mod errors;
 mod evidence;
 mod faults;
 mod gates;

@@ -100,6 +100,25 @@ fn errors_in_the_log_send_it_back() {
 }
 
 #[test]
+fn one_error_of_a_new_kind_sends_it_back_where_that_is_asked_for() {
+    let world = world("60s");
+    world.get("dev", "/complain");
+    world.configure("watch = \"60s\"", "watch = \"3s\"\nwatch_errors = true");
+    let deploy = watching(&world);
+    world.get("dev", "/complain");
+    Ran::of(deploy.wait_with_output().unwrap()).ok();
+    let app = std::fs::read_to_string(world.checkout().join("app.py")).unwrap();
+    world.write("app.py", &app.replace("ERROR a complaint", "ERROR another complaint"));
+    world.configure("watch = \"3s\"", "watch = \"60s\"");
+    let deploy = watching(&world);
+    world.get("dev", "/complain");
+    let report = Ran::of(deploy.wait_with_output().unwrap()).refused("watch-failed");
+    let title = report.problem.unwrap().title;
+    assert!(title.ends_with("no other release had: ERROR another complaint"), "{title}");
+    assert_eq!(report.outcome, Outcome::RolledBack);
+}
+
+#[test]
 fn a_run_that_is_killed_while_it_watches_is_undone_by_the_next_command() {
     let world = world("60s");
     let load = Load::start(world.listen("dev"), Plan { write: 1, ..Plan::mixed() });

@@ -160,6 +160,7 @@ fn expected(id: &str, subject: &Subject, stage: Stage) -> Vec<String> {
         Stage::Links => vec!["every link inside the app leads somewhere".into()],
         Stage::Forms => vec!["every form leads to something that takes it".into()],
         Stage::Commands => vec!["the program exits and prints as [[command]] says".into()],
+        Stage::Errors => vec!["no error in the log that no other release had".into()],
         Stage::Content => checks.absent.iter().map(|text| format!("no '{text}'")).collect(),
         Stage::Browser => of_browser(checks),
         Stage::Regressions => {

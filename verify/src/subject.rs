@@ -26,6 +26,7 @@ const OWN_SHARE: f32 = 0.9;
 
 /// One instance and everything that is known of it beforehand.
 pub(crate) struct Subject {
+    pub(crate) config: Config,
     pub(crate) place: Place,
     pub(crate) instance: Instance,
     /// The ledger's row of the instance's deployment.
@@ -88,6 +89,7 @@ impl Subject {
             last: last_of(&place, deployment.as_ref()).or_else(|| earlier.clone()),
             earlier,
             explains: false,
+            config: config.clone(),
             database: place.database(settings),
             gateway: Gateway::of(&place, settings),
             supervisor: Supervisor::of(settings),

@@ -103,6 +103,9 @@ pub struct Environment {
     /// How long the new instance is watched after cutover, before it is verified. Default 0 s.
     #[serde(default)]
     pub watch: Span,
+    /// Whether an error that no release before had sends the new one back meanwhile.
+    #[serde(default)]
+    pub watch_errors: bool,
     #[serde(default)]
     pub merge: Merge,
     #[serde(default)]

@@ -70,6 +70,8 @@ fn validate_environment(config: &Config, name: &str, environment: &Environment) 
     validate_systemd(config, environment)?;
     validate_bind(config, environment)?;
     validate_nginx(config, environment)?;
+    let watches = !environment.watch.0.is_zero();
+    check(config, watches || !environment.watch_errors, "watch_errors needs watch, a time to watch for")?;
     validate_notify(config, environment)
 }
 

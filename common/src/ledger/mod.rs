@@ -3,11 +3,12 @@
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
 //! rows and their queries, `progress` their changes, `confirmation` who must confirm one,
 //! `journal_rows` the undo entries, `chore_rows` what is still to be done, `message_rows` whom to tell,
-//! `probe_rows` what the watch has seen, `event_log` the readable twin; `rebuild` makes a lost ledger again from what `witness` finds.
+//! `probe_rows` and `error_rows` what the watch has seen, `event_log` the readable twin; `rebuild` makes a lost ledger again from what `witness` finds.
 
 mod chore_rows;
 mod confirmation;
 mod deployment;
+mod error_rows;
 mod event_log;
 mod journal_rows;
 mod message;
@@ -29,6 +30,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 pub use chore_rows::{Chore, ChoreRow};
 pub use deployment::{Deployment, Kind, State};
+pub use error_rows::{ErrorGroup, ErrorGroups};
 pub use journal_rows::JournalRow;
 pub use message::Message;
 pub use message_rows::MessageRow;

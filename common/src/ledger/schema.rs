@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -70,7 +70,7 @@ CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 ";
 
 /// What each later version adds, oldest first; a new file goes the same way.
-const UPGRADES: [&str; 5] = [
+const UPGRADES: [&str; 6] = [
     "
 ALTER TABLE deployments ADD COLUMN forced_reason TEXT;
 ALTER TABLE deployments ADD COLUMN confirm_by_ms INTEGER;
@@ -124,6 +124,26 @@ CREATE TABLE probes (
 CREATE TABLE watches (
     environment TEXT PRIMARY KEY,
     state       TEXT NOT NULL
+) STRICT;
+",
+    "
+CREATE TABLE errors (
+    environment TEXT NOT NULL,
+    release     TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    title       TEXT NOT NULL,
+    excerpt     TEXT NOT NULL,
+    count       INTEGER NOT NULL,
+    first_ms    INTEGER NOT NULL,
+    last_ms     INTEGER NOT NULL,
+    PRIMARY KEY (environment, release, fingerprint)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE logs (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    environment TEXT NOT NULL,
+    release     TEXT NOT NULL,
+    position    TEXT NOT NULL,
+    UNIQUE (environment, release)
 ) STRICT;
 ",
 ];

@@ -10,6 +10,8 @@ use crate::systemd::manager::journal;
 
 const LINES: &str = "20";
 const BYTES: usize = 4096;
+/// Read at once when nobody has read for long.
+const MANY_LINES: &str = "20000";
 /// Asking the journal takes a process each time.
 const PAUSE: Duration = Duration::from_millis(250);
 const CURSOR: &str = "-- cursor: ";
@@ -47,6 +49,17 @@ impl Journal {
         format!("@{}.{:06}", since.as_secs(), since.subsec_micros())
     }
 
+    /// What the unit's processes have printed behind `cursor`, and the cursor behind that; without one,
+    /// since the start. Of very much the end.
+    pub(super) fn since_cursor(&self, cursor: Option<&str>) -> Option<(String, String)> {
+        let from = match cursor {
+            Some(cursor) => format!("--after-cursor={cursor}"),
+            None => format!("--since={}", self.since()),
+        };
+        let field = format!("{}={}", self.manager.journal_field(), self.unit);
+        split_cursor(&journal(&["-o", "cat", "-n", MANY_LINES, "--show-cursor", &from, &field]))
+    }
+
     pub(super) fn hint(&self) -> String {
         format!("journalctl {} {} -n 50", self.manager.journal_option(), quoted(&self.unit))
     }
@@ -81,11 +94,15 @@ impl JournalFollower {
         };
         let field = format!("{}={unit}", manager.journal_field());
         let text = journal(&["-o", "cat", "--show-cursor", &from, &field]);
-        let (cursors, lines): (Vec<&str>, Vec<&str>) =
-            text.lines().partition(|line| line.starts_with(CURSOR));
-        if let Some(cursor) = cursors.last().and_then(|line| line.strip_prefix(CURSOR)) {
-            self.cursor = Some(cursor.to_owned());
-        }
-        lines.iter().fold(String::new(), |text, line| text + line + "\n")
+        let Some((lines, cursor)) = split_cursor(&text) else { return text };
+        self.cursor = Some(cursor);
+        lines
     }
+}
+
+/// The lines, and the cursor that stands behind them.
+fn split_cursor(text: &str) -> Option<(String, String)> {
+    let (cursors, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with(CURSOR));
+    let cursor = cursors.last()?.strip_prefix(CURSOR)?.to_owned();
+    Some((lines.iter().fold(String::new(), |text, line| text + line + "\n"), cursor))
 }

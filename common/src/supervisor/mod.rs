@@ -1,6 +1,7 @@
 //! What keeps an instance alive: a driver per kind of supervisor, chosen by the configuration.
 
 mod adopted;
+mod chunk;
 mod journal;
 mod log;
 mod process;
@@ -12,6 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use chunk::{Chunk, Position};
 pub use log::{Follower, Log};
 
 pub use crate::systemd::watch_unit;

@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use common::cli::{Run, Shared};
 use common::config::{Config, Span};
+use common::errors;
 use common::interrupt;
+use common::layout::Place;
 use common::ledger::{Counted, Health, Ledger, Message, Probe, Watched};
 use common::lock::Lock;
 use common::notify;
 use common::report::{Problem, now};
+use common::secrets::Secrets;
+use common::supervisor::Supervisor;
 use damping::Change;
 use probe::Look;
 use serde_json::{Map, json};
@@ -103,11 +107,18 @@ fn look_around(run: &mut Run, config: &Config, environment: Option<&str>) -> Res
         if let Some(look) = probe::look(config, &ledger, &name)? {
             let watched = keep(run, &ledger, &name, &look)?;
             run.detail(&name, watched);
+            keep_errors(config, &ledger, &name)?;
         }
     }
     // What could not be delivered before, `status` says.
     drop(notify::send_soon(config, &ledger));
     Ok(())
+}
+
+fn keep_errors(config: &Config, ledger: &Ledger, name: &str) -> Result<(), Problem> {
+    let settings = config.environment(name)?;
+    let (place, supervisor) = (Place::new(config, name), Supervisor::of(settings));
+    errors::keep(ledger, &place, &supervisor, || Secrets::of(config, settings))
 }
 
 /// Into the ledger, with what is told because of it.

@@ -28,6 +28,8 @@ name = "suite"
 run = "sh suite.sh"
 text = "all is well"
 time = "3s"
+[errors]
+new = 0
 [database]
 queries = { "no negative numbers" = "select count(*) = 0 from acked where n < 0" }
 "#;
@@ -62,7 +64,7 @@ const FILES: [(&str, &str); 10] = [
 
 const BEHAVIOUR: &str = r#"{"redirect": {"/old": "/pages/more", "/turn": "/pages/all"}, "type": {"/pages/data": "application/json"}}"#;
 
-pub(super) const FAULTS: [Entry; 38] = [
+pub(super) const FAULTS: [Entry; 39] = [
     (
         "a page lacks a text",
         Text("pages/all", "Documents</h1>", "Doc</h1>"),
@@ -219,6 +221,13 @@ pub(super) const FAULTS: [Entry; 38] = [
         "a file has another content",
         Text("pages/sealed", "sealed", "Sealed"),
         &["files.pages/sealed file-changed"],
+    ),
+    (
+        "the log has an error",
+        Behaviour(
+            r#"{"redirect": {"/old": "/pages/more", "/turn": "/pages/all"}, "type": {"/pages/data": "application/json"}, "say": {"/pages/data": "CRITICAL no row 7"}}"#,
+        ),
+        &["errors.new errors-new"],
     ),
     ("a suite fails", Text("suite.sh", "exit 0", "exit 3"), &["commands.suite command-exit"]),
     (

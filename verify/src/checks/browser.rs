@@ -108,7 +108,7 @@ pub(super) fn read_regressions(
 }
 
 /// Texts that are looked for: an empty one would be found everywhere.
-fn texts(source: &Source<'_>, value: Spanned<DeValue<'_>>) -> Result<Vec<String>, Problem> {
+pub(super) fn texts(source: &Source<'_>, value: Spanned<DeValue<'_>>) -> Result<Vec<String>, Problem> {
     let span = value.span();
     let texts = source.read::<Texts>(value)?.0;
     if texts.iter().any(|text| text.trim().is_empty()) {

@@ -15,9 +15,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::entry::{self, Texts};
 use super::source::Source;
-use super::{Checks, Reference, browser, command, discover, file, forms, links};
+use super::{Checks, Reference, browser, command, discover, errors, file, forms, links};
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "defaults",
     "routes",
     "database",
@@ -28,6 +28,7 @@ const KNOWN: [&str; 10] = [
     "command",
     "browser",
     "regressions",
+    "errors",
 ];
 pub(super) const DATABASE: [&str; 3] = ["queries", "never_shrink", "references"];
 
@@ -61,6 +62,7 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
             "database" => read_database(source, value, &mut checks)?,
             "browser" => checks.browser = Some(browser::read_browser(source, value)?),
             "regressions" => checks.regressions = Some(browser::read_regressions(source, value)?),
+            "errors" => checks.errors = Some(errors::read(source, value)?),
             "discover" => checks.discover = Some(read_table(source, value, &discover::KEYS)?),
             "forms" => checks.forms = forms::read(source, table(source, value)?)?,
             "files" => checks.files = file::read(source, table(source, value)?)?,

@@ -9,6 +9,7 @@ mod capture;
 mod command;
 mod discover;
 mod entry;
+mod errors;
 mod file;
 mod forms;
 mod glob;
@@ -30,6 +31,7 @@ pub(crate) use browser::Browser;
 pub(crate) use command::Command;
 pub(crate) use discover::Discover;
 pub(crate) use entry::OPTIONS as ROUTE_OPTIONS;
+pub(crate) use errors::Errors;
 pub(crate) use file::{FileCheck, FileWanted};
 pub(crate) use forms::{Forms, SentForm};
 pub(crate) use links::{External, Links};
@@ -63,6 +65,8 @@ pub(crate) struct Checks {
     pub(crate) browser: Option<Browser>,
     /// Parts of sentences about changes that are meant; `None` where changes are told, not judged.
     pub(crate) regressions: Option<Vec<String>>,
+    /// Which errors in the log are too many; `None` where the log is not looked at.
+    pub(crate) errors: Option<Errors>,
 }
 
 /// A column whose values are those of another one, although the schema does not say so.

@@ -5,6 +5,7 @@ mod capped;
 mod commands;
 mod content;
 mod database;
+mod errors;
 mod expectation;
 mod files;
 mod forms;
@@ -67,10 +68,12 @@ pub(crate) enum Stage {
     Regressions,
     /// Programs of the release find nothing.
     Commands,
+    /// The log has no error that no other release had.
+    Errors,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Service,
         Self::Identity,
         Self::Files,
@@ -82,6 +85,7 @@ impl Stage {
         Self::Browser,
         Self::Regressions,
         Self::Commands,
+        Self::Errors,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -97,6 +101,7 @@ impl Stage {
             Self::Browser => "browser",
             Self::Regressions => "regressions",
             Self::Commands => "commands",
+            Self::Errors => "errors",
         }
     }
 
@@ -110,7 +115,8 @@ impl Stage {
             | Self::Forms
             | Self::Browser
             | Self::Regressions
-            | Self::Commands => &[Self::Service, Self::Identity],
+            | Self::Commands
+            | Self::Errors => &[Self::Service, Self::Identity],
         }
     }
 }
@@ -276,6 +282,7 @@ fn check(stage: Stage, sight: &Sight<'_>, results: &mut Results) -> Result<Vec<S
             results.log = log;
             steps
         }
+        Stage::Errors => errors::steps(subject),
     })
 }
 

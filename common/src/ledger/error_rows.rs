@@ -1,0 +1,125 @@
+//! The errors that the watch has found in the logs of instances, counted for each release, and how far
+//! each log was read: both in one transaction, so that a kill counts nothing twice.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+
+use super::{Ledger, unreadable};
+use crate::report::Problem;
+
+/// Kept of one release, and of all releases of an environment.
+const MOST_OF_RELEASE: i64 = 200;
+const MOST: i64 = 2_000;
+/// Logs of so many releases are remembered; two are written to.
+const LOGS: i64 = 10;
+
+/// One kind of error, as often as it was seen in one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorGroup {
+    pub fingerprint: String,
+    pub title: String,
+    pub excerpt: String,
+    pub count: u64,
+    /// Unix milliseconds.
+    pub first_ms: i64,
+    pub last_ms: i64,
+}
+
+/// By fingerprint.
+pub type ErrorGroups = BTreeMap<String, ErrorGroup>;
+
+impl Ledger {
+    /// The errors of each release of an environment.
+    pub fn errors(&self, environment: &str) -> Result<BTreeMap<String, ErrorGroups>, Problem> {
+        let read = || {
+            let mut statement = self.db.prepare(
+                "SELECT release, fingerprint, title, excerpt, count, first_ms, last_ms FROM errors
+                 WHERE environment = ?1",
+            )?;
+            let rows = statement.query_map([environment], |row| {
+                let group = ErrorGroup {
+                    fingerprint: row.get(1)?,
+                    title: row.get(2)?,
+                    excerpt: row.get(3)?,
+                    count: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+                    first_ms: row.get(5)?,
+                    last_ms: row.get(6)?,
+                };
+                Ok((row.get::<_, String>(0)?, group))
+            })?;
+            let mut found: BTreeMap<String, ErrorGroups> = BTreeMap::new();
+            for row in rows {
+                let (release, group) = row?;
+                found.entry(release).or_default().insert(group.fingerprint.clone(), group);
+            }
+            Ok(found)
+        };
+        read().map_err(|error| unreadable(&error))
+    }
+
+    /// How far the log of a release's instance was read, as [`Ledger::record_errors`] was told.
+    pub fn log_position(&self, environment: &str, release: &str) -> Result<Option<String>, Problem> {
+        let sql = "SELECT position FROM logs WHERE environment = ?1 AND release = ?2";
+        let found = self.db.query_row(sql, [environment, release], |row| row.get(0)).optional();
+        found.map_err(|error| unreadable(&error))
+    }
+
+    /// Adds what was found in a log up to `position`; of a group that is known, the first excerpt stays.
+    pub fn record_errors(
+        &self,
+        environment: &str,
+        release: &str,
+        groups: &ErrorGroups,
+        position: &str,
+    ) -> Result<(), Problem> {
+        self.durably(|db| {
+            groups.values().try_for_each(|group| add(db, environment, release, group))?;
+            db.execute(
+                "DELETE FROM errors WHERE environment = ?1 AND (release, fingerprint) IN
+                 (SELECT release, fingerprint FROM errors WHERE environment = ?1
+                  ORDER BY last_ms DESC LIMIT -1 OFFSET ?2)",
+                params![environment, MOST],
+            )?;
+            db.execute(
+                "INSERT OR REPLACE INTO logs(environment, release, position) VALUES (?1, ?2, ?3)",
+                [environment, release, position],
+            )?;
+            db.execute(
+                "DELETE FROM logs WHERE environment = ?1 AND number NOT IN
+                 (SELECT number FROM logs WHERE environment = ?1 ORDER BY number DESC LIMIT ?2)",
+                params![environment, LOGS],
+            )
+            .map(drop)
+        })
+    }
+}
+
+fn add(db: &Connection, environment: &str, release: &str, group: &ErrorGroup) -> rusqlite::Result<()> {
+    let count = i64::try_from(group.count).unwrap_or(i64::MAX);
+    let known = db.execute(
+        "UPDATE errors SET count = count + ?4, last_ms = max(last_ms, ?5), first_ms = min(first_ms, ?6)
+         WHERE environment = ?1 AND release = ?2 AND fingerprint = ?3",
+        params![environment, release, group.fingerprint, count, group.last_ms, group.first_ms],
+    )?;
+    if known > 0 {
+        return Ok(());
+    }
+    db.execute(
+        "INSERT INTO errors SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+         WHERE (SELECT count(*) FROM errors WHERE environment = ?1 AND release = ?2) < ?9",
+        params![
+            environment,
+            release,
+            group.fingerprint,
+            group.title,
+            group.excerpt,
+            count,
+            group.first_ms,
+            group.last_ms,
+            MOST_OF_RELEASE
+        ],
+    )
+    .map(drop)
+}
