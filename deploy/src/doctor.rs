@@ -5,6 +5,7 @@ use common::config::{Config, SupervisorKind};
 use common::exec::{Program, companion};
 use common::gateway::{self, Gateway};
 use common::layout::Place;
+use common::notify;
 use common::report::{OrProblem, Problem};
 use common::supervisor::{Supervisor, has_systemd};
 
@@ -54,7 +55,12 @@ fn environment_checks(config: &Config, name: &str) -> Vec<(&'static str, Result<
         ("reboot", boots),
         ("disk-space", gates::disk(config, &place)),
         ("public-address", address),
+        ("notify", receivers(config, name)),
     ]
+}
+
+fn receivers(config: &Config, name: &str) -> Result<(), Problem> {
+    config.environment(name)?.receivers().try_for_each(|(_, receiver)| notify::check(receiver))
 }
 
 fn notes(config: &Config) -> Vec<String> {

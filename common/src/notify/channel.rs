@@ -16,7 +16,7 @@ use crate::secrets::Secrets;
 const LIMIT: Duration = Duration::from_secs(30);
 /// What curl may take; the limit above is for a curl that hangs.
 const ANSWER: &str = "connect-timeout = 5\nmax-time = 10\n";
-const SENDMAIL: [&str; 2] = ["/usr/sbin", "/usr/lib"];
+const ADMINISTRATORS: [&str; 2] = ["/usr/sbin", "/usr/lib"];
 /// Answers of a webhook that may be another one in a moment.
 const BUSY: [u16; 3] = [408, 425, 429];
 
@@ -121,12 +121,31 @@ fn for_webhook(body: &str) -> String {
     value.to_string()
 }
 
-fn mail(address: &str, body: &str) -> Result<(), Refused> {
+/// Whether this host has what it takes to reach a receiver.
+///
+/// # Errors
+/// `requirement-missing`.
+pub fn check(receiver: Receiver<'_>) -> Result<(), Problem> {
+    let missing = |program: &str| {
+        let title = format!("notify needs the program '{program}', which is missing");
+        Problem::new("requirement-missing", title).hint(format!("command -v {program}"))
+    };
+    match receiver {
+        Receiver::Webhook(_) if find("curl").is_none() => Err(missing("curl")),
+        Receiver::Mail(_) if find("sendmail").is_none() => Err(missing("sendmail")),
+        _ => Ok(()),
+    }
+}
+
+/// Not every user has the directories of an administrator on the path.
+fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain(SENDMAIL.map(PathBuf::from))
-        .map(|dir| dir.join("sendmail"))
-        .find(|program| program.is_file())
+    let dirs = std::env::split_paths(&path).chain(ADMINISTRATORS.map(PathBuf::from));
+    dirs.map(|dir| dir.join(program)).find(|program| program.is_file())
+}
+
+fn mail(address: &str, body: &str) -> Result<(), Refused> {
+    let found = find("sendmail")
         .ok_or_else(|| Refused::Wrong("needs the program sendmail, which is missing".to_owned()))?;
     let letter = letter(address, body);
     done(&ended(Program::new(found).args(["-i", "-t"]).stdin(letter.into_bytes()))?)
@@ -181,5 +200,47 @@ fn refuse(problem: &Problem) -> Refused {
         _ => {
             Refused::Wrong(format!("could not be started: {}", problem.detail.as_deref().unwrap_or_default()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_filled_in_and_a_missing_one_is_told() {
+        let secrets = Secrets::parse("A=one\nB_2=two\n").unwrap();
+        assert_eq!(fill("https://x/$A/$B_2?q", &secrets).unwrap(), "https://x/one/two?q");
+        assert_eq!(fill("$A-$C", &secrets).unwrap_err().why(), "the env file has no $C");
+        assert_eq!(fill("plain", &secrets).unwrap(), "plain");
+    }
+
+    #[test]
+    fn nothing_in_a_message_can_give_curl_another_option() {
+        let body = r#"{"text":"a \"b\" <!channel> & c\\d","x":"<"}"#;
+        let config = curl_config("https://x/\\\"y", body);
+        let url = r#"url = "https://x/\\\"y""#;
+        let data = r#"data-raw = "{\"text\":\"a \\\"b\\\" &lt;!channel&gt; &amp; c\\\\d\",\"x\":\"<\"}""#;
+        assert!(config.lines().any(|line| line == url), "{config}");
+        assert!(config.lines().any(|line| line == data), "{config}");
+    }
+
+    #[test]
+    fn a_value_that_is_no_address_is_refused_without_being_told() {
+        let secrets = Secrets::parse("A=http://elsewhere.example/sentinel\nB='x@y, z@w'\n").unwrap();
+        for written in ["$A", "mailto:$B"] {
+            let dir = tempfile::tempdir().unwrap();
+            let config = crate::config::load(Some(&minimal(dir.path()))).unwrap();
+            let refused = send(&config, Receiver::read(written).unwrap(), "{}", &secrets).unwrap_err();
+            assert!(refused.why().contains(written.trim_start_matches("mailto:")), "{refused:?}");
+            assert!(!refused.why().contains("sentinel") && !refused.why().contains("z@w"), "{refused:?}");
+        }
+    }
+
+    fn minimal(dir: &std::path::Path) -> PathBuf {
+        let file = dir.join("deploy.toml");
+        let text = "[app]\nname = 'x'\nrun = 'true'\n[environments.dev]\nbranches = ['dev']\nlisten = '127.0.0.1:8001'\n";
+        std::fs::write(&file, text).unwrap();
+        file
     }
 }

@@ -8,6 +8,7 @@ mod overdue;
 
 use std::process::{Command, Stdio};
 
+pub use channel::check;
 pub use delivery::{Delivered, deliver};
 pub use overdue::Overdue;
 
