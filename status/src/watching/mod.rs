@@ -103,16 +103,21 @@ fn look_around(run: &mut Run, config: &Config, environment: Option<&str>) -> Res
         return Ok(());
     }
     let ledger = Ledger::open(config)?;
+    let mut looked = Ok(());
     for name in crate::environments(config, environment)? {
-        if let Some(look) = probe::look(config, &ledger, &name)? {
-            let watched = keep(run, &ledger, &name, &look)?;
-            run.detail(&name, watched);
-            keep_errors(config, &ledger, &name)?;
-        }
+        // What is wrong with one is no reason not to look at the others.
+        looked = looked.and(look_at(run, config, &ledger, &name));
     }
     // What could not be delivered before, `status` says.
     drop(notify::send_soon(config, &ledger));
-    Ok(())
+    looked
+}
+
+fn look_at(run: &mut Run, config: &Config, ledger: &Ledger, name: &str) -> Result<(), Problem> {
+    let Some(look) = probe::look(config, ledger, name)? else { return Ok(()) };
+    let watched = keep(run, ledger, name, &look)?;
+    run.detail(name, watched);
+    keep_errors(config, ledger, name)
 }
 
 fn keep_errors(config: &Config, ledger: &Ledger, name: &str) -> Result<(), Problem> {

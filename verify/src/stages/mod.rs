@@ -109,14 +109,7 @@ impl Stage {
         match self {
             Self::Service | Self::Files | Self::Database => &[],
             Self::Identity => &[Self::Service],
-            Self::Routes
-            | Self::Content
-            | Self::Links
-            | Self::Forms
-            | Self::Browser
-            | Self::Regressions
-            | Self::Commands
-            | Self::Errors => &[Self::Service, Self::Identity],
+            _ => &[Self::Service, Self::Identity],
         }
     }
 }
