@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 use serde::Serialize;
 
+use crate::errors;
 use crate::fault;
 use crate::gateway::{Drained, Target};
 use crate::identity;
@@ -65,6 +66,8 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 /// Starts a release in `slot`; it may not be ready when this returns.
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
     relocation::check(&site.config, &site.place, site.ledger.serving(&site.environment)?.as_ref())?;
+    // The log of what ran here begins anew; that its errors are known is worth no failure.
+    drop(errors::keep(&site.ledger, &site.place, &site.supervisor, || Ok(site.secrets.clone())));
     instance.write(&site.place)?;
     site.gateway.make_room(&instance.address)?;
     fault::point("instance.before-start");
