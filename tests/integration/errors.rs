@@ -74,6 +74,22 @@ fn errors_are_counted_once_by_kind_and_new_ones_come_first() {
 }
 
 #[test]
+fn what_an_earlier_release_had_is_known_when_its_log_is_gone() {
+    let world = world();
+    complain(&world, 2);
+    for version in ["v2", "v3"] {
+        world.release(version);
+        world.run("deploy", &["dev"]).ok();
+    }
+    complain(&world, 1);
+    let found = errors(&world);
+    assert_eq!(
+        (&found["kinds"], &found["new"], &found["errors"][0]["count"]),
+        (&1.into(), &0.into(), &3.into())
+    );
+}
+
+#[test]
 fn a_release_with_a_new_kind_of_error_is_refused_also_the_second_time() {
     let world = world();
     complain(&world, 1);

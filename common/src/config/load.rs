@@ -93,6 +93,19 @@ mod tests {
     }
 
     #[test]
+    fn whom_nobody_could_tell_is_refused() {
+        let notify = |list: &str| refused(&format!("{GOOD}notify = {list}\n"));
+        for (list, why) in [
+            ("['http://example.com/']", "notify[0] is none of"),
+            ("['command true', 'mailto:a b']", "notify[1] has no plain mail address"),
+            ("['https://x/$TOKEN']", "notify[0] takes a $NAME"),
+        ] {
+            let problem = notify(list);
+            assert!(problem.is_usage() && problem.title.contains(why), "{problem}");
+        }
+    }
+
+    #[test]
     fn every_key_of_the_contract_is_read() {
         let text = include_str!("every_key.toml");
         let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,29 @@ use common::report::Outcome;
 use super::serving;
 
 #[test]
+fn errors_in_the_journal_are_counted_once() {
+    let Some((_host, world)) = serving() else { return };
+    let count = || {
+        let report = world.run("status", &["dev", "errors"]).ok().report();
+        report.details["status"]["dev"]["errors"][0]["count"].as_u64().unwrap_or(0)
+    };
+    let complain = |until: u64| {
+        world.get("dev", "/complain");
+        // The journal takes a moment.
+        let begun = std::time::Instant::now();
+        while count() < until && begun.elapsed() < std::time::Duration::from_secs(20) {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert_eq!(count(), until);
+    };
+    complain(1);
+    complain(2);
+    world.run("status", &["watch", "--once"]).ok();
+    world.run("status", &["watch", "--once"]).ok();
+    complain(3);
+}
+
+#[test]
 fn errors_in_the_journal_send_a_watched_release_back() {
     let Some((_host, world)) = serving() else { return };
     world.configure("[environments.dev]\n", "[environments.dev]\nwatch = \"60s\"\n");
