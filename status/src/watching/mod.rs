@@ -15,7 +15,7 @@ use common::config::{Config, Span};
 use common::errors;
 use common::interrupt;
 use common::layout::Place;
-use common::ledger::{Counted, Health, Ledger, Message, Probe, Watched};
+use common::ledger::{Counted, Health, Ledger, Message, MessageRow, Probe, Watched};
 use common::lock::Lock;
 use common::notify;
 use common::report::{Problem, now};
@@ -68,7 +68,7 @@ pub(crate) fn run(
             let path = config.state_dir().join("watch.lock");
             lock = Some(Lock::take_file(&path, "the watch", "status watch", Duration::ZERO)?);
         }
-        let looked = look_around(run, &config, environment);
+        let looked = look_around(run, &config, environment, options.once);
         if options.once {
             return looked;
         }
@@ -98,7 +98,7 @@ fn say_new(run: &Run, told: &mut BTreeSet<String>, problem: Option<Problem>) {
     }
 }
 
-fn look_around(run: &mut Run, config: &Config, environment: Option<&str>) -> Result<(), Problem> {
+fn look_around(run: &mut Run, config: &Config, environment: Option<&str>, once: bool) -> Result<(), Problem> {
     if Ledger::open_read_only(config)?.is_none() {
         return Ok(());
     }
@@ -108,8 +108,13 @@ fn look_around(run: &mut Run, config: &Config, environment: Option<&str>) -> Res
         // What is wrong with one is no reason not to look at the others.
         looked = looked.and(look_at(run, config, &ledger, &name));
     }
-    // What could not be delivered before, `status` says.
-    drop(notify::send_soon(config, &ledger));
+    let is_due = ledger.undelivered()?.iter().any(MessageRow::is_due);
+    // What is not delivered, `status` says. The service of a timer takes a sender along when it ends.
+    if !once {
+        drop(notify::send_soon(config, &ledger));
+    } else if is_due {
+        drop(notify::deliver(config, false));
+    }
     looked
 }
 
