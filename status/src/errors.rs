@@ -63,7 +63,7 @@ pub(crate) fn tell(
         }
         let (kinds, new) = (all.len(), all.iter().filter(|listed| listed.new).count());
         all.truncate(options.limit);
-        run.tell(format!("{name}: {kinds} kinds of errors, {new} of them new"));
+        run.tell(format!("{name}: kinds of errors: {kinds}, of them new: {new}"));
         for listed in &all {
             run.tell(words(listed));
         }

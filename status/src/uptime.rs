@@ -40,7 +40,7 @@ impl Figures {
         let has_requests = uptime.requests > 0;
         Self {
             hours: window.as_secs() / 3600,
-            watched_percent: percent(uptime.covered.min(window).as_secs(), window.as_secs()),
+            watched_percent: percent(uptime.minutes.min(window.as_secs() / 60), window.as_secs() / 60),
             probes: uptime.probes,
             up_percent: percent(uptime.up + uptime.degraded, uptime.probes),
             degraded_percent: percent(uptime.degraded, uptime.probes),

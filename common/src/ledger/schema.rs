@@ -118,6 +118,7 @@ CREATE TABLE probes (
     degraded    INTEGER NOT NULL,
     requests    INTEGER NOT NULL,
     errors      INTEGER NOT NULL,
+    minutes     INTEGER NOT NULL,
     latency     TEXT NOT NULL,
     PRIMARY KEY (environment, length_ms, at_ms)
 ) STRICT, WITHOUT ROWID;
