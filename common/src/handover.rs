@@ -67,7 +67,8 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
     relocation::check(&site.config, &site.place, site.ledger.serving(&site.environment)?.as_ref())?;
     // The log of what ran here begins anew; that its errors are known is worth no failure.
-    drop(errors::keep(&site.ledger, &site.place, &site.supervisor, || Ok(site.secrets.clone())));
+    let (ledger, place, ended) = (&site.ledger, &site.place, Some(instance.slot));
+    drop(errors::keep(ledger, place, &site.supervisor, ended, || Ok(site.secrets.clone())));
     instance.write(&site.place)?;
     site.gateway.make_room(&instance.address)?;
     fault::point("instance.before-start");

@@ -45,7 +45,7 @@ impl Survey {
     pub fn of(ledger: Option<&Ledger>, place: &Place, supervisor: &Supervisor) -> Result<Self, Problem> {
         let mut releases =
             ledger.map(|ledger| ledger.errors(place.environment())).transpose()?.unwrap_or_default();
-        for found in read_logs(ledger, place, supervisor, true)? {
+        for found in read_logs(ledger, place, supervisor, &Slot::BOTH)? {
             let groups: &mut ErrorGroups = releases.entry(found.release).or_default();
             found.groups.into_values().for_each(|group| join(groups, group));
         }
@@ -64,7 +64,8 @@ impl Survey {
     }
 }
 
-/// Reads on in all logs of an environment and keeps what is found, without secrets.
+/// Reads on in all logs of an environment and keeps what is found, without secrets; nothing more comes
+/// in the log of a slot that has `ended`.
 ///
 /// # Errors
 /// `ledger-unreadable`, `state-unwritable`; of an environment with errors to keep also `env-file`,
@@ -73,9 +74,10 @@ pub fn keep(
     ledger: &Ledger,
     place: &Place,
     supervisor: &Supervisor,
+    ended: Option<Slot>,
     secrets: impl Fn() -> Result<Secrets, Problem>,
 ) -> Result<(), Problem> {
-    for mut found in read_logs(Some(ledger), place, supervisor, false)? {
+    for mut found in read_logs(Some(ledger), place, supervisor, ended.as_slice())? {
         let Some(position) = found.position else { continue };
         if !found.groups.is_empty() {
             let secrets = secrets()?;
@@ -90,19 +92,19 @@ pub fn keep(
     Ok(())
 }
 
-/// With `to_the_end` also what may not be whole yet.
+/// In the logs of `to_the_end` also what may not be whole yet.
 fn read_logs(
     ledger: Option<&Ledger>,
     place: &Place,
     supervisor: &Supervisor,
-    to_the_end: bool,
+    to_the_end: &[Slot],
 ) -> Result<Vec<Found>, Problem> {
     let mut all = Vec::new();
     for slot in Slot::BOTH {
         let Some(instance) = Instance::read(place, slot) else { continue };
         let known = ledger.map(|ledger| ledger.log_position(place.environment(), &instance.release));
         let known = known.transpose()?.flatten().and_then(|text| serde_json::from_str(&text).ok());
-        let (groups, position) = read_log(&supervisor.log(place, slot), known, to_the_end);
+        let (groups, position) = read_log(&supervisor.log(place, slot), known, to_the_end.contains(&slot));
         all.push(Found { release: instance.release, groups, position });
     }
     Ok(all)

@@ -128,7 +128,7 @@ fn look_at(run: &mut Run, config: &Config, ledger: &Ledger, name: &str) -> Resul
 fn keep_errors(config: &Config, ledger: &Ledger, name: &str) -> Result<(), Problem> {
     let settings = config.environment(name)?;
     let (place, supervisor) = (Place::new(config, name), Supervisor::of(settings));
-    errors::keep(ledger, &place, &supervisor, || Secrets::of(config, settings))
+    errors::keep(ledger, &place, &supervisor, None, || Secrets::of(config, settings))
 }
 
 /// Into the ledger, with what is told because of it.
