@@ -79,6 +79,11 @@ impl Place {
         Self { state: state.to_owned(), app: "app".to_owned(), environment: environment.to_owned() }
     }
 
+    /// Where the status server has its socket and its keeper; no environment may have that name.
+    pub fn of_status_server(config: &Config) -> Self {
+        Self::new(config, "status")
+    }
+
     pub fn environment(&self) -> &str {
         &self.environment
     }

@@ -1,52 +1,24 @@
 //! `status`: what serves, since when, whether it is healthy, and whether it is what git says.
 //!
-//! Reads only: takes no lock, writes nothing. `facts` gathers what is known of one environment,
-//! `words` says it to people.
+//! Reads only: takes no lock, writes nothing. `facts` gathers what is known of environments,
+//! `words` says it to people, `presentation` puts it into the report, `serving` answers over HTTP, and
+//! `dashboard` is the pages among these answers.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod arguments;
+mod dashboard;
 mod facts;
-mod schema;
+mod presentation;
+mod serving;
 mod words;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use common::cli::{self, Grammar, Run, Shared};
+use arguments::{Arguments, Verb};
+use common::cli::{self, Run};
 use common::config::Config;
 use common::ledger::Ledger;
-use common::report::{Outcome, Problem};
-
-/// Say what serves, since when, and whether it is healthy
-#[derive(Debug, Parser)]
-#[command(disable_help_subcommand = true)]
-struct Arguments {
-    /// An environment, or `all` (the default)
-    #[arg(value_name = "ENV")]
-    environment: Option<String>,
-    #[command(flatten)]
-    shared: Shared,
-    #[command(subcommand)]
-    verb: Option<Verb>,
-}
-
-impl Grammar for Arguments {
-    fn shared(&self) -> &Shared {
-        &self.shared
-    }
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// List past deployments, newest first
-    History(History),
-}
-
-#[derive(Debug, Args)]
-struct History {
-    /// How many to list
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    limit: u32,
-}
+use common::report::Problem;
 
 fn main() -> ExitCode {
     cli::main::<Arguments>("status", story)
@@ -54,14 +26,26 @@ fn main() -> ExitCode {
 
 fn story(arguments: Arguments, run: &mut Run) -> Result<(), Problem> {
     let config = arguments.shared.load()?;
-    let names = environments(&config, arguments.environment.as_deref())?;
-    run.begin(arguments.environment.as_deref().unwrap_or("all"), None);
+    let asked = arguments.environment.as_deref();
+    let names = environments(&config, asked)?;
+    if let (Some(Verb::Serve(_)), Some(name)) = (&arguments.verb, asked.filter(|name| *name != "all")) {
+        return Err(Problem::usage(format!(
+            "one server answers for all environments, not for '{name}' alone"
+        ))
+        .hint("status serve"));
+    }
+    let shown = arguments.verb.as_ref().and_then(Verb::deployment);
+    run.begin(asked.unwrap_or("all"), shown);
+    if let Some(Verb::Serve(options)) = &arguments.verb {
+        return serving::serve(run, config, options.listen);
+    }
     let ledger = Ledger::open_read_only(&config)?;
     match &arguments.verb {
-        Some(Verb::History(options)) => history(run, ledger.as_ref(), &names, options),
-        None => {
-            let asks_for_all = matches!(arguments.environment.as_deref(), None | Some("all"));
-            present(run, &config, ledger.as_ref(), &names, asks_for_all)
+        Some(Verb::History(wanted)) => presentation::history(run, ledger.as_ref(), &names, wanted),
+        Some(Verb::Show(wanted)) => presentation::show(run, &config, ledger.as_ref(), asked, &wanted.id),
+        Some(Verb::Serve(_)) | None => {
+            let asks_for_all = matches!(asked, None | Some("all"));
+            presentation::present(run, &config, ledger.as_ref(), &names, asks_for_all)
         }
     }
 }
@@ -71,65 +55,4 @@ fn environments(config: &Config, asked: Option<&str>) -> Result<Vec<String>, Pro
         None | Some("all") => Ok(config.environments.keys().cloned().collect()),
         Some(name) => config.environment(name).map(|_| vec![name.to_owned()]),
     }
-}
-
-/// Unhealthy means exit 1: status tells the truth to scripts too.
-fn present(
-    run: &mut Run,
-    config: &Config,
-    ledger: Option<&Ledger>,
-    names: &[String],
-    asks_for_all: bool,
-) -> Result<(), Problem> {
-    let mut first_unhealthy = None;
-    for name in names {
-        let facts = facts::gather(config, ledger, name)?;
-        if let [_] = names {
-            run.report.serving.clone_from(&facts.revision);
-            run.report.deployment.clone_from(&facts.deployment);
-        }
-        let looked_at = names.len() == 1 || !facts.is_untouched();
-        if let Some(trouble) = facts.trouble().filter(|_| looked_at) {
-            let problem = Problem::new("unhealthy", format!("'{name}' {trouble}")).hint(facts.advice());
-            first_unhealthy.get_or_insert(problem);
-        }
-        for line in words::of_environment(name, &facts) {
-            run.tell(line);
-        }
-        run.detail(name, facts);
-    }
-    if asks_for_all {
-        let found = facts::unconfigured(config);
-        for environment in &found {
-            run.tell(environment.words());
-        }
-        first_unhealthy =
-            first_unhealthy.or(found.iter().find_map(|environment| environment.trouble(config)));
-        if !found.is_empty() {
-            run.detail("unconfigured", found);
-        }
-    }
-    match first_unhealthy {
-        Some(problem) => {
-            run.report.worsen(Outcome::Failed);
-            Err(problem)
-        }
-        None => Ok(()),
-    }
-}
-
-fn history(
-    run: &mut Run,
-    ledger: Option<&Ledger>,
-    names: &[String],
-    options: &History,
-) -> Result<(), Problem> {
-    for name in names {
-        let rows = ledger.map(|ledger| ledger.history(name, options.limit)).transpose()?.unwrap_or_default();
-        for row in &rows {
-            run.tell(words::of_event(row));
-        }
-        run.detail(name, rows.iter().map(facts::event).collect::<Vec<_>>());
-    }
-    Ok(())
 }

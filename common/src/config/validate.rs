@@ -2,7 +2,9 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, Environment, GatewayKind, Second, Strategy, SupervisorKind, Switch, can_name, nearest};
+use super::{
+    Config, Environment, GatewayKind, Second, Strategy, SupervisorKind, Switch, can_name, nearest, status,
+};
 use crate::report::{Problem, quoted};
 
 /// Verbs and words of the command line; an environment of that name could never be addressed.
@@ -23,7 +25,8 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
             ..problem
         })?;
     }
-    validate_listens(config)
+    validate_listens(config)?;
+    status::validate(config)
 }
 
 fn validate_app(config: &Config) -> Result<(), Problem> {
@@ -45,8 +48,7 @@ fn validate_app(config: &Config) -> Result<(), Problem> {
         )?;
     }
     validate_coverage(config)?;
-    let later = [(app.jobs.is_some(), "jobs"), (!config.status.public.is_empty(), "status.public")];
-    refuse_unavailable(config, &later)
+    refuse_unavailable(config, &[(app.jobs.is_some(), "jobs")])
 }
 
 fn validate_coverage(config: &Config) -> Result<(), Problem> {
@@ -195,11 +197,11 @@ fn refuse_unavailable(config: &Config, asked: &[(bool, &str)]) -> Result<(), Pro
     }
 }
 
-fn check(config: &Config, holds: bool, otherwise: &str) -> Result<(), Problem> {
+pub(super) fn check(config: &Config, holds: bool, otherwise: &str) -> Result<(), Problem> {
     if holds { Ok(()) } else { Err(wrong(config, otherwise)) }
 }
 
-fn wrong(config: &Config, what: &str) -> Problem {
+pub(super) fn wrong(config: &Config, what: &str) -> Problem {
     Problem::configuration(what)
         .detail(config.file.display().to_string())
         .hint(format!("cat {}", quoted(config.file.display())))
