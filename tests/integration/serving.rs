@@ -1,15 +1,10 @@
 //! `status serve` as users meet it: kept beside the gateway, reached through it and at its own address,
 //! open to nobody who should not read it, and in nobody's way.
 
-#[path = "serving/contract.rs"]
 mod contract;
-#[path = "serving/events.rs"]
 mod events;
-#[path = "serving/keeping.rs"]
 mod keeping;
-#[path = "serving/pages.rs"]
 mod pages;
-#[path = "serving/visitors.rs"]
 mod visitors;
 
 use std::fs::File;

@@ -16,6 +16,7 @@ mod past;
 mod progress;
 mod rebuild;
 mod schema;
+mod seen;
 mod verification;
 mod witness;
 
@@ -33,6 +34,7 @@ pub use progress::Beginning;
 use rebuild::Standing;
 pub use rebuild::ensure;
 use schema::Age;
+pub use seen::{Seen, Stretch};
 pub use verification::Verification;
 
 use crate::config::Config;

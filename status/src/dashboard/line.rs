@@ -2,7 +2,7 @@
 
 use common::backups::Backup;
 use common::git::short;
-use common::ledger::{Deployment, State};
+use common::ledger::{Deployment, Seen, State};
 use common::report::Status;
 
 use super::moment::{Moment, length, size};
@@ -113,6 +113,25 @@ impl BackupLine {
             reason: manifest.reason.clone(),
             size: size(backup.bytes()),
             is_verified: manifest.verified.holds(),
+        }
+    }
+}
+
+/// One kind of error in one release.
+pub(super) struct ErrorLine {
+    pub(super) title: String,
+    pub(super) release: String,
+    pub(super) count: u64,
+    pub(super) last: Option<Moment>,
+}
+
+impl ErrorLine {
+    pub(super) fn of(seen: &Seen) -> Self {
+        Self {
+            title: seen.title.clone(),
+            release: seen.release.clone(),
+            count: seen.count,
+            last: Moment::of_ms(seen.last_ms),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! script keeps them up to date.
 //!
 //! `card` is one environment, `line` a row of the history, `promotion` what waits for it, `proof` a
-//! verification, `chart` a picture of durations, `moment` times in words.
+//! verification, `chart` a picture of durations, `uptime` one of what a watch has seen, `moment` times in words.
 
 mod card;
 mod chart;
@@ -10,18 +10,20 @@ mod line;
 mod moment;
 mod promotion;
 mod proof;
+mod uptime;
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::State;
+use axum::extract;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use common::backups;
+use common::backups::{self, Backup};
+use common::config::Config;
 use common::layout::Place;
-use common::ledger::Selection;
+use common::ledger::{Deployment, Ledger, Seen, Selection, State};
 use common::report::Problem;
 
 use crate::arguments::state;
@@ -32,6 +34,7 @@ use chart::Chart;
 use line::{Line, StepLine};
 use promotion::Promotion;
 use proof::Proof;
+use uptime::Uptime;
 
 const SCRIPT: &str = include_str!("assets/script.js");
 const STYLE: &str = include_str!("assets/style.css");
@@ -69,6 +72,8 @@ struct Environment {
     frame: Frame,
     card: Card,
     promotions: Vec<Promotion>,
+    uptime: Option<Uptime>,
+    errors: Vec<line::ErrorLine>,
     chart: Option<Chart>,
     proof: Option<Proof>,
     migrations: Migrations,
@@ -108,7 +113,7 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 }
 
 /// The first page.
-pub(crate) async fn overview(State(server): State<Arc<Server>>, asked: Asked) -> Page {
+pub(crate) async fn overview(extract::State(server): extract::State<Arc<Server>>, asked: Asked) -> Page {
     let view = asked.of("dashboard", &[])?;
     let snapshot = server.snapshot().await.map_err(|problem| broken(&problem, view))?;
     let (names, config) = (asked.names.clone(), asked.setting.config.clone());
@@ -134,45 +139,73 @@ pub(crate) async fn overview(State(server): State<Arc<Server>>, asked: Asked) ->
     })
 }
 
-async fn environment(State(server): State<Arc<Server>>, asked: Asked) -> Page {
+/// What the ledger and the state directory know of one environment.
+#[derive(Default)]
+struct Known {
+    rows: Vec<Deployment>,
+    all: Vec<Deployment>,
+    promotions: Vec<Promotion>,
+    proof: Option<Proof>,
+    uptime: Option<Uptime>,
+    errors: Vec<Seen>,
+    kept: Vec<Backup>,
+}
+
+impl Known {
+    fn read(
+        config: &Config,
+        ledger: Option<&Ledger>,
+        name: &str,
+        wanted: Option<State>,
+    ) -> Result<Self, Problem> {
+        let place = Place::new(config, name);
+        let kept = backups::list(&place)?.backups;
+        let Some(ledger) = ledger else { return Ok(Self { kept, ..Self::default() }) };
+        let serving = ledger.serving(name)?;
+        let report = serving.as_ref().map(|row| ledger.verification_report(&row.id)).transpose()?.flatten();
+        let selection = Selection { state: wanted, since_ms: None, limit: ROWS_OF_ONE };
+        Ok(Self {
+            rows: ledger.history(name, &selection)?,
+            all: ledger.history(name, &Selection::newest(ROWS_OF_ONE))?,
+            promotions: promotion::all(config, ledger, &[name.to_owned()])?,
+            proof: serving.and_then(|row| Proof::of(&place, &row.id, report.as_ref())),
+            uptime: Uptime::of(ledger, name)?,
+            errors: ledger.last_errors(name, ROWS)?,
+            kept,
+        })
+    }
+}
+
+async fn environment(extract::State(server): extract::State<Arc<Server>>, asked: Asked) -> Page {
     let view = asked.of("dashboard", &["state"])?;
     let name = asked.part("environment").to_owned();
-    let wanted =
-        asked.parameter("state", |word| if word.is_empty() { Ok(None) } else { state(word).map(Some) })?;
-    let wanted = wanted.flatten();
+    let choice = |word: &str| if word.is_empty() { Ok(None) } else { state(word).map(Some) };
+    let wanted = asked.parameter("state", choice)?.flatten();
     let snapshot = server.snapshot().await.map_err(|problem| broken(&problem, view))?;
     let seen = snapshot.of(&asked.names).next().ok_or_else(|| Refusal::no_environment(&name))?;
     let (config, frame) = (asked.setting.config.clone(), frame(&server, &asked, view, snapshot.at).await?);
-    let serving = seen.facts.deployment.clone();
-    let asked_for = name.clone();
-    let found = server.ask(move |ledger| {
-        let place = Place::new(&config, &asked_for);
-        let kept = backups::list(&place)?.backups;
-        let Some(ledger) = ledger else { return Ok((Vec::new(), Vec::new(), Vec::new(), None, kept)) };
-        let selection = Selection { state: wanted, since_ms: None, limit: ROWS_OF_ONE };
-        let rows = ledger.history(&asked_for, &selection)?;
-        let all = ledger.history(&asked_for, &Selection::newest(ROWS_OF_ONE))?;
-        let report = serving.as_deref().map(|id| ledger.verification_report(id)).transpose()?.flatten();
-        let proof = serving.and_then(|id| Proof::of(&place, &id, report.as_ref()));
-        let promotions = promotion::all(&config, ledger, std::slice::from_ref(&asked_for))?;
-        Ok((rows, all, promotions, proof, kept))
-    });
-    let (rows, all, promotions, proof, kept) = found.await.map_err(|problem| broken(&problem, view))?;
-    let is_full = view == View::Full;
+    let found = server.ask(move |ledger| Known::read(&config, ledger, &name, wanted));
+    let mut known = found.await.map_err(|problem| broken(&problem, view))?;
+    if view == View::Public {
+        // What is waited for, found and kept is for those who work on it.
+        known = Known { rows: known.rows, all: known.all, uptime: known.uptime, ..Known::default() };
+    }
     show(&Environment {
         frame,
         card: Card::of(seen, view),
-        promotions: promotions.into_iter().filter(|_| is_full).collect(),
-        chart: Chart::of(&all),
-        proof: proof.filter(|_| is_full),
+        promotions: known.promotions,
+        uptime: known.uptime,
+        errors: known.errors.iter().map(line::ErrorLine::of).collect(),
+        chart: Chart::of(&known.all),
+        proof: known.proof,
         migrations: seen.facts.migrations.clone(),
-        backups: kept.iter().filter(|_| is_full).map(line::BackupLine::of).collect(),
+        backups: known.kept.iter().map(line::BackupLine::of).collect(),
         states: line::choices(wanted),
-        lines: rows.iter().map(|row| Line::of(row, view)).collect(),
+        lines: known.rows.iter().map(|row| Line::of(row, view)).collect(),
     })
 }
 
-async fn deployment(State(server): State<Arc<Server>>, asked: Asked) -> Page {
+async fn deployment(extract::State(server): extract::State<Arc<Server>>, asked: Asked) -> Page {
     let view = asked.of("dashboard", &[])?;
     let shown = shown(&server, &asked, view).await?;
     let snapshot = server.snapshot().await.map_err(|problem| broken(&problem, view))?;
@@ -193,7 +226,7 @@ async fn deployment(State(server): State<Arc<Server>>, asked: Asked) -> Page {
 }
 
 /// A screenshot of a verification, for who may see everything.
-async fn picture(State(server): State<Arc<Server>>, asked: Asked) -> Page {
+async fn picture(extract::State(server): extract::State<Arc<Server>>, asked: Asked) -> Page {
     if asked.of("dashboard", &[])? != View::Full {
         return Err(Refusal::nothing());
     }

@@ -1,10 +1,12 @@
 //! How long it lives, and what it leaves alone.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tests::stream::Stream;
 use tests::world::World;
 
 use super::Served;
@@ -63,11 +65,32 @@ fn another_build_and_another_address_start_it_anew_and_no_table_ends_it() {
 }
 
 #[test]
+fn a_stream_ends_with_its_gateway_and_goes_on_at_the_next_one() {
+    let served = Served::new("serve = false\npublic = [\"events\"]");
+    let mut command = served.world.command("status", &["serve"]);
+    let mut server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    served.own("/_deploy/version");
+    served.world.release("v1");
+    served.world.deploy_by_other_installation("dev");
+    let listen = served.world.listen("dev");
+    let mut stream = Stream::open(listen, "/_deploy/events", &[]);
+    served.world.release("v2");
+    served.world.run("deploy", &["dev"]).ok();
+    let told: Vec<_> = std::iter::from_fn(|| stream.take()).collect();
+    let last = format!("Last-Event-ID: {}", told.last().unwrap().id);
+    let mut next = Stream::open(listen, "/_deploy/events", &[&last]);
+    let rest = next.until(|event| event.data["deployment"]["outcome"].is_string());
+    assert!(told.iter().all(|event| rest.iter().all(|other| other.id != event.id)), "none comes twice");
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
+    assert!(server.wait().unwrap().success());
+}
+
+#[test]
 fn by_hand_it_makes_no_ledger_serves_once_and_ends_with_a_signal() {
     let world = World::new();
     let start = || {
         let mut command = world.command("status", &["serve", "--listen", "127.0.0.1:0"]);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let mut child = start();
     let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
