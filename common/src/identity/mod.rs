@@ -52,11 +52,7 @@ pub fn owners(address: &Address) -> Result<Owners, Problem> {
 /// # Errors
 /// As [`owners`].
 pub fn owners_of_each(addresses: &[Address]) -> Result<Vec<Owners>, Problem> {
-    let sockets: Vec<_> = addresses
-        .iter()
-        .map(socket::listening)
-        .collect::<Result<_, _>>()
-        .or_problem("unverified", || "cannot read /proc/net".into())?;
+    let sockets = socket::listening(addresses).or_problem("unverified", || "cannot read /proc/net".into())?;
     let wanted: BTreeSet<u64> = sockets.iter().flatten().map(|socket| socket.inode).collect();
     let mut holders: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
     if !wanted.is_empty() {

@@ -1,6 +1,8 @@
 //! The dashboard in a real browser: it opens, follows a deployment as it happens, is read without a
 //! script, and axe finds nothing serious.
 
+use std::io::{Read, Write};
+
 use serde_json::Value;
 use tests::browser::Browser;
 use tests::parts;
@@ -83,6 +85,28 @@ fn every_page_looks_well_to_axe_in_every_look() {
         }
     }
     assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+#[test]
+fn a_verification_is_shown_with_its_screenshots_and_what_differs_in_them() {
+    let served = Served::new("");
+    served.world.write("verify.toml", "[routes]\n\"/\" = \"200\"\n[browser]\npages = [\"/\"]\n");
+    served.world.release("v1");
+    let Some(_) = Browser::start() else { return };
+    let id = served.world.run("deploy", &["dev"]).ok().report().deployment.unwrap();
+    let (_, _, text) = served.own_text("/_deploy/view/dev");
+    let address = text.split("<img loading=\"lazy\" src=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let address = address.unwrap_or_else(|| panic!("no screenshot: {text}"));
+    assert!(address.contains(&id) && text.contains("Screenshot of GET /"), "{address}");
+    let host = format!("Host: {}", served.own);
+    let mut stream = std::net::TcpStream::connect(served.own).unwrap();
+    write!(stream, "GET {address} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let head = String::from_utf8_lossy(&answer[..12]).into_owned();
+    assert!(head.ends_with("200") && answer.windows(4).any(|bytes| bytes == b"\x89PNG"), "{head}");
+    let (status, _, _) = served.visit(address, &[]);
+    assert_eq!(status, 403, "pictures are not for visitors");
 }
 
 #[test]
