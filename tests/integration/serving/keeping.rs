@@ -68,7 +68,7 @@ fn another_build_and_another_address_start_it_anew_and_no_table_ends_it() {
 fn a_stream_ends_with_its_gateway_and_goes_on_at_the_next_one() {
     let served = Served::new("serve = false\npublic = [\"events\"]");
     let mut command = served.world.command("status", &["serve"]);
-    let mut server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut hand_made = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     served.own("/_deploy/version");
     served.world.release("v1");
     served.world.deploy_by_other_installation("dev");
@@ -81,8 +81,8 @@ fn a_stream_ends_with_its_gateway_and_goes_on_at_the_next_one() {
     let mut next = Stream::open(listen, "/_deploy/events", &[&last]);
     let rest = next.until(|event| event.data["deployment"]["outcome"].is_string());
     assert!(told.iter().all(|event| rest.iter().all(|other| other.id != event.id)), "none comes twice");
-    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
-    assert!(server.wait().unwrap().success());
+    kill_process(Pid::from_child(&hand_made), Signal::TERM).unwrap();
+    assert!(hand_made.wait().unwrap().success());
 }
 
 #[test]
