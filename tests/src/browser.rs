@@ -127,10 +127,14 @@ impl Browser {
     /// # Panics
     /// When it throws.
     pub fn ask(&mut self, expression: &str) -> Value {
+        self.try_ask(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    /// The same, where the page may just go elsewhere.
+    fn try_ask(&mut self, expression: &str) -> Result<Value, Value> {
         let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let mut answer = self.call("Runtime.evaluate", params);
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
-        answer["result"]["value"].take()
+        let mut answer = self.try_call("Runtime.evaluate", params)?;
+        if answer["exceptionDetails"].is_null() { Ok(answer["result"]["value"].take()) } else { Err(answer) }
     }
 
     /// Waits until an expression is true.
@@ -139,7 +143,7 @@ impl Browser {
     /// When it never is.
     pub fn await_true(&mut self, expression: &str) {
         let begun = Instant::now();
-        while self.ask(expression) != true {
+        while self.try_ask(expression) != Ok(Value::Bool(true)) {
             assert!(begun.elapsed() < LIMIT, "never: {expression}; {:?}", self.complaints);
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -161,6 +165,10 @@ impl Browser {
     }
 
     fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.number += 1;
         let mut command = json!({"id": self.number, "method": method, "params": params});
         if !self.session.is_empty() {
@@ -170,8 +178,7 @@ impl Browser {
         loop {
             let mut message = self.messages.recv_timeout(LIMIT).expect("an answer of the browser");
             if message["id"] == self.number {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].take();
+                return if message["error"].is_null() { Ok(message["result"].take()) } else { Err(message) };
             }
             self.note(&message);
         }

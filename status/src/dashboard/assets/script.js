@@ -6,7 +6,7 @@ const body = document.body;
 const link = document.getElementById("link");
 const live = document.getElementById("live");
 const runs = document.getElementById("runs");
-let waiting = null;
+let waiting = [];
 
 function element(name, kind, text) {
   const made = document.createElement(name);
@@ -65,9 +65,9 @@ function deployment(event) {
   const shown = run(row.environment, row.id).querySelector(".state");
   shown.className = `state ${row.state}`;
   shown.textContent = row.state.replace("_", " ");
-  // What serves may be seen a moment later than the ledger says it.
-  clearTimeout(waiting);
-  waiting = setTimeout(renew, 300);
+  // Soon, and again when the server's look at everything, which lasts a second, is a newer one.
+  waiting.forEach(clearTimeout);
+  waiting = [300, 1600].map((pause) => setTimeout(renew, pause));
 }
 
 async function renew() {
