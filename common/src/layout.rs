@@ -50,6 +50,9 @@ impl fmt::Display for Slot {
     }
 }
 
+/// Among the directories of environments.
+const STATUS_SERVER: &str = "status";
+
 /// The directories of one environment.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -77,6 +80,16 @@ impl Place {
     #[cfg(test)]
     pub(crate) fn below(state: &Path, environment: &str) -> Self {
         Self { state: state.to_owned(), app: "app".to_owned(), environment: environment.to_owned() }
+    }
+
+    /// Where the status server has its socket and its keeper; no environment may have that name.
+    pub fn of_status_server(config: &Config) -> Self {
+        Self::new(config, STATUS_SERVER)
+    }
+
+    /// The same, as the directories of an environment know it.
+    pub fn status_server(&self) -> PathBuf {
+        self.state.join(STATUS_SERVER)
     }
 
     pub fn environment(&self) -> &str {

@@ -13,6 +13,7 @@
 //! - `errors` what instances wrote into their logs; `notify` telling others what happened
 //! - `handover` traffic from one instance to the next, `standstill` when they may not overlap
 //! - `journal` how to undo it; `recovery` doing so after a crash
+//! - `status_server` the program that tells how things stand, kept running
 //! - `guard` finishing what a run left that died at a bad moment
 //! - `cli` the command line; nothing below knows it
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -56,6 +57,7 @@ pub mod secrets;
 pub mod site;
 pub mod space;
 pub mod standstill;
+pub mod status_server;
 pub mod supervisor;
 mod systemd;
 pub mod version;

@@ -73,6 +73,8 @@ fn deploy_toml(dir: &Path, name: &str) -> String {
         "# Where and how {name} is deployed; docs/config.md explains every key.\n\
          [app]\nname = \"{name}\"\n{build}{test}run = \".venv/bin/gunicorn --workers 2 --bind $BIND {entry}\"\n\
          shared = [\"instance\"]\nhealth = \"/\"\n\n\
+         # The dashboard of all environments, for this host alone: http://127.0.0.1:8002/_deploy/\n\
+         [status]\nlisten = \"127.0.0.1:8002\"\n\n\
          [environments.dev]\nbranches = [\"dev\", \"feature/*\"]\nlisten = \"127.0.0.1:8001\"\n\
          database = \"sqlite:instance/app.db\"\n\n\
          [environments.prod]\nbranches = [\"main\"]\npromote_from = \"dev\"\nlisten = \"127.0.0.1:8000\"\n\

@@ -140,6 +140,7 @@ fn tell_needless(run: &mut Run, site: &Site, serving: &Deployment) -> Result<(),
     }
     run.report.serving = Some(serving.revision.clone());
     run.report.release = Some(attempt::release_of(serving));
+    pre_deployment::keep_status_server(run, &site.config);
     run.skip("deploy", "this revision serves already and is verified; --again deploys it all the same");
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! Stage 1: the gates, and how what serves now is doing. Nothing is changed here.
 
+use common::cli::Run;
+use common::config::Config;
 use common::http;
 use common::report::Problem;
+use common::status_server;
 
 use crate::attempt::Attempt;
 use crate::evidence::{self, Asked, Sought};
 use crate::gates;
 
 pub(crate) fn run(attempt: &mut Attempt<'_>, asked: &Asked) -> Result<(), Problem> {
+    keep_status_server(attempt.run, &attempt.site.config);
     attempt.step("gate.branch", |_, source| gates::branch(source))?;
     attempt.step("gate.clean-tree", |_, source| gates::clean(source))?;
     if attempt.source.has_remote {
@@ -26,6 +30,13 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, asked: &Asked) -> Result<(), Proble
     attempt.step("gate.public-address", |site, _| gates::public_address(site))?;
     record_health(attempt);
     Ok(())
+}
+
+/// Whoever looks on should see this deployment too; without it everything else still works.
+pub(crate) fn keep_status_server(run: &Run, config: &Config) {
+    if let Err(problem) = status_server::ensure(config) {
+        run.warn(&format!("the status server does not run: {problem}"));
+    }
 }
 
 /// So that a reader can tell what was broken before from what broke now.

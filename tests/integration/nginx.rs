@@ -4,6 +4,7 @@
 
 mod broken;
 mod gates;
+mod telling;
 mod traffic;
 
 use std::fs;

@@ -5,6 +5,7 @@ mod crashes;
 mod gateways;
 mod hardening;
 mod reboots;
+mod telling;
 mod traffic;
 mod watching;
 

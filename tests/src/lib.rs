@@ -4,6 +4,7 @@
 use std::io::Write;
 
 pub mod binaries;
+pub mod browser;
 pub mod campaign;
 pub mod desk;
 pub mod disk;
@@ -13,10 +14,12 @@ pub mod http;
 pub mod keepers;
 pub mod load;
 pub mod nginx;
+pub mod parts;
 pub mod ports;
 pub mod ran;
 pub mod receiver;
 pub mod ssh;
+pub mod stream;
 pub mod world;
 
 /// Says loudly that a test could not run here; in CI, where every part exists, that is a failure.

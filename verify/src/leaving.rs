@@ -2,7 +2,7 @@
 //! structure of the pages and their screenshots.
 
 use common::cli::Run;
-use common::ledger::Ledger;
+use common::ledger::{Ledger, Selection};
 use common::report::{Problem, now};
 
 use crate::past::{KEPT, Leaving, Past};
@@ -40,7 +40,7 @@ pub(crate) fn keep_passed(ledger: &Ledger, subject: &Subject, leaving: &Leaving,
     let environment = subject.place.environment();
     let kept = keep(subject, leaving, true, run);
     let known = ledger.verified(environment, KEPT).and_then(|verified| {
-        let all = verified.into_iter().chain(ledger.history(environment, KEPT)?);
+        let all = verified.into_iter().chain(ledger.history(environment, &Selection::newest(KEPT))?);
         Ok(all.map(|row| row.id).collect::<Vec<_>>())
     });
     let pruned = known.map(|ids| Past::of(&subject.place).prune(&ids));

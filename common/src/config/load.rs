@@ -17,6 +17,7 @@ pub fn load(explicit: Option<&Path>) -> Result<Config, Problem> {
         .or_problem("configuration", || format!("cannot read {}", file.display()))?;
     let mut config = parse(&text, &file)?;
     config.file = file;
+    config.lead_nginx_to_status();
     validate::validate(&config)?;
     Ok(config)
 }

@@ -8,6 +8,7 @@ mod load;
 mod nearest;
 mod nginx;
 mod receiver;
+mod status;
 mod systemd;
 mod validate;
 mod value;
@@ -24,6 +25,7 @@ pub use load::load;
 pub use nearest::{nearest, nearest_first};
 pub use nginx::{Nginx, Switch};
 pub use receiver::{Receiver, is_mail_address, is_webhook};
+pub use status::{ENDPOINTS, StatusServer};
 pub(crate) use systemd::can_name;
 pub use systemd::{ServiceType, SystemdOptions};
 pub use value::{Listen, Span};
@@ -46,7 +48,7 @@ pub struct Config {
     #[serde(default)]
     pub event_log: Option<PathBuf>,
     #[serde(default)]
-    pub status: StatusEndpoints,
+    pub status: Option<StatusServer>,
     /// The file all this was read from.
     #[serde(skip)]
     pub file: PathBuf,
@@ -92,15 +94,6 @@ pub struct Coverage {
     pub file: PathBuf,
     /// Percent of lines, 0 to 100.
     pub minimum: f64,
-}
-
-/// Who may read the status endpoints.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusEndpoints {
-    /// Endpoints open to everybody besides `health`.
-    #[serde(default)]
-    pub public: Vec<String>,
 }
 
 /// `path` as seen from `base`, without `.` and `..`.

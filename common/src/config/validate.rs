@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 
 use super::{
     Config, Environment, GatewayKind, Receiver, Second, Strategy, SupervisorKind, Switch, can_name, nearest,
+    status,
 };
 use crate::report::{Problem, quoted};
 
@@ -25,7 +26,8 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
             ..problem
         })?;
     }
-    validate_listens(config)
+    validate_listens(config)?;
+    status::validate(config)
 }
 
 fn validate_app(config: &Config) -> Result<(), Problem> {
@@ -47,8 +49,7 @@ fn validate_app(config: &Config) -> Result<(), Problem> {
         )?;
     }
     validate_coverage(config)?;
-    let later = [(app.jobs.is_some(), "jobs"), (!config.status.public.is_empty(), "status.public")];
-    refuse_unavailable(config, &later)
+    refuse_unavailable(config, &[(app.jobs.is_some(), "jobs")])
 }
 
 fn validate_coverage(config: &Config) -> Result<(), Problem> {
@@ -215,11 +216,11 @@ fn refuse_unavailable(config: &Config, asked: &[(bool, &str)]) -> Result<(), Pro
     }
 }
 
-fn check(config: &Config, holds: bool, otherwise: &str) -> Result<(), Problem> {
+pub(super) fn check(config: &Config, holds: bool, otherwise: &str) -> Result<(), Problem> {
     if holds { Ok(()) } else { Err(wrong(config, otherwise)) }
 }
 
-fn wrong(config: &Config, what: &str) -> Problem {
+pub(super) fn wrong(config: &Config, what: &str) -> Problem {
     Problem::configuration(what)
         .detail(config.file.display().to_string())
         .hint(format!("cat {}", quoted(config.file.display())))

@@ -74,7 +74,7 @@ impl RunLog {
 }
 
 /// The last 20 lines, at most 4 KiB, of what stands in `path` after byte `start`.
-pub(crate) fn tail(path: &Path, start: u64) -> String {
+pub fn tail(path: &Path, start: u64) -> String {
     const BYTES: u64 = 4096;
     const LINES: usize = 20;
     let Ok(mut file) = File::open(path) else { return String::new() };

@@ -8,8 +8,7 @@ mod program;
 mod running;
 mod sibling;
 
-pub use log::RunLog;
-pub(crate) use log::tail;
+pub use log::{RunLog, tail};
 pub use program::Program;
 pub use running::Finished;
 pub use sibling::{Sibling, companion};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Environment, Listen, SupervisorKind, SystemdOptions};
 use crate::exec::companion;
 use crate::fault;
-use crate::layout::Place;
+use crate::layout::{Place, create_private_dir};
 use crate::report::{Problem, quoted};
 use crate::systemd::manager::journal;
 use crate::systemd::sandbox::{self, Views};
@@ -161,6 +161,8 @@ impl Units {
 
     fn install(&self) -> Result<(), Problem> {
         self.manager.check()?;
+        // What is not there when a service starts, it does not see later either.
+        create_private_dir(&self.place.status_server())?;
         self.file("socket", self.socket_body()).install(self.manager)?;
         self.service_file(self.service_body()?).install(self.manager)?;
         let [first, _] = self.service_names();
@@ -229,7 +231,8 @@ impl Units {
             ),
             format!("SyslogIdentifier={}", self.stem()),
         ];
-        let views = Views { readable: vec![word(&program)], writable: vec![word(&dir)] };
+        let readable = vec![word(&program), word(&self.place.status_server())];
+        let views = Views { readable, writable: vec![word(&dir)] };
         let state: &Path = self.place.state();
         lines.extend(sandbox::lines(self.manager, &SystemdOptions::default(), state, &views));
         if self.manager == Manager::System {

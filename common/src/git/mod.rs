@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use places::Words;
+
 use crate::exec::{Finished, Program};
 use crate::report::{OrProblem, Problem, quoted};
 

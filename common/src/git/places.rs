@@ -1,8 +1,28 @@
 //! What a repository has and where it keeps it: names, words of commits, remotes, hooks. Looks only.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{LOCAL, Repository, text};
+
+/// What people know a commit by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// The first line of its message.
+    pub subject: String,
+    pub author: String,
+    /// RFC 3339, with the author's own offset.
+    pub written_at: String,
+}
+
+impl Words {
+    /// A line of id, subject, author and time.
+    fn read(line: &str) -> Option<(String, Self)> {
+        let mut parts = line.split('\0').map(str::to_owned);
+        let (id, subject, author, written_at) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        Some((id, Self { subject, author, written_at }))
+    }
+}
 
 impl Repository {
     /// Whether it has no work tree.
@@ -68,9 +88,40 @@ impl Repository {
         self.line(&["log", "-1", "--format=%s", "--end-of-options", commit])
     }
 
-    /// The author of a commit and when it was written.
-    pub fn author(&self, commit: &str) -> Option<String> {
-        self.line(&["log", "-1", "--format=%an, %aI", "--end-of-options", commit])
+    /// What git says of several commits, asked once; those that it does not know are left out.
+    pub fn words_of(&self, commits: &[&str]) -> BTreeMap<String, Words> {
+        let format = "--format=%H%x00%s%x00%an%x00%aI";
+        let mut args = vec!["log", "--no-walk=unsorted", "--ignore-missing", format, "--end-of-options"];
+        args.extend(commits);
+        let told = if commits.is_empty() { None } else { self.ask(&args).ok() };
+        let told = told.as_ref().map(text).unwrap_or_default();
+        told.lines().filter_map(Words::read).collect()
+    }
+
+    /// Commits that `new` has and `old` has not: their short ids and subjects, `most` at most and
+    /// newest first, and how many there are.
+    pub fn between(&self, old: &str, new: &str, most: usize) -> (Vec<(String, String)>, u64) {
+        let range = format!("{old}..{new}");
+        let limit = format!("--max-count={most}");
+        let told =
+            self.ask(&["log", &limit, "--no-merges", "--format=%h %s", "--end-of-options", &range]).ok();
+        let told = told.as_ref().map(text).unwrap_or_default();
+        let lines = told.lines().filter_map(|line| line.split_once(' '));
+        let named: Vec<_> = lines.map(|(id, subject)| (id.to_owned(), subject.to_owned())).collect();
+        let count = self.line(&["rev-list", "--count", "--no-merges", "--end-of-options", &range]);
+        let count = count.and_then(|text| text.parse().ok()).unwrap_or(named.len() as u64);
+        (named, count)
+    }
+
+    /// The heads of local branches, by name, asked once.
+    pub fn heads_of(&self, branches: &[&str]) -> BTreeMap<String, String> {
+        let mut args = vec!["for-each-ref".to_owned(), "--format=%(refname) %(objectname)".to_owned()];
+        args.extend(branches.iter().map(|branch| format!("refs/heads/{branch}")));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let told = if branches.is_empty() { None } else { self.ask(&args).ok() };
+        let told = told.as_ref().map(text).unwrap_or_default();
+        let lines = told.lines().filter_map(|line| line.strip_prefix("refs/heads/")?.rsplit_once(' '));
+        lines.map(|(branch, commit)| (branch.to_owned(), commit.to_owned())).collect()
     }
 
     /// The address of a remote, as git would use it.

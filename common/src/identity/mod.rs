@@ -9,7 +9,7 @@ mod owner;
 mod socket;
 mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -44,26 +44,37 @@ impl Owners {
 /// # Errors
 /// `unverified` when `/proc` cannot be read.
 pub fn owners(address: &Address) -> Result<Owners, Problem> {
-    let sockets = socket::listening(address).or_problem("unverified", || "cannot read /proc/net".into())?;
-    if sockets.is_empty() {
-        return Ok(Owners::default());
+    owners_of_each(std::slice::from_ref(address)).map(|mut found| found.pop().unwrap_or_default())
+}
+
+/// As [`owners`], for several addresses with one look at all processes; in the same order.
+///
+/// # Errors
+/// As [`owners`].
+pub fn owners_of_each(addresses: &[Address]) -> Result<Vec<Owners>, Problem> {
+    let sockets = socket::listening(addresses).or_problem("unverified", || "cannot read /proc/net".into())?;
+    let wanted: BTreeSet<u64> = sockets.iter().flatten().map(|socket| socket.inode).collect();
+    let mut holders: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
+    if !wanted.is_empty() {
+        descriptor::visit(|descriptor| {
+            if let Some(inode) = descriptor.socket_inode().filter(|inode| wanted.contains(inode)) {
+                holders.entry(inode).or_default().insert(descriptor.pid);
+            }
+        })
+        .or_problem("unverified", || "cannot read /proc".into())?;
     }
-    let wanted: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
-    let mut pids = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    descriptor::visit(|descriptor| {
-        if let Some(inode) = descriptor.socket_inode().filter(|inode| wanted.contains(inode)) {
-            seen.insert(inode);
-            pids.insert(descriptor.pid);
-        }
-    })
-    .or_problem("unverified", || "cannot read /proc".into())?;
-    let hidden: Vec<_> = sockets.iter().filter(|socket| !seen.contains(&socket.inode)).collect();
-    Ok(Owners {
+    Ok(sockets.iter().map(|sockets| owners_among(sockets, &holders)).collect())
+}
+
+fn owners_among(sockets: &[socket::Socket], holders: &BTreeMap<u64, BTreeSet<u32>>) -> Owners {
+    let hidden: Vec<_> = sockets.iter().filter(|socket| !holders.contains_key(&socket.inode)).collect();
+    let pids: BTreeSet<u32> =
+        sockets.iter().filter_map(|socket| holders.get(&socket.inode)).flatten().copied().collect();
+    Owners {
         visible: pids.into_iter().filter_map(Owner::read).collect(),
         hidden: hidden.len(),
         uid: hidden.first().copied().or(sockets.first()).map(|socket| socket.uid),
-    })
+    }
 }
 
 /// How many connections to `address` are open, used or idle.

@@ -30,22 +30,34 @@ struct Row {
     socket: Socket,
 }
 
-/// The sockets that compete for connections to `address`.
-pub(super) fn listening(address: &Address) -> io::Result<Vec<Socket>> {
-    match address {
-        Address::Tcp(address) => tcp(*address),
+/// The listening sockets that a connection to each of these addresses could reach, in the same order.
+/// The table of TCP is read once: it holds every connection of the host.
+pub(super) fn listening(addresses: &[Address]) -> io::Result<Vec<Vec<Socket>>> {
+    let mut known: Option<Vec<Row>> = None;
+    let mut of_tcp = |address: SocketAddr| {
+        let rows = match known.take() {
+            Some(rows) => rows,
+            None => tcp_rows()?,
+        };
+        let found = rows.iter().filter(|row| row.serves(address)).map(|row| row.socket).collect();
+        known = Some(rows);
+        Ok(found)
+    };
+    let sockets = addresses.iter().map(|address| match address {
+        Address::Tcp(address) => of_tcp(*address),
         Address::Unix(path) => unix(path),
-    }
+    });
+    sockets.collect()
 }
 
-fn tcp(address: SocketAddr) -> io::Result<Vec<Socket>> {
+fn tcp_rows() -> io::Result<Vec<Row>> {
     let mut rows = read_table("/proc/net/tcp")?;
     match read_table("/proc/net/tcp6") {
         Ok(six) => rows.extend(six),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    Ok(rows.into_iter().filter(|row| row.serves(address)).map(|row| row.socket).collect())
+    Ok(rows)
 }
 
 /// The socket file says whose it is; the table names it by the path that it was bound to.

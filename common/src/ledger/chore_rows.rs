@@ -78,7 +78,8 @@ impl Ledger {
     pub fn postponed_chores(&self, environment: &str) -> Result<Vec<ChoreRow>, Problem> {
         let read = || {
             let mut statement = self.db.prepare(
-                "SELECT deployment, chore, problem, since_ms FROM chores JOIN deployments ON id = deployment
+                // There are few chores and many deployments, which SQLite cannot know.
+                "SELECT deployment, chore, problem, since_ms FROM chores CROSS JOIN deployments ON id = deployment
                  WHERE environment = ?1 ORDER BY number, chore = 'push'",
             )?;
             let rows = statement.query_map([environment], |row| {

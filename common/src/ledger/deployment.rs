@@ -98,6 +98,23 @@ pub struct Deployment {
     pub database: Option<PathBuf>,
 }
 
+impl State {
+    pub const ALL: [Self; 7] = [
+        Self::Running,
+        Self::Serving,
+        Self::Verified,
+        Self::Superseded,
+        Self::Failed,
+        Self::RolledBack,
+        Self::Broken,
+    ];
+
+    /// The state of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.word() == word)
+    }
+}
+
 impl Deployment {
     /// It is proved, and confirmed if it had to be: only chores are left.
     pub fn is_settled(&self) -> bool {
@@ -189,8 +206,12 @@ impl Ledger {
     /// Rows whose run never ended, or could not undo everything, newest first.
     pub fn unfinished(&self, environment: &str) -> Result<Vec<Deployment>, Problem> {
         self.many(
-            "WHERE environment = ?1 AND (ended_ms IS NULL OR (state = 'broken' AND EXISTS
-             (SELECT 1 FROM journal WHERE deployment = id AND journal.state NOT IN ('undone', 'past'))))
+            // Each half has an index of its own; one condition for both would look at every row.
+            "WHERE number IN (
+                SELECT number FROM deployments WHERE environment = ?1 AND ended_ms IS NULL
+                UNION
+                SELECT number FROM deployments WHERE environment = ?1 AND state = 'broken' AND EXISTS
+                (SELECT 1 FROM journal WHERE deployment = id AND journal.state NOT IN ('undone', 'past')))
              ORDER BY number DESC",
             &[&environment],
         )
@@ -224,11 +245,6 @@ impl Ledger {
         )
     }
 
-    /// All rows, newest first.
-    pub fn history(&self, environment: &str, limit: u32) -> Result<Vec<Deployment>, Problem> {
-        self.many("WHERE environment = ?1 ORDER BY number DESC LIMIT ?2", &[&environment, &limit])
-    }
-
     fn one(&self, condition: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Option<Deployment>, Problem> {
         self.db
             .prepare(&format!("SELECT {COLUMNS} FROM deployments {condition}"))
@@ -236,7 +252,11 @@ impl Ledger {
             .map_err(|error| unreadable(&error))
     }
 
-    fn many(&self, condition: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Deployment>, Problem> {
+    pub(super) fn many(
+        &self,
+        condition: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<Vec<Deployment>, Problem> {
         let read = || {
             let mut statement = self.db.prepare(&format!("SELECT {COLUMNS} FROM deployments {condition}"))?;
             let rows = statement.query_map(values, from_row)?;

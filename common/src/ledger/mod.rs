@@ -1,15 +1,17 @@
 //! The ledger: every deployment, step, journal entry and verification, in one SQLite file.
 //!
 //! Owns the file, its schema and the state changes, each one transaction. `deployment` holds the
-//! rows and their queries, `progress` their changes, `confirmation` who must confirm one,
-//! `journal_rows` the undo entries, `chore_rows` what is still to be done, `message_rows` whom to tell,
-//! `probe_rows` and `error_rows` what the watch has seen, `event_log` the readable twin; `rebuild` makes a lost ledger again from what `witness` finds.
+//! rows and their queries, `history` what people ask of them, `progress` their changes,
+//! `confirmation` who must confirm one, `journal_rows` the undo entries, `chore_rows` what is still
+//! to be done, `message_rows` whom to tell, `probe_rows` and `error_rows` what the watch has seen,
+//! `event_log` the readable twin; `rebuild` makes a lost ledger again from what `witness` finds.
 
 mod chore_rows;
 mod confirmation;
 mod deployment;
 mod error_rows;
 mod event_log;
+mod history;
 mod journal_rows;
 mod message;
 mod message_rows;
@@ -18,11 +20,12 @@ mod probe_rows;
 mod progress;
 mod rebuild;
 mod schema;
+mod seen;
 mod verification;
 mod witness;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +34,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 pub use chore_rows::{Chore, ChoreRow};
 pub use deployment::{Deployment, Kind, State};
 pub use error_rows::{ErrorGroup, ErrorGroups};
+pub use history::{Figures, Selection};
 pub use journal_rows::JournalRow;
 pub use message::Message;
 pub use message_rows::MessageRow;
@@ -39,6 +43,7 @@ pub use progress::Beginning;
 use rebuild::Standing;
 pub use rebuild::ensure;
 use schema::Age;
+pub use seen::{Seen, Stretch};
 pub use verification::Verification;
 
 use crate::config::Config;
@@ -110,6 +115,35 @@ impl Ledger {
             Age::Older => Self::open(config).map(Some),
             Age::Current | Age::Newer => Ok(Some(ledger)),
         }
+    }
+
+    /// As [`Ledger::open_read_only`], for who may not write: one that an earlier version wrote is
+    /// left as it is.
+    ///
+    /// # Errors
+    /// `ledger-outdated`; those of [`Ledger::open_read_only`].
+    pub fn open_untouched(config: &Config) -> Result<Option<Self>, Problem> {
+        let path = file(config);
+        ownership::check_file(&path)?;
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
+            let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            if ledger.age().is_ok_and(|age| age == Age::Older) {
+                return Err(Problem::new(
+                    "ledger-outdated",
+                    "an earlier version of these tools wrote the ledger",
+                )
+                .hint("status all   # brings it up to date"));
+            }
+        }
+        Self::open_read_only(config)
+    }
+
+    /// A number that another connection's commit changes.
+    ///
+    /// # Errors
+    /// `ledger-unreadable`.
+    pub fn data_version(&self) -> Result<i64, Problem> {
+        self.db.query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(|error| unreadable(&error))
     }
 
     fn age(&self) -> Result<Age, Problem> {

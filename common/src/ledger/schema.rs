@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-const VERSION: i64 = 7;
+const VERSION: i64 = 8;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -70,7 +70,7 @@ CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 ";
 
 /// What each later version adds, oldest first; a new file goes the same way.
-const UPGRADES: [&str; 6] = [
+const UPGRADES: [&str; 7] = [
     "
 ALTER TABLE deployments ADD COLUMN forced_reason TEXT;
 ALTER TABLE deployments ADD COLUMN confirm_by_ms INTEGER;
@@ -146,6 +146,14 @@ CREATE TABLE logs (
     position    TEXT NOT NULL,
     UNIQUE (environment, release)
 ) STRICT;
+",
+    // What `status` asks costs the same in a ledger of any length.
+    "
+CREATE INDEX verifications_of_environment ON verifications(environment, number);
+CREATE INDEX verifications_of_deployment ON verifications(deployment, number);
+CREATE INDEX deployments_of_state ON deployments(environment, state, number);
+CREATE INDEX deployments_back ON deployments(environment, number) WHERE kind = 'rollback';
+CREATE INDEX errors_of_environment ON errors(environment, last_ms);
 ",
 ];
 

@@ -119,6 +119,10 @@ server {
         access_log off;
         if (${{VARIABLE}}_status = "") { return 404; }
         proxy_pass http://${{VARIABLE}}_status;
+        proxy_http_version 1.1;
+        proxy_buffering off;
+        proxy_set_header Connection "";
+        proxy_set_header X-Deploy-Environment "{{ENVIRONMENT}}";
         proxy_set_header Host $http_host;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $scheme;

@@ -80,16 +80,38 @@ impl Drop for Download {
     }
 }
 
-/// A response's body: the target's, or a page of our own.
-#[derive(Debug)]
+/// What the status server tells. Some of it has no end of its own; ours is one.
+pub(crate) struct Told {
+    body: Incoming,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _busy: Busy,
+}
+
+impl Told {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Polled {
+        let is_endless = self.body.size_hint().exact().is_none();
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending if is_endless && self.end.as_mut().poll(context).is_ready() => Poll::Ready(None),
+            polled => polled,
+        }
+    }
+}
+
+/// A response's body: the target's, the status server's, or a page of our own.
 pub(crate) enum Reply {
     Page(Full<Bytes>),
     Download(Download),
+    Told(Told),
 }
 
 impl Reply {
     pub(crate) fn download(body: Incoming, sender: Sender, claim: Claim, busy: Busy) -> Self {
         Self::Download(Download { body, sender: Some(sender), claim, _busy: busy })
+    }
+
+    /// Lasts until `end` at most.
+    pub(crate) fn told(body: Incoming, end: Pin<Box<dyn Future<Output = ()> + Send>>, busy: Busy) -> Self {
+        Self::Told(Told { body, end, _busy: busy })
     }
 }
 
@@ -101,6 +123,7 @@ impl Body for Reply {
         match self.get_mut() {
             Self::Page(page) => Pin::new(page).poll_frame(context).map_err(|never| match never {}),
             Self::Download(download) => Pin::new(&mut download.body).poll_frame(context),
+            Self::Told(told) => told.poll_frame(context),
         }
     }
 
@@ -108,6 +131,7 @@ impl Body for Reply {
         match self {
             Self::Page(page) => page.is_end_stream(),
             Self::Download(download) => download.body.is_end_stream(),
+            Self::Told(told) => told.body.is_end_stream(),
         }
     }
 
@@ -115,6 +139,7 @@ impl Body for Reply {
         match self {
             Self::Page(page) => page.size_hint(),
             Self::Download(download) => download.body.size_hint(),
+            Self::Told(told) => told.body.size_hint(),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::claim::Claim;
 use crate::client::{Busy, Client};
 use crate::gateway::Gateway;
 use crate::pool::{Pool, Sender};
-use crate::{headers, page, tunnel};
+use crate::{headers, page, status, tunnel};
 
 type Sent = Result<(Response<Incoming>, Sender), StatusCode>;
 
@@ -22,12 +22,14 @@ pub(crate) async fn answer(
     client: Arc<Client>,
     request: Request<Incoming>,
 ) -> Response<Reply> {
-    gateway.counters.requests.add(1);
     let busy = Busy::begin(client);
-    let mut response = match respond(&gateway, busy, request).await {
-        Ok(response) => response,
-        Err(status) => page::refuse(status),
+    let answered = if status::is_asked(request.uri().path()) {
+        status::answer(&gateway, busy, request).await
+    } else {
+        gateway.counters.requests.add(1);
+        respond(&gateway, busy, request).await
     };
+    let mut response = answered.unwrap_or_else(page::refuse);
     if gateway.is_closing() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);

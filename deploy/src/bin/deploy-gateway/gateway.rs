@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use hyper::header::HeaderValue;
 use tokio::sync::Notify;
 
 use crate::claim::Claim;
@@ -25,6 +26,8 @@ const AFTER_CUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) listen: SocketAddr,
+    /// Its name, as a header tells it.
+    pub(crate) environment: HeaderValue,
     pub(crate) started: SystemTime,
     pub(crate) counters: Counters,
     pub(crate) clients: Arc<Clients>,
@@ -35,6 +38,7 @@ pub(crate) struct Gateway {
     idle: Arc<Notify>,
     switching: tokio::sync::Mutex<()>,
     closing: AtomicBool,
+    closed: Notify,
     succeeded: AtomicBool,
 }
 
@@ -52,9 +56,10 @@ pub(crate) struct Drained {
 }
 
 impl Gateway {
-    pub(crate) fn new(listen: SocketAddr, active: Option<Description>) -> Self {
+    pub(crate) fn new(listen: SocketAddr, environment: HeaderValue, active: Option<Description>) -> Self {
         let gateway = Self {
             listen,
+            environment,
             started: SystemTime::now(),
             counters: Counters::default(),
             clients: Arc::new(Clients::new()),
@@ -64,6 +69,7 @@ impl Gateway {
             idle: Arc::default(),
             switching: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
+            closed: Notify::new(),
             succeeded: AtomicBool::new(false),
         };
         gateway.point_at(active);
@@ -146,6 +152,15 @@ impl Gateway {
     /// From now on every response ends its connection.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        self.closed.notify_waiters();
+    }
+
+    /// Waits for that.
+    pub(crate) async fn closed(self: Arc<Self>) {
+        let closed = self.closed.notified();
+        if !self.is_closing() {
+            closed.await;
+        }
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -23,6 +23,7 @@ mod page;
 mod pool;
 mod shutdown;
 mod state;
+mod status;
 mod target;
 mod tunnel;
 mod unpoisoned;
@@ -66,7 +67,7 @@ async fn serve(options: &Options, public: TcpListener) -> io::Result<()> {
         let _ = writeln!(io::stderr(), "error: cannot read gateway.json: {error}");
         None
     });
-    let gateway = Gateway::new(public.local_addr()?, active);
+    let gateway = Gateway::new(public.local_addr()?, status::environment()?, active);
     let gateway = Arc::new(gateway);
     let lent = Arc::new(public.try_clone()?);
     tokio::spawn(control.serve(Arc::clone(&gateway), Arc::downgrade(&lent)));

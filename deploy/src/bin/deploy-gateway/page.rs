@@ -10,6 +10,16 @@ use crate::body::Reply;
 
 const RETRY_AFTER_SECONDS: &str = "5";
 
+/// The one answer of ours for programs: whoever asks about the deployment can start what tells it.
+pub(crate) fn no_status_server() -> Response<Reply> {
+    let problem = "{\"type\":\"no-status-server\",\"title\":\"the status server does not answer\",\"status\":503,\
+                   \"hint\":\"status serve   # deploy starts it where deploy.toml has a [status] table\"}\n";
+    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE);
+    *response.body_mut() = Reply::Page(Full::new(Bytes::from_static(problem.as_bytes())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
 pub(crate) fn refuse(status: StatusCode) -> Response<Reply> {
     let reason = status.canonical_reason().unwrap_or("Error");
     let advice = if status.is_server_error() { "<p>Please try again in a moment.</p>\n" } else { "" };

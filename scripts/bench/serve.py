@@ -1,0 +1,113 @@
+"""`status serve`: how many it answers, and what fifty streams of events cost, while deployments happen.
+
+The server has one core and wrk another, where taskset can say so. SOAK=3600 keeps the streams open for
+an hour with a deployment every minute; without it three deployments are enough to see that each stream
+gets every step.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+from status import Lab
+
+STREAMS = 50
+PER_SECOND = 5000
+MIB = 30
+SOAK = int(os.environ.get("SOAK", "0"))
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Server:
+    """One that the lab's tools start by hand, on the first core."""
+
+    def __init__(self, lab):
+        pin = ["taskset", "--cpu-list", "0"] if shutil.which("taskset") and os.cpu_count() > 1 else []
+        self.process = subprocess.Popen([*pin, lab.bin / "status", "serve", "--listen", "127.0.0.1:0"], cwd=lab.work,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.port = int(re.search(r"127\.0\.0\.1:(\d+)", self.process.stderr.readline()).group(1))
+
+    def mebibytes(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+
+    def close(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+
+
+class Stream(threading.Thread):
+    """Reads events until the server ends, and counts deployments that it saw end."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.ended, self.steps = 0, 0
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.sendall(f"GET /_deploy/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        self.lines = self.socket.makefile("r")
+        while self.lines.readline().strip():
+            pass
+        self.start()
+
+    def run(self):
+        kind = ""
+        for line in self.lines:
+            if line.startswith("event: "):
+                kind = line[7:].strip()
+            elif line.startswith("data: ") and kind == "step":
+                self.steps += 1
+            elif line.startswith("data: "):
+                self.ended += json.loads(line[6:])["deployment"]["outcome"] is not None
+
+
+def requests_per_second(port, path):
+    pin = ["taskset", "--cpu-list", "1"] if shutil.which("taskset") and os.cpu_count() > 1 else []
+    run = subprocess.run([*pin, "wrk", "-t1", "-c32", "-d3s", "-s", HERE / "p99.lua", f"http://127.0.0.1:{port}{path}"],
+                         capture_output=True, text=True, check=True)
+    facts = json.loads(run.stdout.strip().splitlines()[-1])
+    if facts["errors"]:
+        raise SystemExit(f"serve: {facts['errors']} requests failed")
+    return facts["per_second"], facts["p99_ms"]
+
+
+def compare(bin_dir, free_port, judge):
+    if not shutil.which("wrk"):
+        raise SystemExit("serve: wrk is missing; run scripts/setup --bench")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        lab = Lab(home, bin_dir, free_port)
+        server = Server(lab)
+        try:
+            for path in ("/_deploy/e0/health", "/_deploy/e0/status"):
+                rate, p99 = requests_per_second(server.port, path)
+                judge(f"{PER_SECOND}/s / {path}", PER_SECOND / rate, 1.0, f"{rate:.0f}/s, p99 {p99:.1f} ms")
+            watch(lab, server, judge)
+        finally:
+            server.close()
+            lab.close()
+
+
+def watch(lab, server, judge):
+    streams = [Stream(server.port) for _ in range(STREAMS)]
+    begun, deployments, most = time.monotonic(), 0, 0.0
+    while deployments < 3 or time.monotonic() - begun < SOAK:
+        lab.run("deploy", lab.names[deployments % len(lab.names)], "--again")
+        deployments += 1
+        most = max(most, server.mebibytes())
+        if SOAK:
+            time.sleep(60)
+    limit = time.monotonic() + 10
+    while any(stream.ended < deployments for stream in streams) and time.monotonic() < limit:
+        time.sleep(0.05)
+    seen = {(stream.ended, stream.steps) for stream in streams}
+    if seen != {(deployments, streams[0].steps)}:
+        raise SystemExit(f"serve: of {deployments} deployments the streams saw {seen}")
+    judge(f"{STREAMS} streams / {MIB} MiB", most / MIB, 1.0,
+          f"{most:.1f} MiB, {deployments} deployments, {streams[0].steps} steps each, {time.monotonic() - begun:.0f} s")
