@@ -1,4 +1,4 @@
-//! The outbox of notifications: a row for each message and receiver, written in the transaction of
+//! The notifications that wait: a row for each message and receiver, written in the transaction of
 //! what it tells and gone when it was delivered. What stays too long, or is too much, is given up.
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl MessageRow {
     }
 }
 
-/// Puts a message into the outbox, for each of `receivers`.
+/// Lets a message wait for each of `receivers`.
 pub(super) fn queue(
     db: &Connection,
     app: &str,
@@ -89,8 +89,19 @@ impl Ledger {
         }
     }
 
-    /// What was not delivered yet, or was given up lately; oldest first.
+    /// What was not delivered yet, or was given up lately; oldest first. Whom the configuration does not
+    /// name any more nobody waits for.
     pub fn undelivered(&self) -> Result<Vec<MessageRow>, Problem> {
+        let mut rows = self.messages()?;
+        rows.retain(|row| self.is_named(row));
+        Ok(rows)
+    }
+
+    fn is_named(&self, row: &MessageRow) -> bool {
+        self.receivers(&row.environment).contains(&row.receiver)
+    }
+
+    fn messages(&self) -> Result<Vec<MessageRow>, Problem> {
         let read = || {
             let mut statement = self.db.prepare(
                 "SELECT number, environment, receiver, body, since_ms, tries, problem, next_ms, given_up
@@ -106,24 +117,33 @@ impl Ledger {
         self.durably(|db| db.execute("DELETE FROM messages WHERE number = ?1", [number]).map(drop))
     }
 
-    /// Records that a message was not delivered, and when to try again, if at all.
-    pub fn postpone_message(&self, row: &MessageRow, problem: &str) -> Result<(), Problem> {
+    /// Records that a message was not delivered, and when to try again, if at all; of a receiver that is
+    /// `away` all that waits is not tried before.
+    pub fn postpone_message(&self, row: &MessageRow, problem: &str, away: bool) -> Result<(), Problem> {
         let pause = FIRST_PAUSE_MS.saturating_mul(1 << row.tries.min(10)).min(LAST_PAUSE_MS);
         let given_up = clock::age(row.since_ms).is_ok_and(|age| age > LIFE);
+        let next_ms = now().as_millisecond() + pause;
         self.durably(|db| {
+            if away {
+                db.execute(
+                    "UPDATE messages SET next_ms = ?3 WHERE environment = ?1 AND receiver = ?2",
+                    params![row.environment, row.receiver, next_ms],
+                )?;
+            }
             db.execute(
                 "UPDATE messages SET tries = tries + 1, problem = ?2, next_ms = ?3, given_up = ?4 WHERE number = ?1",
-                params![row.number, problem, now().as_millisecond() + pause, given_up],
+                params![row.number, problem, next_ms, given_up],
             )
             .map(drop)
         })
     }
 
-    /// Forgets what was given up long ago.
+    /// Forgets what was given up long ago, and what is for nobody any more.
     pub fn forget_messages(&self) -> Result<(), Problem> {
         let age = i64::try_from((LIFE + MEMORY).as_millis()).unwrap_or(i64::MAX);
         let before = now().as_millisecond().saturating_sub(age);
-        let old = self.undelivered()?.into_iter().filter(|row| row.given_up && row.since_ms < before);
+        let is_old = |row: &MessageRow| (row.given_up && row.since_ms < before) || !self.is_named(row);
+        let old = self.messages()?.into_iter().filter(is_old);
         old.map(|row| row.number).try_for_each(|number| self.settle_message(number))
     }
 }
@@ -143,11 +163,12 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ledger::schema;
 
-    fn ledger() -> Ledger {
+    /// In memory; dev tells `a` and `b`.
+    pub(crate) fn ledger() -> Ledger {
         let db = Connection::open_in_memory().unwrap();
         schema::prepare(&db).unwrap();
         Ledger {
@@ -156,6 +177,23 @@ mod tests {
             app: "x".into(),
             receivers: [("dev".to_owned(), vec!["a".to_owned(), "b".to_owned()])].into(),
             lost: None,
+        }
+    }
+
+    /// One that may be tried now.
+    pub(crate) fn message_row(number: i64, receiver: &str, tries: u32) -> MessageRow {
+        let (environment, receiver) = ("dev".to_owned(), receiver.to_owned());
+        let (body, problem, since_ms) = (String::new(), None, now().as_millisecond());
+        MessageRow {
+            number,
+            environment,
+            receiver,
+            body,
+            since_ms,
+            tries,
+            problem,
+            next_ms: 0,
+            given_up: false,
         }
     }
 
@@ -180,18 +218,38 @@ mod tests {
     }
 
     #[test]
+    fn all_that_waits_for_a_receiver_that_is_away_is_postponed() {
+        let mut ledger = ledger();
+        tell(&ledger, "1");
+        tell(&ledger, "2");
+        let first = ledger.undelivered().unwrap().remove(0);
+        let due = |ledger: &Ledger| {
+            let rows = ledger.undelivered().unwrap().into_iter().filter(MessageRow::is_due);
+            rows.map(|row| row.receiver).collect::<Vec<_>>()
+        };
+        ledger.postpone_message(&first, "answered 404", false).unwrap();
+        assert_eq!(due(&ledger), ["b", "a", "b"], "another message may be right");
+        ledger.postpone_message(&first, "no answer", true).unwrap();
+        assert_eq!(due(&ledger), ["b", "b"]);
+        ledger.receivers = [("dev".to_owned(), vec!["b".to_owned()])].into();
+        assert_eq!(ledger.undelivered().unwrap().len(), 2, "a is told nothing any more");
+        ledger.forget_messages().unwrap();
+        assert_eq!(ledger.messages().unwrap().len(), 2);
+    }
+
+    #[test]
     fn one_that_failed_waits_longer_each_time_and_is_given_up_after_a_day() {
         let ledger = ledger();
         tell(&ledger, "1");
         let row = ledger.undelivered().unwrap().remove(0);
         assert!(row.is_due());
-        ledger.postpone_message(&row, "no answer").unwrap();
+        ledger.postpone_message(&row, "no answer", true).unwrap();
         let row = ledger.undelivered().unwrap().remove(0);
         assert_eq!((row.tries, row.problem.as_deref(), row.is_due()), (1, Some("no answer"), false));
         assert!(MessageRow { next_ms: i64::MAX, ..row.clone() }.is_due(), "a clock that was set back");
         let yesterday = now().as_millisecond() - 25 * 3_600_000;
         let old = MessageRow { since_ms: yesterday, ..row };
-        ledger.postpone_message(&old, "no answer").unwrap();
+        ledger.postpone_message(&old, "no answer", true).unwrap();
         let row = ledger.undelivered().unwrap().remove(0);
         assert!(row.given_up && !row.is_due());
     }

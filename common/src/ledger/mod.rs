@@ -38,6 +38,8 @@ pub use history::{Figures, Selection};
 pub use journal_rows::JournalRow;
 pub use message::Message;
 pub use message_rows::MessageRow;
+#[cfg(test)]
+pub(crate) use message_rows::tests as testing;
 pub use probe_rows::{Counted, Health, Probe, Uptime, Watched};
 pub use progress::Beginning;
 use rebuild::Standing;

@@ -19,25 +19,30 @@ const ANSWER: &str = "connect-timeout = 5\nmax-time = 10\n";
 const ADMINISTRATORS: [&str; 2] = ["/usr/sbin", "/usr/lib"];
 /// Answers of a webhook that may be another one in a moment.
 const BUSY: [u16; 3] = [408, 425, 429];
+/// Members of a report that no webhook gets, wherever they stand.
+const AT_HOME: [&str; 3] = ["log_file", "hint", "detail"];
 
 /// Why a message was not taken.
 #[derive(Debug)]
 pub(super) enum Refused {
     /// A moment's trouble, perhaps.
     ForNow(String),
+    /// It took all its time: too long to try it again now.
+    Hung(String),
     /// It takes a person to mend it.
     Wrong(String),
 }
 
 impl Refused {
     pub(super) fn why(&self) -> &str {
-        let (Self::ForNow(why) | Self::Wrong(why)) = self;
+        let (Self::ForNow(why) | Self::Hung(why) | Self::Wrong(why)) = self;
         why
     }
 
     pub(super) fn hide(self, secrets: &Secrets) -> Self {
         match self {
             Self::ForNow(why) => Self::ForNow(secrets.hide(&why)),
+            Self::Hung(why) => Self::Hung(secrets.hide(&why)),
             Self::Wrong(why) => Self::Wrong(secrets.hide(&why)),
         }
     }
@@ -99,8 +104,9 @@ fn post(url: &str, body: &str) -> Result<(), Refused> {
 
 /// All that curl is to do, so that nothing of it is an argument. It follows no redirect.
 fn curl_config(url: &str, body: &str) -> String {
-    let mut text =
-        format!("{ANSWER}silent\nshow-error\noutput = \"/dev/null\"\nwrite-out = \"%{{http_code}}\"\n");
+    let mut text = format!(
+        "{ANSWER}globoff\nsilent\nshow-error\noutput = \"/dev/null\"\nwrite-out = \"%{{http_code}}\"\n"
+    );
     if url.starts_with("http://") {
         text.push_str("noproxy = \"*\"\n");
     }
@@ -112,13 +118,26 @@ fn curl_config(url: &str, body: &str) -> String {
     text
 }
 
-/// In the sentence `<…>` would be a command to a chat: a title must not be able to call everybody.
+/// In the sentence `<…>` would be a command to a chat: a title must not be able to call everybody. A
+/// third party needs no paths of this host and nothing that programs print.
 fn for_webhook(body: &str) -> String {
     let mut value: Value = serde_json::from_str(body).unwrap_or_default();
+    keep_at_home(&mut value);
     if let Some(Value::String(text)) = value.get_mut("text") {
         *text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     }
     value.to_string()
+}
+
+fn keep_at_home(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, _| !AT_HOME.contains(&name.as_str()));
+            members.values_mut().for_each(keep_at_home);
+        }
+        Value::Array(items) => items.iter_mut().for_each(keep_at_home),
+        _ => {}
+    }
 }
 
 /// Whether this host has what it takes to reach a receiver.
@@ -166,14 +185,15 @@ fn letter(address: &str, body: &str) -> String {
     )
 }
 
-/// The command gets the values of the names that stand in it, as variables.
+/// The command gets the values of the names that stand in it with a `$`, as variables.
 fn run(config: &Config, line: &str, body: &str, secrets: &Secrets) -> Result<(), Refused> {
     let nowhere = OpenOptions::new()
         .write(true)
         .open("/dev/null")
         .map_err(|error| Refused::ForNow(format!("cannot open /dev/null: {error}")))?;
     let mut command = Program::shell(line).dir(config.root()).unseen(nowhere.into());
-    for (name, value) in secrets.pairs().filter(|(name, _)| line.contains(name)) {
+    let is_asked = |name: &str| line.contains(&format!("${name}")) || line.contains(&format!("${{{name}"));
+    for (name, value) in secrets.pairs().filter(|(name, _)| is_asked(name)) {
         command = command.env(name, value);
     }
     done(&ended(command.stdin(format!("{body}\n").into_bytes()))?)
@@ -195,7 +215,7 @@ fn done(finished: &Finished) -> Result<(), Refused> {
 /// A title may quote the command line; the kind says enough.
 fn refuse(problem: &Problem) -> Refused {
     match problem.kind.as_str() {
-        "time-limit" => Refused::Wrong(format!("did not end within {} s", LIMIT.as_secs())),
+        "time-limit" => Refused::Hung(format!("did not end within {} s", LIMIT.as_secs())),
         "interrupted" => Refused::ForNow("was interrupted".to_owned()),
         _ => {
             Refused::Wrong(format!("could not be started: {}", problem.detail.as_deref().unwrap_or_default()))
@@ -223,6 +243,27 @@ mod tests {
         let data = r#"data-raw = "{\"text\":\"a \\\"b\\\" &lt;!channel&gt; &amp; c\\\\d\",\"x\":\"<\"}""#;
         assert!(config.lines().any(|line| line == url), "{config}");
         assert!(config.lines().any(|line| line == data), "{config}");
+    }
+
+    #[test]
+    fn an_address_is_one_address_whatever_braces_it_has() {
+        assert!(curl_config("https://x/{a,b}[1-9]", "{}").lines().any(|line| line == "globoff"));
+    }
+
+    #[test]
+    fn a_webhook_gets_no_path_and_no_output_of_this_host() {
+        let body = r#"{"text":"x","log_file":"/home/x/log","problem":{"title":"t","hint":"cd /home/x","detail":"out"},
+            "steps":[{"name":"n","problem":{"detail":"/home/x"}}]}"#;
+        let sent: Value = serde_json::from_str(&for_webhook(body)).unwrap();
+        let problem = serde_json::json!({"title": "t"});
+        assert_eq!((&sent["problem"], &sent["steps"][0]["name"]), (&problem, &"n".into()));
+        assert!(!sent.to_string().contains("home") && !sent.to_string().contains("out"), "{sent}");
+    }
+
+    #[test]
+    fn what_hangs_is_not_tried_again_at_once() {
+        let refused = refuse(&Problem::new("time-limit", "x"));
+        assert!(matches!(&refused, Refused::Hung(why) if why == "did not end within 30 s"), "{refused:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Delivering what waits, oldest first for each receiver: one sender at a time, for a bounded time.
-//! A receiver that does not answer is left for later, and keeps no other waiting for long.
+//! A receiver that does not answer is left for later; those that did not fail lately come before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
@@ -19,6 +19,9 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// Before a message that failed for a moment's trouble is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
+/// As often as this a message keeps younger ones of its receiver waiting.
+const PATIENCE: u32 = 5;
+
 /// What a run of the sender came to.
 #[derive(Debug, Default, Clone)]
 pub struct Delivered {
@@ -32,15 +35,19 @@ pub struct Delivered {
 /// # Errors
 /// `locked` when another sender is not done in time, `interrupted`, `ledger-unreadable`.
 pub fn deliver(config: &Config, at_once: bool) -> Result<Delivered, Problem> {
-    let begun = Instant::now();
     let path = config.state_dir().join("deliver.lock");
     let _lock = Lock::take_file(&path, "notifications", "status deliver", LONGEST)?;
+    let begun = Instant::now();
     let ledger = Ledger::open(config)?;
     ledger.forget_messages()?;
     let (secrets, tried, away) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
     let mut sender = Sender { config, ledger, secrets, tried, away };
     let mut delivered = Delivered::default();
-    while let Some(row) = sender.next(at_once)?.filter(|_| begun.elapsed() < LONGEST) {
+    while let Some(row) = sender.next(at_once)? {
+        if begun.elapsed() > LONGEST {
+            delivered.problems.push(format!("{} s were over before all was tried", LONGEST.as_secs()));
+            break;
+        }
         match sender.attempt(&row) {
             Ok(()) => {
                 sender.ledger.settle_message(row.number)?;
@@ -49,14 +56,14 @@ pub fn deliver(config: &Config, at_once: bool) -> Result<Delivered, Problem> {
             Err(refused) => {
                 // A sender that is told to stop says nothing against the receiver.
                 interrupt::check()?;
-                let why = refused.why();
-                sender.ledger.postpone_message(&row, why)?;
+                let (why, is_away) = (refused.why(), !matches!(refused, Refused::Wrong(_)));
+                sender.ledger.postpone_message(&row, why, is_away)?;
                 let line = format!("{} of '{}': {why}", shown(&row.receiver), row.environment);
                 if !delivered.problems.contains(&line) {
                     delivered.problems.push(line);
                 }
                 sender.tried.insert(row.number);
-                if matches!(refused, Refused::ForNow(_)) {
+                if is_away {
                     sender.away.insert(key(&row));
                 }
             }
@@ -83,32 +90,34 @@ fn key(row: &MessageRow) -> Key {
     (row.environment.clone(), row.receiver.clone())
 }
 
+/// Of each receiver the oldest, as soon as any of its messages may be tried; one that was refused again
+/// and again lets younger ones pass. Of these the one that failed least.
+fn choose(rows: Vec<MessageRow>, at_once: bool) -> Option<MessageRow> {
+    let due: BTreeSet<Key> = rows.iter().filter(|row| at_once || row.is_due()).map(key).collect();
+    let mut firsts: BTreeMap<Key, MessageRow> = BTreeMap::new();
+    let rank = |row: &MessageRow| (row.tries >= PATIENCE, row.number);
+    for row in rows.into_iter().filter(|row| due.contains(&key(row))) {
+        match firsts.get_mut(&key(&row)) {
+            Some(first) if rank(first) <= rank(&row) => {}
+            Some(first) => *first = row,
+            None => drop(firsts.insert(key(&row), row)),
+        }
+    }
+    firsts.into_values().min_by_key(|row| (row.tries, row.number))
+}
+
 impl Sender<'_> {
-    /// The oldest of a receiver, as soon as any of its messages may be tried.
     fn next(&self, at_once: bool) -> Result<Option<MessageRow>, Problem> {
         let mut rows = self.ledger.undelivered()?;
         rows.retain(|row| {
             !row.given_up && !self.tried.contains(&row.number) && !self.away.contains(&key(row))
         });
-        let due: BTreeSet<Key> = rows.iter().filter(|row| at_once || row.is_due()).map(key).collect();
-        for row in rows.into_iter().filter(|row| due.contains(&key(row))) {
-            if self.receiver(&row).is_some() {
-                return Ok(Some(row));
-            }
-            self.ledger.settle_message(row.number)?;
-        }
-        Ok(None)
-    }
-
-    /// `None` when the configuration does not name it any more.
-    fn receiver<'r>(&self, row: &'r MessageRow) -> Option<Receiver<'r>> {
-        let settings = self.config.environments.get(&row.environment)?;
-        settings.notify.contains(&row.receiver).then(|| Receiver::read(&row.receiver).ok())?
+        Ok(choose(rows, at_once))
     }
 
     /// What is refused has no secret in it.
     fn attempt(&mut self, row: &MessageRow) -> Result<(), Refused> {
-        let Some(receiver) = self.receiver(row) else { return Ok(()) };
+        let receiver = Receiver::read(&row.receiver).map_err(|why| Refused::Wrong(why.to_owned()))?;
         let secrets = self
             .secrets(&row.environment, receiver)
             .map_err(|problem| Refused::Wrong(problem.to_string()))?;
@@ -135,5 +144,29 @@ impl Sender<'_> {
         let secrets = Secrets::of(self.config, self.config.environment(environment)?)?;
         self.secrets.insert(environment.to_owned(), secrets.clone());
         Ok(secrets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing;
+
+    /// Numbers in the order in which they are chosen, each gone afterwards.
+    fn order(mut rows: Vec<MessageRow>) -> Vec<i64> {
+        let mut numbers = Vec::new();
+        while let Some(row) = choose(rows.clone(), false) {
+            rows.retain(|other| other.number != row.number);
+            numbers.push(row.number);
+        }
+        numbers
+    }
+
+    #[test]
+    fn who_failed_least_comes_first_and_each_receiver_in_its_own_order() {
+        let row = |number, receiver: &str, tries| testing::message_row(number, receiver, tries);
+        assert_eq!(order(vec![row(1, "hangs", 2), row(2, "hangs", 0), row(3, "fine", 0)]), [3, 1, 2]);
+        let stuck = vec![row(1, "a", PATIENCE), row(2, "a", 0), row(3, "a", 0)];
+        assert_eq!(order(stuck), [2, 3, 1], "one that is refused for ever keeps none waiting for ever");
     }
 }
