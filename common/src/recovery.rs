@@ -33,29 +33,9 @@ pub struct Recovered {
 pub fn recover(site: &Site) -> Result<Recovered, Problem> {
     let mut recovered = Recovered::default();
     recovered.notes.extend(tend(&site.ledger, &site.gateway, &site.environment)?);
-    for deployment in site.ledger.unfinished(&site.environment)? {
-        interrupt::check()?;
-        if deployment.is_confirmable() {
-            continue;
-        }
-        let settled = interrupt::shielded(|| match deployment.kind {
-            _ if deployment.is_settled() => finish(site, &deployment),
-            Kind::Migrate => end_migration(site, &deployment),
-            Kind::Restore => end_restore(site, &deployment),
-            Kind::Deploy | Kind::Rollback => undo(site, &deployment),
-        });
-        match settled {
-            Ok(note) => recovered.notes.push(site.secrets.hide(&note)),
-            // It failed before as well: that must not keep a better release from coming.
-            Err(problem) if deployment.state == State::Broken => {
-                recovered
-                    .notes
-                    .push(site.secrets.hide(&format!("still cannot undo {}: {problem}", deployment.id)));
-            }
-            Err(problem) => return Err(problem),
-        }
-    }
+    let settled = settle_all(site, &mut recovered.notes);
     notify::send_soon(&site.config, &site.ledger);
+    settled?;
     let restored = interrupt::shielded(|| {
         let note = restore_service(site)?;
         handover::enable_serving(site).map(|()| note)
@@ -69,6 +49,31 @@ pub fn recover(site: &Site) -> Result<Recovered, Problem> {
         }
     }
     Ok(recovered)
+}
+
+/// Finishes or undoes what never ended.
+fn settle_all(site: &Site, notes: &mut Vec<String>) -> Result<(), Problem> {
+    for deployment in site.ledger.unfinished(&site.environment)? {
+        interrupt::check()?;
+        if deployment.is_confirmable() {
+            continue;
+        }
+        let settled = interrupt::shielded(|| match deployment.kind {
+            _ if deployment.is_settled() => finish(site, &deployment),
+            Kind::Migrate => end_migration(site, &deployment),
+            Kind::Restore => end_restore(site, &deployment),
+            Kind::Deploy | Kind::Rollback => undo(site, &deployment),
+        });
+        match settled {
+            Ok(note) => notes.push(site.secrets.hide(&note)),
+            // It failed before as well: that must not keep a better release from coming.
+            Err(problem) if deployment.state == State::Broken => {
+                notes.push(site.secrets.hide(&format!("still cannot undo {}: {problem}", deployment.id)));
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(())
 }
 
 /// Recovers in a command that has taken only the lock, and gives the lock back. A lock that a

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use tests::fault::Act;
-use tests::receiver::{Address, Receiver, await_senders, command_lines};
+use tests::keepers;
+use tests::receiver::{Address, Receiver, await_senders, command_lines, has_sender};
 use tests::world::World;
 
 const SECRET: &str = "sentinel-hook-51c7";
@@ -32,7 +33,7 @@ fn deployments_and_rollbacks_are_told_in_order_with_their_reports() {
     let report = world.run("deploy", &["dev"]).ok().report();
     let id = report.deployment.clone().unwrap();
     let begun = receiver.next();
-    assert!(command_lines().iter().any(|line| line.contains("deliver")), "nobody waits for the answer");
+    assert!(has_sender(&world), "nobody waits for the answer");
     assert!(!command_lines().iter().any(|line| line.contains(SECRET)), "a secret in an argument");
     receiver.release();
     assert_eq!((begun.id(), begun.path), (format!("{id}/started"), format!("/hook/{SECRET}")));
@@ -87,7 +88,7 @@ fn a_receiver_that_does_not_answer_delays_nothing_and_hears_of_it_later() {
     world.run("status", &["deliver"]).refused("not-delivered");
     let receiver = address.listen();
     world.run("status", &["deliver"]).ok();
-    assert_eq!([receiver.next().event(), receiver.next().event()].len(), 2);
+    assert_eq!([receiver.next().event(), receiver.next().event()], ["started", "succeeded"]);
     assert_eq!(world.run("status", &["deliver"]).ok().report().details["status"]["delivered"], 0);
     assert!(receiver.is_quiet());
     await_senders(&world);
@@ -145,6 +146,32 @@ fn a_killed_deployment_is_told_by_the_command_that_undoes_it() {
     assert_eq!((told.event(), &told.body["tool"]), ("rolled_back", &"recovery".into()));
     await_senders(&world);
     assert!(receiver.is_quiet());
+
+    world.run("deploy", &["dev"]).ok();
+    (0..2).for_each(|_| drop(receiver.next()));
+    let (killed, _) = Act::new("rollback", &["dev"]).run(&world, Some("rollback:cutover.after-switch#1"));
+    assert_eq!((killed.status, receiver.next().event()), (-1, "started"));
+    world.run("backup", &["dev", "create"]).ok();
+    let told = receiver.next();
+    let text = told.body["text"].as_str().unwrap();
+    assert!(told.event() == "failed" && text.contains("was cut off and undone"), "{text}");
+}
+
+#[test]
+fn what_recovery_cannot_undo_is_told_at_once() {
+    let (world, receiver) = listening();
+    let first = world.run("deploy", &["dev"]).ok().report().deployment.unwrap();
+    (0..2).for_each(|_| drop(receiver.next()));
+    world.release("v2");
+    let (killed, _) = Act::new("deploy", &["dev"]).run(&world, Some("deploy:cutover.after-switch#1"));
+    assert_eq!((killed.status, receiver.next().event()), (-1, "started"));
+    await_senders(&world);
+    keepers::end_below(&world.state());
+    let releases = world.state().join("dev/releases");
+    fs::rename(releases.join(&first), world.path().join("gone")).unwrap();
+    world.run("backup", &["dev", "create"]);
+    assert_eq!(receiver.next().event(), "broken");
+    await_senders(&world);
 }
 
 /// The script takes a letter as sendmail does.

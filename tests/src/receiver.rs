@@ -176,12 +176,16 @@ impl Shared {
 /// When one does not end.
 pub fn await_senders(world: &World) {
     let begun = Instant::now();
-    let configuration = world.checkout().join("deploy.toml").display().to_string();
-    let is_sender = |line: &str| line.contains("deliver") && line.contains(&configuration);
-    while command_lines().iter().any(|line| is_sender(line)) {
+    while has_sender(world) {
         assert!(begun.elapsed() < LONGEST, "a sender does not end");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether a sender of notifications of this world works now.
+pub fn has_sender(world: &World) -> bool {
+    let configuration = world.checkout().join("deploy.toml").display().to_string();
+    command_lines().iter().any(|line| line.contains("deliver") && line.contains(&configuration))
 }
 
 /// Of all processes, with blanks between the words.

@@ -45,6 +45,10 @@ impl Message {
     pub(super) fn of_end(row: &Deployment, report: &Report) -> Option<Self> {
         let noun = noun(row.kind)?;
         let (event, became) = match (report.outcome, row.kind) {
+            // Of a rollback, too, this is what recovery calls going back to what served before.
+            (Outcome::RolledBack, Kind::Rollback) if report.problem.is_some() => {
+                ("failed", "was cut off and undone")
+            }
             (Outcome::Succeeded | Outcome::RolledBack, Kind::Rollback) => ("rolled_back", "succeeded"),
             (Outcome::RolledBack, _) => ("rolled_back", "was rolled back"),
             (Outcome::Succeeded, _) => ("succeeded", "succeeded"),
