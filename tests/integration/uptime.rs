@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -69,12 +70,29 @@ fn what_goes_down_and_comes_back_is_told_once_each_also_by_killed_watches() {
     assert_eq!(world.status("dev")["uptime"]["probes"], 10);
 }
 
+const LONGEST: Duration = Duration::from_secs(60);
+
 fn watching(world: &World) -> Child {
     let mut command = world.command("status", &["watch", "--interval", "1s"]);
     let watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = probes(world);
-    while probes(world) == begun {}
+    let (before, begun) = (probes(world), Instant::now());
+    while probes(world) == before {
+        assert!(begun.elapsed() < LONGEST, "the watch does not look");
+    }
     watch
+}
+
+/// Asks it to end, and waits until it has.
+fn end(mut watch: Child) -> Ran {
+    kill_process(Pid::from_raw(i32::try_from(watch.id()).unwrap()).unwrap(), Signal::TERM).unwrap();
+    let begun = Instant::now();
+    while watch.try_wait().unwrap().is_none() {
+        if begun.elapsed() > LONGEST {
+            watch.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ran::of(watch.wait_with_output().unwrap())
 }
 
 fn probes(world: &World) -> u64 {
@@ -88,11 +106,17 @@ fn only_one_watch_runs_and_a_signal_is_a_good_end() {
     world.run("status", &["watch", "--once"]).refused("locked");
     killed.kill().unwrap();
     killed.wait().unwrap();
-    let watch = watching(&world);
-    kill_process(Pid::from_raw(i32::try_from(watch.id()).unwrap()).unwrap(), Signal::TERM).unwrap();
-    let report = Ran::of(watch.wait_with_output().unwrap()).ok().report();
+    let report = end(watching(&world)).ok().report();
     assert_eq!(report.details["status"]["dev"]["health"], "up");
     assert!(told(&world).is_empty());
+}
+
+#[test]
+fn a_signal_ends_a_watch_that_needs_longer_than_its_interval() {
+    let world = world();
+    world.faulty(r#"{"delay_ms": {"/healthz": 1100}}"#);
+    world.run("deploy", &["dev"]).ok();
+    end(watching(&world)).ok();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use common::errors;
 use common::interrupt;
 use common::layout::Place;
 use common::ledger::{Counted, Health, Ledger, Message, MessageRow, Probe, Watched};
-use common::lock::Lock;
+use common::lock::{self, Lock};
 use common::notify;
 use common::report::{Problem, now};
 use common::secrets::Secrets;
@@ -74,17 +74,26 @@ pub(crate) fn run(
         }
         // What goes wrong for a while, such as a full disk, is no reason to look away.
         say_new(run, &mut told, looked.err());
-        while begun.elapsed() < options.interval {
-            if interrupt::check().is_err() {
-                return Ok(());
-            }
-            sleep(PAUSE.min(options.interval.saturating_sub(begun.elapsed())));
+        if !wait(begun, options.interval) {
+            return Ok(());
         }
         match shared.load() {
             Ok(changed) => config = changed,
             Err(problem) => say_new(run, &mut told, Some(problem)),
         }
     }
+}
+
+/// Waits until the next look; `false` when a signal came, also when there is no time to wait.
+fn wait(begun: Instant, interval: Duration) -> bool {
+    while interrupt::check().is_ok() {
+        let left = interval.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        sleep(PAUSE.min(left));
+    }
+    false
 }
 
 /// Each trouble once, until a round goes well.
@@ -105,6 +114,9 @@ fn look_around(run: &mut Run, config: &Config, environment: Option<&str>, once: 
     let ledger = Ledger::open(config)?;
     let mut looked = Ok(());
     for name in crate::environments(config, environment)? {
+        if interrupt::check().is_err() {
+            break;
+        }
         // What is wrong with one is no reason not to look at the others.
         looked = looked.and(look_at(run, config, &ledger, &name));
     }
@@ -128,6 +140,10 @@ fn look_at(run: &mut Run, config: &Config, ledger: &Ledger, name: &str) -> Resul
 fn keep_errors(config: &Config, ledger: &Ledger, name: &str) -> Result<(), Problem> {
     let settings = config.environment(name)?;
     let (place, supervisor) = (Place::new(config, name), Supervisor::of(settings));
+    // It may be starting another release in a slot, and reads the log to its end before that.
+    if lock::holder(&place).is_some() {
+        return Ok(());
+    }
     errors::keep(ledger, &place, &supervisor, None, || Secrets::of(config, settings))
 }
 

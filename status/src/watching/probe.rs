@@ -1,6 +1,7 @@
 //! One look at an environment: does it answer at its public address, is it the right release that
 //! answers, can its database be read, is there room on its disks.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::config::Config;
@@ -58,7 +59,7 @@ pub(crate) fn look(config: &Config, ledger: &Ledger, name: &str) -> Result<Optio
     Ok(Some(Look { finding, latency, counted }))
 }
 
-/// What is wrong although it answers.
+/// What is wrong although it answers; without paths, since others are told.
 fn flaw(
     config: &Config,
     place: &Place,
@@ -92,13 +93,14 @@ fn is_wrong(verdict: &str) -> bool {
 fn flaw_of_database(config: &Config, place: &Place) -> Option<String> {
     let path = place.database(config.environments.get(place.environment())?).filter(|path| path.exists())?;
     let read = database::open_read_only(&path).and_then(|db| database::Schema::read(&db));
-    read.err().map(|problem| format!("has a database that cannot be read: {problem}"))
+    read.err().map(|problem| format!("has a database that cannot be read ({})", problem.kind))
 }
 
 fn flaw_of_disks(config: &Config, place: &Place) -> Option<String> {
-    let directories = [place.root(), config.log_directory()];
-    let low = directories.iter().find(|dir| free_bytes(dir).is_ok_and(|free| free >> 20 < LOW_MIB))?;
-    Some(format!("has less than {LOW_MIB} MiB left on the disk of {}", low.display()))
+    let directories = [("state", place.root()), ("logs", config.log_directory())];
+    let is_low = |dir: &Path| free_bytes(dir).is_ok_and(|free| free >> 20 < LOW_MIB);
+    let (name, _) = directories.iter().find(|(_, dir)| is_low(dir))?;
+    Some(format!("has less than {LOW_MIB} MiB left on the disk of the {name}"))
 }
 
 /// What it has counted, where it counts.
