@@ -49,9 +49,10 @@ impl<'a> Attempt<'a> {
         let previous = site.ledger.serving(&site.environment)?;
         run.report.previous = previous.as_ref().map(|deployment| deployment.revision.clone());
         run.report.serving.clone_from(&run.report.previous);
-        let mut attempt = Self { run, site, source, id, siblings, guard: None, standstill: None, previous };
+        let attempt = Self { run, site, source, id, siblings, guard: None, standstill: None, previous };
         attempt.site.ledger.begin(&attempt.beginning())?;
-        attempt.notify();
+        let undelivered = notify::send_soon(&attempt.site.config, &attempt.site.ledger);
+        attempt.run.warn_all(&undelivered);
         Ok(attempt)
     }
 
@@ -153,14 +154,9 @@ impl<'a> Attempt<'a> {
             // Recovery ends it by the state it has: what was verified stays.
             Err(problem) => self.run.warn(&problem.to_string()),
         }
-        self.notify();
+        // What could not be delivered before was told at the beginning.
+        drop(notify::send_soon(&self.site.config, &self.site.ledger));
         Ok(())
-    }
-
-    /// Whoever is to be told hears of it, without anybody waiting for that.
-    fn notify(&mut self) {
-        let warnings = notify::send_soon(&self.site.config, &self.site.ledger);
-        self.run.warn_all(&warnings);
     }
 
     fn undo(&mut self, reached: bool) -> Result<(), Problem> {
