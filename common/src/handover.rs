@@ -72,7 +72,7 @@ pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
     instance.write(&site.place)?;
     site.gateway.make_room(&instance.address)?;
     fault::point("instance.before-start");
-    site.supervisor.start(
+    let started = site.supervisor.start(
         &site.place,
         Start {
             slot: instance.slot,
@@ -84,7 +84,11 @@ pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
             environment: instance.environment(&site.config, &site.place, &site.secrets),
             grace: GRACE,
         },
-    )
+    );
+    if started.is_ok() {
+        drop(ledger.forget_log(&site.environment, &instance.release));
+    }
+    started
 }
 
 /// Sends traffic to `instance` and records it.

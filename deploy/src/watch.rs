@@ -84,7 +84,7 @@ fn look_until(
         seen.watched_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         if site.settings().watch_errors && (is_last || surveyed.elapsed() >= SURVEY) {
             surveyed = Instant::now();
-            refuse_new_errors(site, instance)?;
+            refuse_new_errors(site, instance, is_last)?;
         }
         if let Some(trouble) = seen.trouble() {
             let title = format!("the new release {trouble} while it was watched");
@@ -99,9 +99,15 @@ fn look_until(
     }
 }
 
-/// Also one of before the cutover, which no check has looked for.
-fn refuse_new_errors(site: &Site, instance: &Instance) -> Result<(), Problem> {
-    let survey = Survey::of(Some(&site.ledger), &site.place, &site.supervisor)?;
+/// Also one of before the cutover, which no check has looked for. In the last look one that is being
+/// written is waited for.
+fn refuse_new_errors(site: &Site, instance: &Instance, is_last: bool) -> Result<(), Problem> {
+    let (ledger, place, supervisor) = (Some(&site.ledger), &site.place, &site.supervisor);
+    let survey = if is_last {
+        Survey::settled(ledger, place, supervisor, &instance.release)?
+    } else {
+        Survey::of(ledger, place, supervisor)?
+    };
     let Some(error) = survey.new_in(&instance.release).into_iter().next() else { return Ok(()) };
     let title = format!("the new release had an error that no other release had: {}", error.title);
     Err(Problem::new("watch-failed", title)

@@ -3,24 +3,16 @@
 
 use sha2::{Digest, Sha256};
 
-use super::masking::mask;
+use super::levels::{has_level, is_structured};
+use super::lines::{plain, unframed};
+use super::masking::{mask, mask_within};
 use crate::hex;
 
 const TRACEBACK: &str = "Traceback (most recent call last)";
 const CHAINED: [&str; 2] =
     ["During handling of the above exception", "The above exception was the direct cause"];
 const PANIC: &str = "panicked at ";
-const LEVELS: [&str; 3] = ["ERROR", "CRITICAL", "FATAL"];
-const STRUCTURED: [&str; 6] = [
-    "level=error",
-    "level=critical",
-    "level=fatal",
-    "\"level\":\"error\"",
-    "\"level\":\"critical\"",
-    "\"level\":\"fatal\"",
-];
-/// Of one line, in characters, and of one error, in lines.
-const WIDEST: usize = 500;
+/// Of one error.
 const MOST_LINES: usize = 400;
 /// Shown of one error.
 const SHOWN_LINES: usize = 24;
@@ -41,6 +33,17 @@ struct Open {
     kind: Kind,
     /// Byte of the text at which it begins.
     from: usize,
+    /// Its lines stand in the frame that Python draws around a group of exceptions.
+    is_framed: bool,
+}
+
+/// What stands at the end of a text, and of which more may follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// Byte of the text at which it begins.
+    pub(super) from: usize,
+    /// More must follow: what it is about was not said yet.
+    pub(super) is_cut: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +58,8 @@ enum Kind {
     Panic,
 }
 
-/// The errors in `text`, and where the last one begins when more of it may follow.
-pub(super) fn read(text: &[u8]) -> (Vec<Event>, Option<usize>) {
+/// The errors in `text`; of the last one more may follow.
+pub(super) fn read(text: &[u8]) -> (Vec<Event>, Option<Rest>) {
     let (mut events, mut open, mut at) = (Vec::new(), None, 0);
     for raw in text.split_inclusive(|byte| *byte == b'\n') {
         let line = plain(raw);
@@ -66,9 +69,9 @@ pub(super) fn read(text: &[u8]) -> (Vec<Event>, Option<usize>) {
         };
         at += raw.len();
     }
-    let from = open.as_ref().map(|open: &Open| open.from);
+    let rest = open.as_ref().map(|open: &Open| Rest { from: open.from, is_cut: open.is_cut() });
     events.extend(open.map(|open| event(&open)));
-    (events, from)
+    (events, rest)
 }
 
 /// Whether a line by itself tells of an error.
@@ -76,18 +79,19 @@ pub fn tells_error(line: &str) -> bool {
     line.contains(TRACEBACK) || line.contains(PANIC) || has_level(line)
 }
 
-fn has_level(line: &str) -> bool {
-    let is_word = |level: &&&str| {
-        line.match_indices(**level).any(|(at, _)| {
-            let (before, after) = (&line[..at], &line[at + level.len()..]);
-            let continues = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            !before.ends_with(continues) && !after.starts_with(continues)
-        })
-    };
-    LEVELS.iter().find(is_word).is_some() || STRUCTURED.iter().any(|form| line.contains(form))
+impl Open {
+    fn is_cut(&self) -> bool {
+        self.kind == Kind::Frames || (self.kind == Kind::Panic && self.awaits_message())
+    }
+
+    fn awaits_message(&self) -> bool {
+        self.lines.len() == 1 && self.lines[0].ends_with(':')
+    }
 }
 
 fn begin(line: &str, from: usize) -> Option<Open> {
+    let framed = unframed(line).filter(|line| line.contains(TRACEBACK));
+    let (line, is_framed) = (framed.unwrap_or(line), framed.is_some());
     let kind = if line.contains(TRACEBACK) {
         Kind::Frames
     } else if line.contains(PANIC) {
@@ -97,11 +101,12 @@ fn begin(line: &str, from: usize) -> Option<Open> {
     } else {
         return None;
     };
-    Some(Open { lines: vec![line.to_owned()], kind, from })
+    Some(Open { lines: vec![line.to_owned()], kind, from, is_framed })
 }
 
 /// Takes the line into what is open; `None` when it does not belong there.
 fn go_on(mut open: Open, line: &str, events: &mut Vec<Event>) -> Option<Open> {
+    let line = if open.is_framed { unframed(line).unwrap_or(line) } else { line };
     let Some(kind) = next(&open, line) else {
         events.push(event(&open));
         return None;
@@ -118,7 +123,7 @@ fn next(open: &Open, line: &str) -> Option<Kind> {
         Kind::Frames => return Some(if line.starts_with([' ', '\t']) { Kind::Frames } else { Kind::Named }),
         Kind::Named if line.is_empty() || is_link(line) => return Some(Kind::Named),
         Kind::Named => line.contains(TRACEBACK) && announces_another(&open.lines),
-        Kind::Panic => open.lines.len() == 1 && open.lines[0].ends_with(':'),
+        Kind::Panic => open.awaits_message(),
     };
     let next = if open.kind == Kind::Panic { Kind::Panic } else { Kind::Frames };
     goes_on.then_some(next)
@@ -135,6 +140,7 @@ fn announces_another(lines: &[String]) -> bool {
 fn event(open: &Open) -> Event {
     let lines: Vec<&str> = open.lines.iter().map(String::as_str).filter(|line| !line.is_empty()).collect();
     let (title, essence) = match open.kind {
+        Kind::Level if is_structured(&open.lines[0]) => (open.lines[0].clone(), mask_within(&open.lines[0])),
         Kind::Level => (open.lines[0].clone(), mask(&open.lines[0])),
         Kind::Panic => of_panic(&lines),
         Kind::Frames | Kind::Named => of_traceback(&lines),
@@ -154,7 +160,7 @@ fn of_traceback(lines: &[&str]) -> (String, String) {
     let last = lines.iter().rposition(|line| line.contains(TRACEBACK)).unwrap_or(0);
     let named = lines[last..].iter().skip(1).find(|line| !line.starts_with([' ', '\t']));
     let title = named.copied().unwrap_or("a traceback that was cut off");
-    let exception = title.split([':', '(']).next().unwrap_or_default();
+    let exception = mask(title.split([':', '(']).next().unwrap_or_default());
     let frames = lines[last..].iter().filter_map(|line| frame(line));
     (title.to_owned(), format!("traceback {exception} {}", frames.collect::<Vec<_>>().join(" ")))
 }
@@ -176,21 +182,11 @@ fn of_panic(lines: &[&str]) -> (String, String) {
     )
 }
 
-/// One line without what a terminal would obey, and not too wide.
-fn plain(raw: &[u8]) -> String {
-    // Four bytes make a character at most.
-    let (head, is_cut) = raw.split_at_checked(4 * WIDEST).map_or((raw, false), |(head, _)| (head, true));
-    let text = String::from_utf8_lossy(head);
-    let mut chars = text.trim_end_matches(['\n', '\r']).chars();
-    let kept = chars.by_ref().take(WIDEST);
-    let kept: String = kept.map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-    if is_cut || chars.next().is_some() { format!("{kept}…") } else { kept }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::lines::WIDEST;
     use super::*;
 
     fn events(text: &str) -> Vec<Event> {
@@ -246,11 +242,37 @@ mod tests {
     }
 
     #[test]
+    fn structured_lines_are_known_by_what_they_quote() {
+        let line = |text: &str| {
+            let text = format!(r#"{{"time": "2026-01-01T0:0", "level": "error", "msg": "{text}"}}"#);
+            events(&text).remove(0).fingerprint
+        };
+        assert_eq!(line("no row 7"), line("no row 8"));
+        assert_ne!(line("no row 7"), line("no such table"));
+        assert_ne!(
+            events("level=error msg=\"a b\"")[0].fingerprint,
+            events("level=error msg=\"a c\"")[0].fingerprint
+        );
+    }
+
+    #[test]
+    fn each_exception_of_a_group_is_an_error_and_what_follows_is_none() {
+        let group = "  + Exception Group Traceback (most recent call last):\n  |   File \"/a.py\", line 1, in run\n  \
+                     | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    \
+                     | Traceback (most recent call last):\n    |   File \"/a.py\", line 2, in one\n    \
+                     | ValueError: 1\n    +---------------- 2 ----------------\n    | TypeError: 2\n    \
+                     +------------------------------------\nINFO 12 fine\n";
+        let found: Vec<String> = events(group).into_iter().map(|event| event.title).collect();
+        assert_eq!(found, ["ExceptionGroup: two (2 sub-exceptions)", "ValueError: 1"]);
+    }
+
+    #[test]
     fn what_may_go_on_is_named_by_where_it_begins() {
         let whole = traceback("r1", 1, "a");
         let (head, _) = whole.split_at(whole.len() - 14);
         let (events, open) = read(format!("INFO\n{head}").as_bytes());
-        assert_eq!((events.len(), open), (1, Some(5)));
+        assert_eq!((events.len(), open), (1, Some(Rest { from: 5, is_cut: true })));
+        assert_eq!(read(b"INFO\nERROR x\n").1, Some(Rest { from: 5, is_cut: false }));
         assert_eq!(read(b"INFO\nERROR x\nINFO\n").1, None);
     }
 
@@ -267,7 +289,7 @@ mod tests {
         #[test]
         fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let (events, open) = read(&bytes);
-            prop_assert!(open.is_none_or(|from| from < bytes.len()));
+            prop_assert!(open.is_none_or(|rest| rest.from < bytes.len()));
             prop_assert!(events.iter().all(|event| event.fingerprint.len() == 12));
         }
     }

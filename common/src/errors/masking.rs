@@ -8,11 +8,20 @@ const UUID: [usize; 5] = [8, 4, 4, 4, 12];
 
 /// `line` with quoted texts, numbers, hex and UUIDs replaced.
 pub(super) fn mask(line: &str) -> String {
+    replace(line, true)
+}
+
+/// The same of a line in which all is quoted: also within the quotes only what differs is replaced.
+pub(super) fn mask_within(line: &str) -> String {
+    replace(line, false)
+}
+
+fn replace(line: &str, with_quotes: bool) -> String {
     let mut masked = String::new();
     let mut rest = line;
     while let Some(c) = rest.chars().next() {
         let after_word = masked.ends_with(|c: char| c.is_alphanumeric());
-        let (text, taken) = if matches!(c, '"' | '\'' | '`') && !after_word {
+        let (text, taken) = if with_quotes && matches!(c, '"' | '\'' | '`') && !after_word {
             quotation(rest, c)
         } else if c.is_ascii_alphanumeric() {
             word(rest)

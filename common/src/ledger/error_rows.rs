@@ -61,20 +61,32 @@ impl Ledger {
 
     /// How far the log of a release's instance was read, as [`Ledger::record_errors`] was told.
     pub fn log_position(&self, environment: &str, release: &str) -> Result<Option<String>, Problem> {
-        let sql = "SELECT position FROM logs WHERE environment = ?1 AND release = ?2";
-        let found = self.db.query_row(sql, [environment, release], |row| row.get(0)).optional();
-        found.map_err(|error| unreadable(&error))
+        position(&self.db, environment, release).map_err(|error| unreadable(&error))
     }
 
-    /// Adds what was found in a log up to `position`; of a group that is known, the first excerpt stays.
+    /// Forgets how far a log was read, because another one is there now.
+    pub fn forget_log(&self, environment: &str, release: &str) -> Result<(), Problem> {
+        if self.log_position(environment, release)?.is_none() {
+            return Ok(());
+        }
+        let sql = "DELETE FROM logs WHERE environment = ?1 AND release = ?2";
+        self.durably(|db| db.execute(sql, [environment, release]).map(drop))
+    }
+
+    /// Adds what was found in a log `from` one position `to` another; of a group that is known, the first
+    /// excerpt stays. Nothing happens where somebody else has read on from there meanwhile.
     pub fn record_errors(
         &self,
         environment: &str,
         release: &str,
         groups: &ErrorGroups,
-        position: &str,
+        from: Option<&str>,
+        to: &str,
     ) -> Result<(), Problem> {
         self.durably(|db| {
+            if position(db, environment, release)?.as_deref() != from {
+                return Ok(());
+            }
             groups.values().try_for_each(|group| add(db, environment, release, group))?;
             db.execute(
                 "DELETE FROM errors WHERE environment = ?1 AND (release, fingerprint) IN
@@ -84,7 +96,7 @@ impl Ledger {
             )?;
             db.execute(
                 "INSERT OR REPLACE INTO logs(environment, release, position) VALUES (?1, ?2, ?3)",
-                [environment, release, position],
+                [environment, release, to],
             )?;
             db.execute(
                 "DELETE FROM logs WHERE environment = ?1 AND number NOT IN
@@ -94,6 +106,11 @@ impl Ledger {
             .map(drop)
         })
     }
+}
+
+fn position(db: &Connection, environment: &str, release: &str) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT position FROM logs WHERE environment = ?1 AND release = ?2";
+    db.query_row(sql, [environment, release], |row| row.get(0)).optional()
 }
 
 fn add(db: &Connection, environment: &str, release: &str, group: &ErrorGroup) -> rusqlite::Result<()> {
@@ -122,4 +139,26 @@ fn add(db: &Connection, environment: &str, release: &str, group: &ErrorGroup) ->
         ],
     )
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing;
+
+    #[test]
+    fn what_two_have_read_is_counted_once() {
+        let ledger = testing::ledger();
+        let (fingerprint, title, excerpt) = ("a".to_owned(), String::new(), String::new());
+        let group = ErrorGroup { fingerprint, title, excerpt, count: 2, first_ms: 0, last_ms: 0 };
+        let groups: ErrorGroups = [("a".to_owned(), group)].into();
+        let count = || ledger.errors("dev").unwrap()["r"]["a"].count;
+        ledger.record_errors("dev", "r", &groups, None, "1").unwrap();
+        ledger.record_errors("dev", "r", &groups, None, "1").unwrap();
+        assert_eq!(count(), 2);
+        ledger.record_errors("dev", "r", &groups, Some("1"), "2").unwrap();
+        assert_eq!((count(), ledger.log_position("dev", "r").unwrap().as_deref()), (4, Some("2")));
+        ledger.forget_log("dev", "r").unwrap();
+        assert_eq!((count(), ledger.log_position("dev", "r").unwrap()), (4, None));
+    }
 }

@@ -168,7 +168,7 @@ impl Adopted {
     }
 
     /// The slot that our drop-in names, also when somebody edited the rest of it.
-    fn slot(&self, place: &Place) -> Option<Slot> {
+    pub(super) fn slot(&self, place: &Place) -> Option<Slot> {
         let text = fs::read_to_string(self.drop_in(place, String::new()).path(self.manager)).ok()?;
         Slot::BOTH.into_iter().find(|slot| text.lines().any(|line| line == mark(*slot)))
     }

@@ -1,5 +1,6 @@
 //! A log in pieces, from a position that may be kept for later: nothing is read twice, a log that was
-//! begun anew is read from its beginning, and no piece is too large.
+//! begun anew is read from its beginning, and no piece is too large. Of what was written while nobody
+//! has read for long the end is read.
 
 use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
@@ -12,7 +13,7 @@ use super::log::Log;
 use crate::clock::now;
 
 /// Read at once, in bytes; of a log that was never read before, from its end.
-const MOST_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const MOST_BYTES: u64 = 4 * 1024 * 1024;
 /// What nobody has written to for so long has no half line any more.
 const STILL_MS: i64 = 2_000;
 
@@ -32,68 +33,110 @@ pub struct Chunk {
     pub at_ms: i64,
     /// Nothing that it ends with will be continued.
     pub is_still: bool,
-    begin: Position,
+    /// There is no room in it for more.
+    pub is_full: bool,
+    begin: Begin,
+}
+
+#[derive(Debug, Clone)]
+enum Begin {
+    File {
+        inode: u64,
+        offset: u64,
+    },
+    /// Behind which cursor it stands, and the one that stands behind it.
+    Journal {
+        before: Option<String>,
+        behind: String,
+    },
 }
 
 impl Chunk {
-    /// The position behind the first `count` bytes; a journal is always read as a whole.
-    pub fn position_behind(&self, count: usize) -> Position {
+    /// The position behind the first `count` bytes; what is no file is done with as a whole or not at all.
+    pub fn position_behind(&self, count: usize) -> Option<Position> {
         match &self.begin {
-            Position::File { inode, offset } => {
-                Position::File { inode: *inode, offset: offset + u64::try_from(count).unwrap_or(0) }
+            Begin::File { inode, offset } => {
+                Some(Position::File { inode: *inode, offset: offset + u64::try_from(count).unwrap_or(0) })
             }
-            Position::Journal { cursor } => Position::Journal { cursor: cursor.clone() },
+            Begin::Journal { before, behind } => {
+                let cursor = if count < self.bytes.len() { before.clone() } else { Some(behind.clone()) };
+                cursor.map(|cursor| Position::Journal { cursor })
+            }
         }
+    }
+
+    pub fn is_of_file(&self) -> bool {
+        matches!(self.begin, Begin::File { .. })
     }
 }
 
 impl Log {
-    /// What came since `from`; `None` when nothing did, or when it cannot be read.
-    pub fn chunk(&self, from: Option<&Position>) -> Option<Chunk> {
+    /// What came since `from`, of a file no more than so many `pieces` before its end; `None` when
+    /// nothing came, or when it cannot be read. With `fresh` a journal has to be up to date.
+    pub fn chunk(&self, from: Option<&Position>, pieces: u64, fresh: bool) -> Option<Chunk> {
         match self {
-            Self::File(path) => of_file(path, from),
+            Self::File(path) => of_file(path, from, pieces.saturating_mul(MOST_BYTES)),
             Self::Journal(journal) => {
                 let cursor = match from {
                     Some(Position::Journal { cursor }) => Some(cursor.as_str()),
                     _ => None,
                 };
-                let (text, cursor) = journal.since_cursor(cursor).filter(|(text, _)| !text.is_empty())?;
-                let at_ms = now().as_millisecond();
-                let begin = Position::Journal { cursor };
-                Some(Chunk { bytes: text.into_bytes(), at_ms, is_still: true, begin })
+                let (text, behind) =
+                    journal.since_cursor(cursor, fresh).filter(|(text, _)| !text.is_empty())?;
+                let now_ms = now().as_millisecond();
+                // Of unknown age it is taken as it is.
+                let written = written_ms(&behind);
+                let is_still = written.is_none_or(|at| now_ms.saturating_sub(at) > STILL_MS);
+                let begin = Begin::Journal { before: cursor.map(str::to_owned), behind };
+                let at_ms = written.unwrap_or(now_ms);
+                Some(Chunk { bytes: text.into_bytes(), at_ms, is_still, is_full: false, begin })
             }
         }
     }
 }
 
-fn of_file(path: &Path, from: Option<&Position>) -> Option<Chunk> {
+/// When the entry before a cursor was written: systemd keeps that in it, in microseconds.
+fn written_ms(cursor: &str) -> Option<i64> {
+    let time = cursor.split(';').find_map(|part| part.strip_prefix("t="))?;
+    i64::from_str_radix(time, 16).ok().map(|micros| micros / 1000)
+}
+
+fn of_file(path: &Path, from: Option<&Position>, reach: u64) -> Option<Chunk> {
     let known = match from {
         Some(Position::File { inode, offset }) => Some((*inode, *offset)),
         _ => None,
     };
     // A keeper sets a large log aside when it starts the app again.
     let rest = known.and_then(|(inode, offset)| {
-        let meta = aside(path).metadata().ok().filter(|meta| meta.ino() == inode && meta.len() > offset)?;
-        piece(&aside(path), &meta, offset)
+        let (file, meta) = open(&aside(path))?;
+        let has_more = meta.ino() == inode && meta.len() > offset;
+        if has_more { piece(file, &meta, offset, reach) } else { None }
     });
     if rest.is_some() {
         return rest;
     }
-    let meta = path.metadata().ok()?;
+    let (file, meta) = open(path)?;
     let offset = match known {
         Some((inode, offset)) if inode == meta.ino() && offset <= meta.len() => offset,
         Some(_) => 0,
         None => meta.len().saturating_sub(MOST_BYTES),
     };
-    piece(path, &meta, offset)
+    piece(file, &meta, offset, reach)
 }
 
-fn piece(path: &Path, meta: &Metadata, offset: u64) -> Option<Chunk> {
+/// What is said of it is about the file that was opened, whatever has the name meanwhile.
+fn open(path: &Path) -> Option<(File, Metadata)> {
+    let file = File::open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    Some((file, meta))
+}
+
+fn piece(mut file: File, meta: &Metadata, offset: u64, reach: u64) -> Option<Chunk> {
+    let offset = offset.max(meta.len().saturating_sub(reach));
     let mut bytes = Vec::new();
-    let mut file = File::open(path).ok()?;
     file.seek(SeekFrom::Start(offset)).ok()?;
     file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
-    let at_ms = meta.mtime().saturating_mul(1000);
+    let at_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
     let is_full = u64::try_from(bytes.len()).is_ok_and(|length| length == MOST_BYTES);
     let is_still = !is_full && now().as_millisecond().saturating_sub(at_ms) > STILL_MS;
     if !is_still && let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') {
@@ -101,8 +144,8 @@ fn piece(path: &Path, meta: &Metadata, offset: u64) -> Option<Chunk> {
     } else if !is_still && !is_full {
         bytes.clear();
     }
-    let begin = Position::File { inode: meta.ino(), offset };
-    (!bytes.is_empty()).then_some(Chunk { bytes, at_ms, is_still, begin })
+    let begin = Begin::File { inode: meta.ino(), offset };
+    (!bytes.is_empty()).then_some(Chunk { bytes, at_ms, is_still, is_full, begin })
 }
 
 /// Where a keeper sets it aside.
@@ -120,7 +163,7 @@ mod tests {
     use crate::durable;
 
     fn text(chunk: Option<Chunk>) -> (String, Option<Position>) {
-        let position = chunk.as_ref().map(|chunk| chunk.position_behind(chunk.bytes.len()));
+        let position = chunk.as_ref().and_then(|chunk| chunk.position_behind(chunk.bytes.len()));
         (chunk.map(|chunk| String::from_utf8(chunk.bytes).unwrap()).unwrap_or_default(), position)
     }
 
@@ -129,21 +172,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.log");
         let log = Log::File(path.clone());
-        assert!(log.chunk(None).is_none());
+        assert!(log.chunk(None, 8, true).is_none());
         fs::write(&path, "one\ntw").unwrap();
-        let (read, at) = text(log.chunk(None));
+        let (read, at) = text(log.chunk(None, 8, true));
         assert_eq!(read, "one\n");
-        assert!(log.chunk(at.as_ref()).is_none(), "half a line");
+        assert!(log.chunk(at.as_ref(), 8, true).is_none(), "half a line");
         fs::write(&path, "one\ntwo\n").unwrap();
         durable::rename_for_now(&path, &aside(&path)).unwrap();
         fs::write(&path, "three\n").unwrap();
-        let (read, at) = text(log.chunk(at.as_ref()));
+        let (read, at) = text(log.chunk(at.as_ref(), 8, true));
         assert_eq!(read, "two\n");
-        let (read, at) = text(log.chunk(at.as_ref()));
+        let (read, at) = text(log.chunk(at.as_ref(), 8, true));
         assert_eq!(read, "three\n");
-        assert!(log.chunk(at.as_ref()).is_none());
+        assert!(log.chunk(at.as_ref(), 8, true).is_none());
         fs::write(&path, "4\n").unwrap();
-        assert_eq!(text(log.chunk(at.as_ref())).0, "4\n");
+        assert_eq!(text(log.chunk(at.as_ref(), 8, true)).0, "4\n");
     }
 
     #[test]
@@ -154,9 +197,20 @@ mod tests {
         fs::write(&path, vec![b'x'; 2 * size + 10]).unwrap();
         let log = Log::File(path.clone());
         let inode = path.metadata().unwrap().ino();
-        let first = log.chunk(Some(&Position::File { inode, offset: 0 })).unwrap();
+        let first = log.chunk(Some(&Position::File { inode, offset: 0 }), 8, true).unwrap();
         assert_eq!(first.bytes.len(), size, "a line that fills a piece does not stop the reading");
-        let end = log.chunk(None).unwrap().position_behind(size);
-        assert_eq!(end, Position::File { inode, offset: 2 * MOST_BYTES + 10 });
+        let end = log.chunk(None, 8, true).unwrap().position_behind(size);
+        assert_eq!(end, Some(Position::File { inode, offset: 2 * MOST_BYTES + 10 }));
+        let late = log.chunk(Some(&Position::File { inode, offset: 3 }), 1, true).unwrap();
+        assert_eq!(late.position_behind(0), Some(Position::File { inode, offset: MOST_BYTES + 10 }));
+    }
+
+    #[test]
+    fn a_journal_is_done_with_as_a_whole_and_a_cursor_says_when_it_was_written() {
+        let begin = Begin::Journal { before: None, behind: "s=1;t=3e8".to_owned() };
+        let chunk = Chunk { bytes: b"a\nb\n".to_vec(), at_ms: 0, is_still: false, is_full: false, begin };
+        assert_eq!(chunk.position_behind(2), None);
+        assert_eq!(chunk.position_behind(4), Some(Position::Journal { cursor: "s=1;t=3e8".to_owned() }));
+        assert_eq!((written_ms("s=a;i=1;t=3e8;x=2"), written_ms("else")), (Some(1), None));
     }
 }

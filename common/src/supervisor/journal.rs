@@ -4,9 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use super::chunk::MOST_BYTES;
+use crate::exec::Program;
 use crate::report::quoted;
 use crate::systemd::Manager;
-use crate::systemd::manager::journal;
+use crate::systemd::manager::{journal, runtime_dir};
 
 const LINES: &str = "20";
 const BYTES: usize = 4096;
@@ -14,6 +16,9 @@ const BYTES: usize = 4096;
 const MANY_LINES: &str = "20000";
 /// Asking the journal takes a process each time.
 const PAUSE: Duration = Duration::from_millis(250);
+/// A journal that is read while requests wait must not keep them.
+const LIMIT: Duration = Duration::from_secs(10);
+const END: &str = r#"bytes=$1; shift; journalctl --quiet --no-pager "$@" | tail -c "$bytes""#;
 const CURSOR: &str = "-- cursor: ";
 
 /// The journal of one unit, since the unit was last told what to run.
@@ -50,14 +55,17 @@ impl Journal {
     }
 
     /// What the unit's processes have printed behind `cursor`, and the cursor behind that; without one,
-    /// since the start. Of very much the end.
-    pub(super) fn since_cursor(&self, cursor: Option<&str>) -> Option<(String, String)> {
+    /// since the start. Of very much the end. With `fresh` what they printed a moment ago is in it.
+    pub(super) fn since_cursor(&self, cursor: Option<&str>, fresh: bool) -> Option<(String, String)> {
+        if fresh && self.manager == Manager::System {
+            end_of_journal(&["--sync"])?;
+        }
         let from = match cursor {
             Some(cursor) => format!("--after-cursor={cursor}"),
             None => format!("--since={}", self.since()),
         };
         let field = format!("{}={}", self.manager.journal_field(), self.unit);
-        split_cursor(&journal(&["-o", "cat", "-n", MANY_LINES, "--show-cursor", &from, &field]))
+        split_cursor(&end_of_journal(&["-o", "cat", "-n", MANY_LINES, "--show-cursor", &from, &field])?)
     }
 
     pub(super) fn hint(&self) -> String {
@@ -98,6 +106,15 @@ impl JournalFollower {
         self.cursor = Some(cursor);
         lines
     }
+}
+
+/// The last bytes that `journalctl ARGS…` prints, whole lines; nothing where it takes too long.
+fn end_of_journal(args: &[&str]) -> Option<String> {
+    let program = Program::new("/bin/sh").args(["-c", END, "sh", &MOST_BYTES.to_string()]).args(args);
+    let ended = program.env("XDG_RUNTIME_DIR", runtime_dir()).limit(LIMIT).run().ok()?;
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let is_cut = u64::try_from(ended.stdout.len()).is_ok_and(|length| length >= MOST_BYTES);
+    if is_cut { text.split_once('\n').map(|(_, rest)| rest.to_owned()) } else { Some(text) }
 }
 
 /// The lines, and the cursor that stands behind them.

@@ -220,6 +220,14 @@ impl Supervisor {
         }
     }
 
+    /// The slot in whose log `slot` would write: where one unit is both, the one that it is now.
+    pub fn writing_slot(&self, place: &Place, slot: Slot) -> Option<Slot> {
+        match self {
+            Self::Process | Self::Systemd(_) => Some(slot),
+            Self::Adopted(unit) => unit.slot(place),
+        }
+    }
+
     /// The instance's own output.
     pub fn log(&self, place: &Place, slot: Slot) -> Log {
         match self {

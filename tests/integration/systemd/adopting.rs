@@ -109,6 +109,19 @@ fn a_unit_of_the_operator_runs_release_after_release_and_keeps_what_it_says() {
     hand.world.run("verify", &["dev"]).ok();
 }
 
+/// Both slots are the one unit, and have one journal.
+#[test]
+fn a_new_error_in_the_journal_of_the_unit_is_found() {
+    let Some(hand) = handmade() else { return };
+    hand.await_hand();
+    hand.world.release("v1");
+    hand.world.run("deploy", &["dev"]).ok();
+    hand.world.write("verify.toml", "[routes]\n\"/complain\" = \"200\"\n[errors]\nnew = 0\n");
+    hand.world.release("v2");
+    hand.world.run("deploy", &["dev"]).refused("errors-new");
+    assert_eq!(hand.answer(), "v1");
+}
+
 #[test]
 fn a_first_release_that_fails_gives_the_unit_back_as_it_was() {
     let Some(hand) = handmade() else { return };

@@ -29,9 +29,10 @@ pub(super) fn steps(subject: &Subject) -> Vec<Step> {
 fn check(subject: &Subject, wanted: &Errors) -> Result<(), Problem> {
     let ledger = Ledger::open_read_only(&subject.config)
         .map_err(|problem| Problem { kind: "unverified".into(), ..problem })?;
-    let survey = Survey::of(ledger.as_ref(), &subject.place, &subject.supervisor)?;
+    let release = &subject.instance.release;
+    let survey = Survey::settled(ledger.as_ref(), &subject.place, &subject.supervisor, release)?;
     let counts = |group: &&ErrorGroup| !wanted.ignore.iter().any(|text| group.excerpt.contains(text));
-    let new: Vec<_> = survey.new_in(&subject.instance.release).into_iter().filter(counts).collect();
+    let new: Vec<_> = survey.new_in(release).into_iter().filter(counts).collect();
     if new.len() <= wanted.new {
         return Ok(());
     }
