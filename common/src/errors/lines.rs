@@ -1,4 +1,5 @@
-//! One line of a log, made fit to be shown and compared.
+//! One line of a log, made fit to be shown and compared: without what a terminal would obey, not too
+//! wide, and without the frame that Python draws around a group of exceptions.
 
 /// Of one line, in characters.
 pub(super) const WIDEST: usize = 500;
