@@ -41,8 +41,9 @@ impl Sockets {
             )
             .hint("status all"));
         }
-        let gateways = bind(&place).or_problem("state-unwritable", title)?;
+        // What waits for the socket takes it for a server that serves.
         let own = listen.map(own).transpose()?;
+        let gateways = bind(&place).or_problem("state-unwritable", title)?;
         Ok(Self { own, gateways, _lock: lock })
     }
 

@@ -42,3 +42,14 @@ fn the_status_server_is_a_unit_that_a_boot_brings_back_and_the_gateway_reaches()
     world.reenter(&host);
     await_health(&world, &host);
 }
+
+#[test]
+fn a_unit_of_that_name_that_somebody_else_wrote_is_left_alone() {
+    let Some(host) = Host::boot() else { return };
+    let world = World::on(&host, "systemd");
+    host.sh("printf '[Service]\\nExecStart=/bin/sleep 1000\\n' > /etc/systemd/system/tinyapp-status.service");
+    host.sh("systemctl daemon-reload && systemctl start tinyapp-status");
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    assert_eq!(host.says("systemctl is-active tinyapp-status"), "active");
+}
