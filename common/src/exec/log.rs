@@ -2,8 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::report::{OrProblem, Problem, now, quoted};
 
@@ -73,11 +75,12 @@ impl RunLog {
     }
 }
 
-/// The last 20 lines, at most 4 KiB, of what stands in `path` after byte `start`.
+/// The last 20 lines, at most 4 KiB, of what stands in `path` after byte `start`; nothing of what is
+/// not a file of ours.
 pub fn tail(path: &Path, start: u64) -> String {
     const BYTES: u64 = 4096;
     const LINES: usize = 20;
-    let Ok(mut file) = File::open(path) else { return String::new() };
+    let Ok(mut file) = open_own(path) else { return String::new() };
     let end = file.metadata().map_or(0, |meta| meta.len());
     let from = start.max(end.saturating_sub(BYTES));
     let mut bytes = Vec::new();
@@ -91,6 +94,42 @@ pub fn tail(path: &Path, start: u64) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
+/// Logs may lie where anybody may lay something else: a link, a pipe that nobody writes to, a file of
+/// another user.
+fn open_own(path: &Path) -> std::io::Result<File> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(file);
+    }
+    Err(ErrorKind::PermissionDenied.into())
+}
+
 fn open_new(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_of_ours_is_shown_as_a_log_and_a_pipe_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        std::fs::write(file("own"), "one\ntwo\n").unwrap();
+        symlink(file("own"), file("link")).unwrap();
+        let pipe = file("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(tail(&file("own"), 0), "one\ntwo");
+        assert_eq!(tail(&file("link"), 0), "");
+        assert_eq!(tail(&pipe, 0), "");
+        if rustix::process::geteuid().is_root() {
+            chown(file("own"), Some(65_534), None).unwrap();
+            assert_eq!(tail(&file("own"), 0), "");
+        }
+    }
 }
