@@ -24,6 +24,8 @@ use crate::report::{OrProblem, Problem, quoted};
 
 /// How long we wait for the app's own writers.
 const BUSY: Duration = Duration::from_secs(10);
+/// The same for who only looks and must not keep anybody waiting.
+const BUSY_LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Opens an existing database for reading only; foreign keys as the file has them.
@@ -31,12 +33,21 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// # Errors
 /// `database-unreadable`.
 pub fn open_read_only(path: &Path) -> Result<Connection, Problem> {
-    let first = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let first = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, wait_a_little);
     if first.is_err() && with_suffix(path, "-journal").exists() {
         roll_back_killed_writer(path)?;
-        return open(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        return open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, wait_a_little);
     }
     first
+}
+
+/// As [`open_read_only`], for who only looks: what a killed writer left half done stays as it is, and
+/// others are waited for a second at most.
+///
+/// # Errors
+/// `database-busy`, `database-unreadable`.
+pub fn open_untouched(path: &Path) -> Result<Connection, Problem> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, |tries| wait(tries, BUSY_LOOK))
 }
 
 /// A journal that a killed writer left can only be rolled back by a connection that may write.
@@ -53,13 +64,13 @@ fn roll_back_killed_writer(path: &Path) -> Result<(), Problem> {
 /// # Errors
 /// `database-unreadable`.
 pub fn open_existing(path: &Path) -> Result<Connection, Problem> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, wait_a_little)
 }
 
-fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Problem> {
+fn open(path: &Path, flags: OpenFlags, wait: fn(i32) -> bool) -> Result<Connection, Problem> {
     let connect = || {
         let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_handler(Some(wait_a_little))?;
+        connection.busy_handler(Some(wait))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
         Ok(connection)
@@ -76,9 +87,13 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Problem> {
 }
 
 /// Short constant pauses: SQLite's own, which grow to 100 ms, starve beside a steady writer.
-fn wait_a_little(tries: i32) -> bool {
+fn wait(tries: i32, most: Duration) -> bool {
     std::thread::sleep(PAUSE);
-    PAUSE * tries.unsigned_abs() < BUSY
+    PAUSE * tries.unsigned_abs() < most
+}
+
+fn wait_a_little(tries: i32) -> bool {
+    wait(tries, BUSY)
 }
 
 /// How thoroughly the pages of a file are checked.
@@ -135,4 +150,38 @@ fn list(connection: &Connection, query: &str) -> Result<Vec<String>, Problem> {
     let mut statement = connection.prepare(query).or_problem("database-unreadable", title)?;
     let rows = statement.query_map([], |row| row.get(0)).or_problem("database-unreadable", title)?;
     rows.collect::<Result<_, _>>().or_problem("database-unreadable", title)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn who_only_looks_leaves_what_a_killed_writer_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, killed) = (dir.path().join("live.db"), dir.path().join("killed.db"));
+        let db = Connection::open(&live).unwrap();
+        db.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (1); BEGIN; UPDATE t SET x = 2;").unwrap();
+        db.cache_flush().unwrap();
+        for suffix in ["", "-journal"] {
+            fs::copy(with_suffix(&live, suffix), with_suffix(&killed, suffix)).unwrap();
+        }
+        let before = fs::read(&killed).unwrap();
+        assert_eq!(open_untouched(&killed).unwrap_err().kind, "database-unreadable");
+        assert_eq!(fs::read(&killed).unwrap(), before);
+        let db = open_read_only(&killed).unwrap();
+        assert_eq!(db.query_row("SELECT x FROM t", [], |row| row.get(0)), Ok(1));
+    }
+
+    #[test]
+    fn who_only_looks_soon_says_that_somebody_else_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch("CREATE TABLE t(x); BEGIN EXCLUSIVE;").unwrap();
+        let problem = open_untouched(&path).unwrap_err();
+        assert!(problem.kind == "database-busy" && problem.retryable, "{problem:?}");
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn look(
     let Some(path) = path.filter(|path| path.exists()) else { return (None, Migrations::default()) };
     let release = serving.and_then(|row| row.release.as_deref()).map(|id| place.release(id));
     let read = || {
-        let db = database::open_read_only(&path)?;
+        let db = database::open_untouched(&path)?;
         let source = release.map(|root| Source::read(&root, Some(&db))).transpose()?;
         let source = source.unwrap_or_else(|| Source::without_files(place.root().as_path()));
         let applied = source.applied(&db)?;

@@ -1,5 +1,6 @@
 //! Whether an environment works: its instance answers its health path, and its database opens.
 
+use std::path::Path;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -22,7 +23,8 @@ pub(crate) struct Health {
     pub(crate) environment: String,
     /// `healthy` or `unhealthy`.
     pub(crate) status: &'static str,
-    /// `ok`, `unreadable`, or `none` where the environment has no database.
+    /// `ok`, also while somebody has it for himself; `unreadable`, or `none` where the environment has no
+    /// database.
     pub(crate) database: &'static str,
     /// `ok`, `failing` (it answers 400 or above), `silent`, `stopped`, or `none` when nothing serves.
     pub(crate) service: &'static str,
@@ -34,7 +36,6 @@ impl Health {
     /// # Errors
     /// Those of the ledger.
     pub(crate) fn probe(source: &Source, name: &str) -> Result<Self, Problem> {
-        source.look_again();
         let setting = source.setting();
         let serving = source.ask(|ledger| ledger.map_or(Ok(None), |ledger| ledger.serving(name)))?;
         let place = Place::new(&setting.config, name);
@@ -69,7 +70,13 @@ fn database(config: &Config, place: &Place) -> &'static str {
     match settings.and_then(|settings| place.database(settings)) {
         None => "none",
         Some(path) if !path.exists() => "none",
-        Some(path) if database::open_read_only(&path).is_ok() => "ok",
-        Some(_) => "unreadable",
+        Some(path) => readable(&path),
+    }
+}
+
+fn readable(path: &Path) -> &'static str {
+    match database::open_untouched(path) {
+        Err(problem) if !problem.retryable => "unreadable",
+        _ => "ok",
     }
 }
