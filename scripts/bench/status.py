@@ -113,6 +113,7 @@ def compare(bin_dir, pairs, free_port, judge):
                 "status all": ["all"],
                 "history of one": ["e0", "history"],
                 "history, failed of one": ["e0", "history", "--state", "failed"],
+                "history since a day ago of one": ["e0", "history", "--since", "1d"],
             }
             for name, words in questions.items():
                 both = rounds(lab, ledgers, words, pairs)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::{Ledger, unreadable};
@@ -38,23 +38,26 @@ impl Ledger {
                 "SELECT release, fingerprint, title, excerpt, count, first_ms, last_ms FROM errors
                  WHERE environment = ?1",
             )?;
-            let rows = statement.query_map([environment], |row| {
-                let group = ErrorGroup {
-                    fingerprint: row.get(1)?,
-                    title: row.get(2)?,
-                    excerpt: row.get(3)?,
-                    count: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
-                    first_ms: row.get(5)?,
-                    last_ms: row.get(6)?,
-                };
-                Ok((row.get::<_, String>(0)?, group))
-            })?;
+            let rows = statement.query_map([environment], group)?;
             let mut found: BTreeMap<String, ErrorGroups> = BTreeMap::new();
             for row in rows {
                 let (release, group) = row?;
                 found.entry(release).or_default().insert(group.fingerprint.clone(), group);
             }
             Ok(found)
+        };
+        read().map_err(|error| unreadable(&error))
+    }
+
+    /// The groups of an environment that were seen last, each with its release, newest first.
+    pub fn last_errors(&self, environment: &str, limit: u32) -> Result<Vec<(String, ErrorGroup)>, Problem> {
+        let read = || {
+            let mut statement = self.db.prepare(
+                "SELECT release, fingerprint, title, excerpt, count, first_ms, last_ms FROM errors
+                 WHERE environment = ?1 ORDER BY last_ms DESC LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![environment, limit], group)?;
+            rows.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|error| unreadable(&error))
     }
@@ -113,6 +116,19 @@ fn position(db: &Connection, environment: &str, release: &str) -> rusqlite::Resu
     db.query_row(sql, [environment, release], |row| row.get(0)).optional()
 }
 
+/// With its release.
+fn group(row: &Row<'_>) -> rusqlite::Result<(String, ErrorGroup)> {
+    let group = ErrorGroup {
+        fingerprint: row.get(1)?,
+        title: row.get(2)?,
+        excerpt: row.get(3)?,
+        count: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+        first_ms: row.get(5)?,
+        last_ms: row.get(6)?,
+    };
+    Ok((row.get(0)?, group))
+}
+
 fn add(db: &Connection, environment: &str, release: &str, group: &ErrorGroup) -> rusqlite::Result<()> {
     let count = i64::try_from(group.count).unwrap_or(i64::MAX);
     let known = db.execute(
@@ -160,5 +176,25 @@ mod tests {
         assert_eq!((count(), ledger.log_position("dev", "r").unwrap().as_deref()), (4, Some("2")));
         ledger.forget_log("dev", "r").unwrap();
         assert_eq!((count(), ledger.log_position("dev", "r").unwrap()), (4, None));
+    }
+
+    #[test]
+    fn the_errors_that_were_seen_last_come_first_with_their_release() {
+        let ledger = testing::ledger();
+        for (environment, release, title, last_ms) in
+            [("dev", "r1", "old", 10), ("dev", "r2", "new", 20), ("prod", "r1", "other", 30)]
+        {
+            let (fingerprint, excerpt) = (title.to_owned(), String::new());
+            let (count, first_ms) = (1, last_ms);
+            let group = ErrorGroup { fingerprint, title: title.into(), excerpt, count, first_ms, last_ms };
+            add(&ledger.db, environment, release, &group).unwrap();
+        }
+        let told = |limit| {
+            let found = ledger.last_errors("dev", limit).unwrap();
+            found.into_iter().map(|(release, group)| (release, group.title)).collect::<Vec<_>>()
+        };
+        let (new, old) = (("r2".to_owned(), "new".to_owned()), ("r1".to_owned(), "old".to_owned()));
+        assert_eq!(told(1), std::slice::from_ref(&new));
+        assert_eq!(told(5), [new, old]);
     }
 }

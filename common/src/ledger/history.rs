@@ -1,5 +1,6 @@
 //! What people ask of the past: filtered rows, one deployment with its steps and report, how often
-//! and how fast deployments succeed. Every question costs the same in a ledger of any length.
+//! and how fast deployments succeed. Every question but [`Ledger::counts`] costs the same in a ledger
+//! of any length.
 
 use rusqlite::types::Type;
 use rusqlite::{Error, OptionalExtension, ToSql, params};
@@ -44,7 +45,7 @@ pub struct Figures {
 }
 
 impl Ledger {
-    /// Rows of an environment, newest first.
+    /// Rows of an environment, newest first; with `since_ms` by the time when they began.
     pub fn history(&self, environment: &str, wanted: &Selection) -> Result<Vec<Deployment>, Problem> {
         let state = wanted.state.map(State::word);
         let mut condition = String::from("WHERE environment = ?1");
@@ -57,12 +58,21 @@ impl Ledger {
             values.push(since);
             condition += if state.is_some() { " AND started_ms >= ?4" } else { " AND started_ms >= ?3" };
         }
-        self.many(&format!("{condition} ORDER BY number DESC LIMIT ?2"), &values)
+        let order = if wanted.since_ms.is_some() { "started_ms DESC, number DESC" } else { "number DESC" };
+        self.many(&format!("{condition} ORDER BY {order} LIMIT ?2"), &values)
     }
 
-    /// Rows of an environment from `number` on, oldest first.
-    pub fn rows_from(&self, environment: &str, number: i64) -> Result<Vec<Deployment>, Problem> {
-        self.many("WHERE environment = ?1 AND number >= ?2 ORDER BY number", &[&environment, &number])
+    /// Rows of an environment from `number` on, oldest first, `most` of them.
+    pub fn rows_from(&self, environment: &str, number: i64, most: u32) -> Result<Vec<Deployment>, Problem> {
+        let condition = "WHERE environment = ?1 AND number >= ?2 ORDER BY number LIMIT ?3";
+        self.many(condition, &[&environment, &number, &most])
+    }
+
+    /// Whether more than `count` rows of an environment came after `number`.
+    pub fn has_more_than(&self, count: u32, environment: &str, number: i64) -> Result<bool, Problem> {
+        let query = "SELECT 1 FROM deployments WHERE environment = ?1 AND number > ?2 LIMIT 1 OFFSET ?3";
+        let found = self.db.query_row(query, params![environment, number, count], |_| Ok(())).optional();
+        found.map(|found| found.is_some()).map_err(|error| unreadable(&error))
     }
 
     /// The steps of a deployment after the first `known`, in order.
@@ -113,7 +123,7 @@ impl Ledger {
             .map_err(|error| unreadable(&error))
     }
 
-    /// How many rows an environment has in each state.
+    /// How many rows an environment has in each state; counts all of them.
     pub fn counts(&self, environment: &str) -> Result<Vec<(State, u64)>, Problem> {
         let read = || {
             let mut statement = self
@@ -162,3 +172,46 @@ const OF_VERIFICATIONS: &str =
     "SELECT duration_ms FROM verifications WHERE environment = ?1 ORDER BY number DESC LIMIT ?2";
 const OF_ROLLBACKS: &str = "SELECT max(0, ended_ms - started_ms) FROM deployments WHERE environment = ?1
     AND kind = 'rollback' AND ended_ms IS NOT NULL ORDER BY number DESC LIMIT ?2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing;
+
+    #[test]
+    fn what_is_asked_since_a_moment_is_found_by_an_index() {
+        let ledger = testing::ledger();
+        let mut plan = ledger
+            .db
+            .prepare(
+                "EXPLAIN QUERY PLAN SELECT * FROM deployments WHERE environment = 'dev' AND started_ms >= 5
+                 ORDER BY started_ms DESC, number DESC LIMIT 10",
+            )
+            .unwrap();
+        let lines: Vec<String> =
+            plan.query_map([], |row| row.get(3)).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+        assert_eq!(lines.len(), 1, "no sorting: {lines:?}");
+        assert!(lines[0].contains("deployments_by_time"), "{lines:?}");
+    }
+
+    #[test]
+    fn rows_come_in_portions_and_those_left_behind_are_counted() {
+        let ledger = testing::ledger();
+        for number in 1..=7 {
+            ledger
+                .db
+                .execute(
+                    "INSERT INTO deployments(number, id, environment, kind, state, revision, who, started_ms)
+                 VALUES (?1, 'id' || ?1, 'dev', 'deploy', 'superseded', 'x', 'w', 100 - ?1)",
+                    [number],
+                )
+                .unwrap();
+        }
+        let numbers = |rows: Vec<Deployment>| rows.iter().map(|row| row.number).collect::<Vec<_>>();
+        assert_eq!(numbers(ledger.rows_from("dev", 3, 2).unwrap()), [3, 4]);
+        assert_eq!(ledger.has_more_than(3, "dev", 3), Ok(true));
+        assert_eq!(ledger.has_more_than(4, "dev", 3), Ok(false));
+        let since = Selection { state: None, since_ms: Some(96), limit: 10 };
+        assert_eq!(numbers(ledger.history("dev", &since).unwrap()), [1, 2, 3, 4], "by the time they began");
+    }
+}

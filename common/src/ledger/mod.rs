@@ -20,7 +20,6 @@ mod probe_rows;
 mod progress;
 mod rebuild;
 mod schema;
-mod seen;
 mod verification;
 mod witness;
 
@@ -45,7 +44,6 @@ pub use progress::Beginning;
 use rebuild::Standing;
 pub use rebuild::ensure;
 use schema::Age;
-pub use seen::{Seen, Stretch};
 pub use verification::Verification;
 
 use crate::config::Config;

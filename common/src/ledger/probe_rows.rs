@@ -126,18 +126,26 @@ impl Ledger {
     pub fn uptime(&self, environment: &str, window: Duration) -> Result<Option<Uptime>, Problem> {
         let (to, window) = (now().as_millisecond(), i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
         let length = if window <= DAY_MS { MINUTE_MS } else { HOUR_MS };
+        let rows = self.buckets(environment, length, to.saturating_sub(window).saturating_sub(length), to)?;
+        let sum = rows.iter().fold(Uptime::default(), |sum, (_, row)| sum.and(row));
+        Ok((sum.probes > 0).then_some(sum))
+    }
+
+    /// Each hour that began after `from_ms` and was looked in, with its beginning; oldest first.
+    pub fn uptime_by_hour(&self, environment: &str, from_ms: i64) -> Result<Vec<(i64, Uptime)>, Problem> {
+        self.buckets(environment, HOUR_MS, from_ms, i64::MAX)
+    }
+
+    fn buckets(&self, name: &str, length: i64, after: i64, to: i64) -> Result<Vec<(i64, Uptime)>, Problem> {
         let read = || {
             let mut statement = self.db.prepare(
-                "SELECT probes, up, degraded, requests, errors, latency, minutes FROM probes
-                 WHERE environment = ?1 AND length_ms = ?2 AND at_ms > ?3 AND at_ms <= ?4",
+                "SELECT probes, up, degraded, requests, errors, latency, minutes, at_ms FROM probes
+                 WHERE environment = ?1 AND length_ms = ?2 AND at_ms > ?3 AND at_ms <= ?4 ORDER BY at_ms",
             )?;
-            let from = to.saturating_sub(window).saturating_sub(length);
-            let rows = statement.query_map(params![environment, length, from, to], bucket)?;
-            rows.collect::<rusqlite::Result<Vec<Uptime>>>()
+            let pair = |row: &Row<'_>| Ok((row.get(7)?, bucket(row)?));
+            statement.query_map(params![name, length, after, to], pair)?.collect::<rusqlite::Result<_>>()
         };
-        let rows = read().map_err(|error| unreadable(&error))?;
-        let sum = rows.iter().fold(Uptime::default(), Uptime::and);
-        Ok((sum.probes > 0).then_some(sum))
+        read().map_err(|error| unreadable(&error))
     }
 }
 
@@ -273,6 +281,8 @@ mod tests {
         assert!((10..=11).contains(&p95), "{p95}");
         assert_eq!((day.minutes, all.minutes), (day.probes, all.probes));
         assert!(ledger.uptime("prod", Duration::from_secs(3600)).unwrap().is_none());
+        let hours = ledger.uptime_by_hour("dev", end - DAY_MS).unwrap();
+        assert!(hours.len() == 24 && hours.is_sorted_by_key(|(at, _)| *at), "{hours:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior};
 
-const VERSION: i64 = 8;
+const VERSION: i64 = 9;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -70,7 +70,7 @@ CREATE INDEX verifications_of_tree ON verifications(environment, tree, number);
 ";
 
 /// What each later version adds, oldest first; a new file goes the same way.
-const UPGRADES: [&str; 7] = [
+const UPGRADES: [&str; 8] = [
     "
 ALTER TABLE deployments ADD COLUMN forced_reason TEXT;
 ALTER TABLE deployments ADD COLUMN confirm_by_ms INTEGER;
@@ -154,6 +154,9 @@ CREATE INDEX verifications_of_deployment ON verifications(deployment, number);
 CREATE INDEX deployments_of_state ON deployments(environment, state, number);
 CREATE INDEX deployments_back ON deployments(environment, number) WHERE kind = 'rollback';
 CREATE INDEX errors_of_environment ON errors(environment, last_ms);
+",
+    "
+CREATE INDEX deployments_by_time ON deployments(environment, started_ms);
 ",
 ];
 

@@ -2,7 +2,7 @@
 
 use common::backups::Backup;
 use common::git::short;
-use common::ledger::{Deployment, Seen, State};
+use common::ledger::{Deployment, ErrorGroup, State};
 use common::report::Status;
 
 use super::moment::{Moment, length, size};
@@ -126,12 +126,12 @@ pub(super) struct ErrorLine {
 }
 
 impl ErrorLine {
-    pub(super) fn of(seen: &Seen) -> Self {
+    pub(super) fn of(release: &str, group: &ErrorGroup) -> Self {
         Self {
-            title: seen.title.clone(),
-            release: seen.release.clone(),
-            count: seen.count,
-            last: Moment::of_ms(seen.last_ms),
+            title: group.title.clone(),
+            release: release.to_owned(),
+            count: group.count,
+            last: Moment::of_ms(group.last_ms),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::ledger::{Ledger, Stretch};
+use common::ledger::{Ledger, Uptime as Looks};
 use common::report::{Problem, now};
 
 use super::moment::{Moment, length};
@@ -42,18 +42,18 @@ impl Uptime {
     /// Those of the ledger.
     pub(super) fn of(ledger: &Ledger, environment: &str) -> Result<Option<Self>, Problem> {
         let begin = now().as_millisecond() / HOUR_MS * HOUR_MS - (HOURS - 1) * HOUR_MS;
-        let rows = ledger.stretches(environment, HOUR_MS, begin)?;
+        let rows = ledger.uptime_by_hour(environment, begin - 1)?;
         Ok(Self::draw(&rows, begin))
     }
 
-    fn draw(rows: &[Stretch], begin: i64) -> Option<Self> {
-        let looks: u64 = rows.iter().map(|row| row.probes).sum();
+    fn draw(rows: &[(i64, Looks)], begin: i64) -> Option<Self> {
+        let looks: u64 = rows.iter().map(|(_, row)| row.probes).sum();
         if looks == 0 {
             return None;
         }
-        let answered: u64 = rows.iter().map(|row| row.up + row.degraded).sum();
-        let times: Vec<(i64, Duration)> =
-            rows.iter().filter_map(|row| Some((place(row, begin), most(&row.latency, 95)?))).collect();
+        let answered: u64 = rows.iter().map(|(_, row)| row.up + row.degraded).sum();
+        let time = |(at, row): &(i64, Looks)| Some((place(*at, begin), row.latency.percentile(95)?));
+        let times: Vec<(i64, Duration)> = rows.iter().filter_map(time).collect();
         let slowest = times.iter().map(|(_, time)| *time).max();
         let point = |(x, time): &(i64, Duration)| {
             let scale = slowest.unwrap_or_default().as_micros().max(1);
@@ -61,10 +61,11 @@ impl Uptime {
             format!("{},{}", x + STEP / 2, HEIGHT - part)
         };
         let hundredths = answered * 10_000 / looks;
+        let looked = rows.iter().filter(|(_, row)| row.probes > 0);
         Some(Self {
             width: HOURS * STEP,
             height: HEIGHT,
-            hours: rows.iter().filter(|row| row.probes > 0).map(|row| hour(row, begin)).collect(),
+            hours: looked.map(|(at, row)| hour(*at, row, begin)).collect(),
             line: times.iter().map(point).collect::<Vec<_>>().join(" "),
             percent: format!("{}.{:02}", hundredths / 100, hundredths % 100),
             looks,
@@ -73,51 +74,36 @@ impl Uptime {
     }
 }
 
-fn hour(row: &Stretch, begin: i64) -> Hour {
+fn hour(at_ms: i64, row: &Looks, begin: i64) -> Hour {
     let answered = row.up + row.degraded;
     let state = match answered {
         answered if answered == row.probes && row.degraded == 0 => "up",
         0 => "down",
         _ => "partly",
     };
-    let at = Moment::of_ms(row.at_ms).map(|at| at.exact).unwrap_or_default();
-    Hour { x: place(row, begin), state, title: format!("{at}: {answered} of {} looks answered", row.probes) }
+    let at = Moment::of_ms(at_ms).map(|at| at.exact).unwrap_or_default();
+    Hour {
+        x: place(at_ms, begin),
+        state,
+        title: format!("{at}: {answered} of {} looks answered", row.probes),
+    }
 }
 
-fn place(row: &Stretch, begin: i64) -> i64 {
-    (row.at_ms - begin) / HOUR_MS * STEP
-}
-
-/// So many percent of the counted times were not longer than this. A step is an eighth of a power of
-/// two of microseconds.
-fn most(latency: &str, percent: u64) -> Option<Duration> {
-    let pair = |word: &str| {
-        let (step, count) = word.split_once(':')?;
-        Some((step.parse().ok().filter(|step: &u32| *step < 64 * 8)?, count.parse::<u64>().ok()?))
-    };
-    let counts: Vec<(u32, u64)> = latency.split(' ').filter_map(pair).collect();
-    let total: u64 = counts.iter().map(|(_, count)| count).sum();
-    let rank = (total * percent).div_ceil(100).max(1);
-    let mut passed = 0;
-    counts.iter().find_map(|(step, count)| {
-        passed += count;
-        let (octave, eighth) = ((step / 8).clamp(3, 59), u64::from(step % 8));
-        (passed >= rank).then(|| Duration::from_micros(((9 + eighth) << (octave - 3)) - 1))
-    })
+fn place(at_ms: i64, begin: i64) -> i64 {
+    (at_ms - begin) / HOUR_MS * STEP
 }
 
 #[cfg(test)]
 mod tests {
+    use common::histogram::Histogram;
+
     use super::*;
 
     #[test]
     fn hours_are_told_apart_and_an_hour_without_looks_is_left_out() {
-        let row = |hour: i64, probes, up, degraded, latency: &str| Stretch {
-            at_ms: hour * HOUR_MS,
-            probes,
-            up,
-            degraded,
-            latency: latency.into(),
+        let row = |hour: i64, probes, up, degraded, latency: &str| {
+            let latency = Histogram::read(latency);
+            (hour * HOUR_MS, Looks { probes, up, degraded, latency, ..Looks::default() })
         };
         let rows = [
             row(0, 10, 10, 0, "104:9 120:1"),
@@ -131,7 +117,5 @@ mod tests {
         assert_eq!((drawn.percent.as_str(), drawn.looks), ("66.66", 30));
         assert_eq!(drawn.line.split(' ').count(), 2);
         assert!(Uptime::draw(&rows[3..], 0).is_none());
-        assert_eq!(most("104:9 120:1", 50).unwrap().as_millis(), 9);
-        assert_eq!(most("x 1:y :: ", 50), None);
     }
 }
