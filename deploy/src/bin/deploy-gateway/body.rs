@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::claim::Claim;
 use crate::client::{Busy, Client};
@@ -84,7 +85,7 @@ impl Drop for Download {
 pub(crate) struct Told {
     body: Incoming,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _busy: Busy,
+    _lasting: (Busy, OwnedSemaphorePermit),
 }
 
 impl Told {
@@ -110,8 +111,12 @@ impl Reply {
     }
 
     /// Lasts until `end` at most.
-    pub(crate) fn told(body: Incoming, end: Pin<Box<dyn Future<Output = ()> + Send>>, busy: Busy) -> Self {
-        Self::Told(Told { body, end, _busy: busy })
+    pub(crate) fn told(
+        body: Incoming,
+        end: Pin<Box<dyn Future<Output = ()> + Send>>,
+        lasting: (Busy, OwnedSemaphorePermit),
+    ) -> Self {
+        Self::Told(Told { body, end, _lasting: lasting })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::header::HeaderValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::claim::Claim;
 use crate::client::Client;
@@ -20,6 +20,8 @@ use crate::state;
 use crate::target::{Description, Target};
 use crate::unpoisoned::{lock, read, write};
 
+/// So many answers of the status server last at once; a stream of events has no end.
+const MOST_TOLD: usize = 256;
 /// Connections that were cut need a moment to let go of their claims.
 const AFTER_CUT: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,8 @@ pub(crate) struct Gateway {
     pub(crate) counters: Counters,
     pub(crate) clients: Arc<Clients>,
     pub(crate) queue: Queue,
+    /// For answers of the status server: they must leave places for visitors of the app.
+    pub(crate) told: Arc<Semaphore>,
     route: RwLock<Route>,
     /// Active or still with requests in flight; the claims keep those alive.
     known: Mutex<Vec<Weak<Target>>>,
@@ -64,6 +68,7 @@ impl Gateway {
             counters: Counters::default(),
             clients: Arc::new(Clients::new()),
             queue: Queue::default(),
+            told: Arc::new(Semaphore::new(MOST_TOLD)),
             route: RwLock::default(),
             known: Mutex::default(),
             idle: Arc::default(),

@@ -12,8 +12,21 @@ const RETRY_AFTER_SECONDS: &str = "5";
 
 /// The one answer of ours for programs: whoever asks about the deployment can start what tells it.
 pub(crate) fn no_status_server() -> Response<Reply> {
-    let problem = "{\"type\":\"no-status-server\",\"title\":\"the status server does not answer\",\"status\":503,\
-                   \"hint\":\"status serve   # deploy starts it where deploy.toml has a [status] table\"}\n";
+    told(
+        "{\"type\":\"no-status-server\",\"title\":\"the status server does not answer\",\"status\":503,\
+                   \"hint\":\"status serve   # deploy starts it where deploy.toml has a [status] table\"}\n",
+    )
+}
+
+/// So many ask about the deployment already.
+pub(crate) fn no_place() -> Response<Reply> {
+    told(
+        "{\"type\":\"too-many-streams\",\"title\":\"too many ask already\",\"status\":503,\
+          \"hint\":\"curl /_deploy/deployments\"}\n",
+    )
+}
+
+fn told(problem: &'static str) -> Response<Reply> {
     let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE);
     *response.body_mut() = Reply::Page(Full::new(Bytes::from_static(problem.as_bytes())));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

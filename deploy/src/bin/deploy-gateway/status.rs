@@ -64,6 +64,9 @@ pub(crate) async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Response<Reply>, StatusCode> {
     headers::check(&request)?;
+    let Ok(place) = Arc::clone(&gateway.told).try_acquire_owned() else {
+        return Ok(page::no_place());
+    };
     let client = busy.client();
     headers::prepare_request(&mut request, client.address, &client.address_text, || None);
     let told = request.headers_mut();
@@ -76,7 +79,7 @@ pub(crate) async fn answer(
         Ok(mut response) => {
             headers::prepare_response(&mut response);
             let end = Box::pin(Arc::clone(gateway).closed());
-            Ok(response.map(|body| Reply::told(body, end, busy)))
+            Ok(response.map(|body| Reply::told(body, end, (busy, place))))
         }
         Err(StatusCode::SERVICE_UNAVAILABLE) => Ok(page::no_status_server()),
         Err(status) => Err(status),
