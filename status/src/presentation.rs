@@ -115,11 +115,11 @@ pub(crate) fn show(
     let mut shown = facts::show(ledger, environment, id)?;
     // What programs printed may hold a secret, and only who may read them can take them out.
     match config.environment(&shown.row.environment).and_then(|settings| Secrets::of(config, settings)) {
-        Ok(secrets) => run.hide(&secrets),
-        Err(problem) => {
-            shown.log = None;
-            run.warn(&format!("the log is left out: {problem}"));
+        Ok(secrets) => {
+            run.hide(&secrets);
+            shown.read_log(&secrets);
         }
+        Err(problem) => run.warn(&format!("the log is left out: {problem}")),
     }
     for line in words::of_shown(&shown) {
         run.tell(line);

@@ -2,7 +2,7 @@
 
 use common::config::Config;
 use common::git::Repository;
-use common::ledger::Ledger;
+use common::ledger::{Deployment, Ledger};
 use common::report::Problem;
 
 /// So many commits are named.
@@ -20,24 +20,42 @@ pub(super) struct Promotion {
     pub(super) is_ready: bool,
 }
 
-/// The promotions that lead to these environments, where something waits.
+/// Two environments that differ, by what the ledger says.
+pub(super) struct Gap {
+    from: String,
+    to: String,
+    new: Deployment,
+    old: Deployment,
+}
+
+/// Where something may wait on the way to these environments.
 ///
 /// # Errors
 /// Those of the ledger.
-pub(super) fn all(config: &Config, ledger: &Ledger, names: &[String]) -> Result<Vec<Promotion>, Problem> {
+pub(super) fn gaps(config: &Config, ledger: &Ledger, names: &[String]) -> Result<Vec<Gap>, Problem> {
     let mut found = Vec::new();
     for to in names {
         let from = config.environments.get(to).and_then(|environment| environment.promote_from.as_ref());
         let Some(from) = from else { continue };
         let (Some(new), Some(old)) = (ledger.serving(from)?, ledger.serving(to)?) else { continue };
-        if new.tree.is_some() && new.tree == old.tree {
-            continue;
+        if new.tree.is_none() || new.tree != old.tree {
+            found.push(Gap { from: from.clone(), to: to.clone(), new, old });
         }
-        let Ok(repository) = Repository::open(config.root()) else { continue };
-        let (commits, count) = repository.between(&old.revision, &new.revision, NAMED);
-        let further = count.saturating_sub(commits.len() as u64);
-        let (from, to, is_ready) = (from.clone(), to.clone(), new.verified_ms.is_some());
-        found.push(Promotion { from, to, commits, further, is_ready });
     }
     Ok(found)
+}
+
+/// The promotions that would close them; git says what waits.
+pub(super) fn all(config: &Config, gaps: Vec<Gap>) -> Vec<Promotion> {
+    if gaps.is_empty() {
+        return Vec::new();
+    }
+    let Ok(repository) = Repository::open(config.root()) else { return Vec::new() };
+    let promotion = |gap: Gap| {
+        let (commits, count) = repository.between(&gap.old.revision, &gap.new.revision, NAMED);
+        let further = count.saturating_sub(commits.len() as u64);
+        let is_ready = gap.new.verified_ms.is_some();
+        Promotion { from: gap.from, to: gap.to, commits, further, is_ready }
+    };
+    gaps.into_iter().map(promotion).collect()
 }

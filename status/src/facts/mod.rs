@@ -25,7 +25,7 @@ use serde_json::Value;
 use commits::Commits;
 pub(crate) use database::Migrations;
 pub(crate) use past::{Shown, TimedStep, event, show};
-use record::Record;
+pub(crate) use record::Record;
 use sight::Sight;
 pub(crate) use sight::verdict;
 pub(crate) use unconfigured::unconfigured;
@@ -92,8 +92,23 @@ pub(crate) fn gather(
     ledger: Option<&Ledger>,
     names: &[String],
 ) -> Result<Vec<Facts>, Problem> {
-    let read = |name: &String| Record::read(config, ledger, name);
-    let records: Vec<Record> = names.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(look(config, records(config, ledger, names)?))
+}
+
+/// What the ledger knows of them.
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) fn records<'a>(
+    config: &'a Config,
+    ledger: Option<&Ledger>,
+    names: &[String],
+) -> Result<Vec<Record<'a>>, Problem> {
+    names.iter().map(|name| Record::read(config, ledger, name)).collect()
+}
+
+/// The rest, without the ledger.
+pub(crate) fn look(config: &Config, records: Vec<Record<'_>>) -> Vec<Facts> {
     let (sights, commits) = thread::scope(|scope| {
         let commits = scope.spawn(|| Commits::read(config, &records));
         let lookers: Vec<_> =
@@ -103,7 +118,7 @@ pub(crate) fn gather(
         let sights = sights.into_iter().zip(verdicts).map(|(sight, identity)| Sight { identity, ..sight });
         (sights.collect::<Vec<_>>(), commits.join().unwrap_or_default())
     });
-    Ok(records.into_iter().zip(sights).map(|(record, sight)| Facts::of(record, sight, &commits)).collect())
+    records.into_iter().zip(sights).map(|(record, sight)| Facts::of(record, sight, &commits)).collect()
 }
 
 impl Facts {

@@ -6,6 +6,7 @@ use std::path::Path;
 use common::exec;
 use common::ledger::{Deployment, Ledger};
 use common::report::{Problem, Step, quoted};
+use common::secrets::Secrets;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -50,7 +51,7 @@ pub(crate) struct TimedStep {
     pub(crate) step: Step,
 }
 
-/// Looks a deployment up.
+/// Looks a deployment up, but for its log.
 ///
 /// # Errors
 /// Usage (exit 2) when there is none of that id; those of the ledger.
@@ -67,14 +68,18 @@ pub(crate) fn show(ledger: Option<&Ledger>, environment: Option<&str>, id: &str)
     Ok(Shown {
         deployment: event(&row),
         steps: timed(ledger.steps_after(id, 0)?),
-        log: row
-            .log_file
-            .as_deref()
-            .map(|path| exec::tail(Path::new(path), 0))
-            .filter(|text| !text.is_empty()),
+        log: None,
         report: ledger.report_of(id)?,
         row,
     })
+}
+
+impl Shown {
+    /// The end of its log, without any secret; nothing when the log is gone.
+    pub(crate) fn read_log(&mut self, secrets: &Secrets) {
+        let text = self.row.log_file.as_deref().map(|path| exec::tail(Path::new(path), 0));
+        self.log = text.filter(|text| !text.is_empty()).map(|text| secrets.hide(&text));
+    }
 }
 
 pub(crate) fn timed(steps: Vec<Step>) -> Vec<TimedStep> {

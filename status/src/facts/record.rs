@@ -15,7 +15,7 @@ use crate::uptime::{self, Figures};
 const SHOWN: u32 = 5;
 
 /// One environment, without a look at anything that runs.
-pub(super) struct Record<'a> {
+pub(crate) struct Record<'a> {
     pub(super) place: Place,
     pub(super) settings: &'a Environment,
     /// Whether there is a ledger at all.

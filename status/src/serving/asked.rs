@@ -42,11 +42,15 @@ impl FromRequestParts<Arc<Server>> for Asked {
 }
 
 impl Asked {
-    /// A gateway's visitor sees that gateway's environment and no other.
+    /// A gateway's visitor sees that gateway's environment and no other, and nothing where the gateway
+    /// does not tell which.
     fn choose(&mut self) -> Result<(), Refusal> {
         let named = self.path.get("environment").or(self.query.get("environment"));
         let told = self.caller.environment.as_ref();
         let only = named.or(told);
+        if only.is_none() && !self.caller.is_trusted {
+            return Err(Refusal::whose());
+        }
         if let Some(name) = only {
             let is_others = !self.caller.is_trusted && told.is_some_and(|told| told != name);
             if is_others || !self.setting.config.environments.contains_key(name) {

@@ -15,7 +15,15 @@ use super::source::Setting;
 /// By this header a gateway tells whose visitor it is; ours lets no visitor say it.
 pub(crate) const ENVIRONMENT: &str = "x-deploy-environment";
 /// Whoever passes a request on says for whom.
-const BROUGHT: [&str; 4] = ["x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip"];
+const BROUGHT: [&str; 7] = [
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "forwarded",
+    "x-real-ip",
+    "via",
+    ENVIRONMENT,
+];
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +52,8 @@ pub(crate) enum View {
 
 impl Caller {
     pub(crate) fn of(door: Door, headers: &HeaderMap, setting: &Setting) -> Self {
-        let is_brought = door == Door::Gateways || BROUGHT.iter().any(|name| headers.contains_key(*name));
-        let is_direct = !is_brought && names_loopback(headers);
-        let environment = headers.get(ENVIRONMENT).filter(|_| is_brought);
+        let is_direct = is_direct(door, headers);
+        let environment = headers.get(ENVIRONMENT);
         Self {
             is_trusted: is_direct || shows_token(headers, setting.token.as_deref()),
             environment: environment.and_then(|name| name.to_str().ok()).map(str::to_owned),
@@ -68,6 +75,12 @@ impl Caller {
         }
         Err(Refusal::closed(setting.token.is_some()))
     }
+}
+
+/// Somebody of this host, whom no proxy has brought.
+fn is_direct(door: Door, headers: &HeaderMap) -> bool {
+    let is_brought = door == Door::Gateways || BROUGHT.iter().any(|name| headers.contains_key(*name));
+    !is_brought && names_loopback(headers)
 }
 
 /// A page elsewhere may lead a browser of this host here under a name of its own.
@@ -123,7 +136,11 @@ mod tests {
             (&[("host", "127.0.0.1.evil.example")], false),
             (&[], false),
         ] {
-            assert_eq!(names_loopback(&headers(pairs)), is_local, "{pairs:?}");
+            assert_eq!(is_direct(Door::Own, &headers(pairs)), is_local, "{pairs:?}");
+            assert!(!is_direct(Door::Gateways, &headers(pairs)), "{pairs:?}");
+        }
+        for name in ["X-Forwarded-For", "X-Forwarded-Proto", "Via", "Forwarded", "X-Deploy-Environment"] {
+            assert!(!is_direct(Door::Own, &headers(&[("host", "127.0.0.1"), (name, "x")])), "{name}");
         }
     }
 

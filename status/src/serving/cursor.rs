@@ -10,6 +10,13 @@ use common::report::{Problem, Step};
 
 /// More environments, or longer words, never came from here.
 const LONGEST: usize = 4096;
+/// So many rows of an environment are told at once.
+const PORTION: u32 = 50;
+/// Who is further behind goes on from now: nobody reads that much, and it would be told to everybody
+/// who makes up an old id.
+const MOST_BEHIND: u32 = 1000;
+/// As in deploy.toml.
+const LONGEST_NAME: usize = 64;
 
 /// Where a stream stands in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,8 +59,15 @@ impl Cursor {
         Ok(cursor)
     }
 
-    /// Goes on to what is known now, and gives what happened meanwhile, in order. In an environment
-    /// that it does not know yet it begins with what is new from now on.
+    /// Forgets all other environments.
+    pub(crate) fn keep(&mut self, names: &[String]) {
+        self.0.retain(|name, _| names.contains(name));
+    }
+
+    /// Goes on towards what is known now, and gives what happened meanwhile, in order: a portion of it,
+    /// until there is nothing more. In an environment that it does not know yet, or in which it is far
+    /// behind, it begins with what is new from now on. What becomes of a deployment after the next one
+    /// of its environment has begun is not told.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -79,10 +93,12 @@ impl Cursor {
         from: &Position,
         news: &mut Vec<News>,
     ) -> Result<(), Problem> {
-        let rows = ledger.rows_from(name, from.number.max(1))?;
-        if rows.is_empty() && from.number > 0 {
-            // The ledger was made again, and counts anew.
+        let rows = ledger.rows_from(name, from.number.max(1), PORTION)?;
+        // One that was made again counts anew.
+        let is_other = rows.is_empty() && from.number > 0;
+        if is_other || ledger.has_more_than(MOST_BEHIND, name, from.number)? {
             self.0.insert(name.to_owned(), end(ledger, name)?);
+            return Ok(());
         }
         for row in rows {
             let is_known = row.number == from.number;
@@ -144,8 +160,10 @@ impl FromStr for Cursor {
             let mut words = rest.splitn(3, '.');
             let (number, steps) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
             let mark = words.next()?;
+            let is_name = (1..=LONGEST_NAME).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
             let is_mark = mark.bytes().all(|byte| byte.is_ascii_lowercase() || b"_-".contains(&byte));
-            (number >= 0 && is_mark)
+            (number >= 0 && is_name && is_mark)
                 .then(|| (name.to_owned(), Position { number, steps, mark: mark.to_owned() }))
         };
         let parts = text.split(';').filter(|part| !part.is_empty()).map(part);
@@ -157,6 +175,8 @@ impl FromStr for Cursor {
 
 #[cfg(test)]
 mod tests {
+    use common::ledger::{Beginning, Kind};
+
     use super::*;
 
     #[test]
@@ -169,5 +189,55 @@ mod tests {
         {
             bad.parse::<Cursor>().unwrap_err();
         }
+        for name in ["", "a\r", "a\nid", "a\0", "a b", "\u{e4}", &"x".repeat(65)] {
+            format!("{name}:1.0.running").parse::<Cursor>().unwrap_err();
+        }
+        let mut cursor: Cursor = "dev:1.0.;prod:2.0.".parse().unwrap();
+        cursor.keep(&["prod".to_owned()]);
+        assert_eq!(cursor.to_string(), "prod:2.0.");
+    }
+
+    fn ledger(dir: &std::path::Path) -> Ledger {
+        let text = "[app]\nname = 'x'\nrun = 'true'\n[environments.dev]\nbranches = ['dev']\nlisten = '127.0.0.1:8001'\n";
+        std::fs::write(dir.join("deploy.toml"), text).unwrap();
+        Ledger::open(&common::config::load(Some(&dir.join("deploy.toml"))).unwrap()).unwrap()
+    }
+
+    fn begin(ledger: &Ledger, id: &str) {
+        let beginning = Beginning {
+            id,
+            environment: "dev",
+            kind: Kind::Deploy,
+            revision: "r",
+            branch: None,
+            tree: None,
+            replaced: None,
+            restores: None,
+            log_file: None,
+        };
+        ledger.begin(&beginning).unwrap();
+    }
+
+    #[test]
+    fn who_comes_back_gets_the_rest_in_portions_and_nothing_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, names) = (ledger(dir.path()), ["dev".to_owned()]);
+        let ids: Vec<String> = (0..PORTION + 10).map(|number| format!("id{number:03}")).collect();
+        for id in &ids {
+            begin(&ledger, id);
+        }
+        let mut cursor: Cursor = "dev:0.0.".parse().unwrap();
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            let news = cursor.take(Some(&ledger), &names).unwrap();
+            assert!(news.len() <= PORTION as usize);
+            told.extend(news.into_iter().map(|news| news.row.id));
+        }
+        assert_eq!(told, ids);
+        // What becomes of an older one is not told; the endpoint `deployments` has it.
+        ledger.set_state(&ids[0], common::ledger::State::Superseded).unwrap();
+        assert!(cursor.take(Some(&ledger), &names).unwrap().is_empty());
+        ledger.set_state(ids.last().unwrap(), common::ledger::State::Failed).unwrap();
+        assert_eq!(cursor.take(Some(&ledger), &names).unwrap().len(), 1);
     }
 }

@@ -6,16 +6,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use common::config::Config;
 use common::ledger::{Deployment, Selection};
 use common::report::{Problem, VERSION};
+use common::secrets::Secrets;
 use serde_json::{Value, json};
 
-use super::Server;
 use super::asked::Asked;
 use super::caller::View;
 use super::health::Health;
 use super::refusal::Refusal;
 use super::snapshot::Seen;
+use super::{Server, aside};
 use crate::arguments::{since, state};
 use crate::facts::{self, Shown};
 
@@ -126,7 +128,8 @@ pub(crate) async fn deployments(State(server): State<Arc<Server>>, asked: Asked)
         rows.map(|rows| rows.concat())
     });
     let mut rows: Vec<Deployment> = rows.await.map_err(|problem| broken(&problem, view))?;
-    rows.sort_by_key(|row| std::cmp::Reverse(row.number));
+    let by_time = wanted.since_ms.is_some();
+    rows.sort_by_key(|row| std::cmp::Reverse((if by_time { row.started_ms } else { 0 }, row.number)));
     rows.truncate(wanted.limit as usize);
     let told: Vec<Value> = rows.iter().map(|row| of_row(row, view)).collect();
     Ok(Json(json!({"deployments": told})).into_response())
@@ -166,18 +169,26 @@ pub(crate) async fn shown(server: &Arc<Server>, asked: &Asked, view: View) -> Re
     let unknown = Refusal::no_deployment(&id);
     let found = server.ask(move |ledger| Ok(facts::show(ledger, None, &id)));
     let found = found.await.map_err(|problem| broken(&problem, view))?;
-    let mut shown = match found {
+    let shown = match found {
         Ok(shown) if asked.names.contains(&shown.row.environment) => shown,
         Err(problem) if problem.kind != "usage" => return Err(broken(&problem, view)),
         _ => return Err(unknown),
     };
-    if let Some(log) = shown.log.take().filter(|_| view == View::Full) {
-        let (setting, name) = (Arc::clone(&asked.setting), shown.row.environment.clone());
-        // A command of the operator's may have to be asked.
-        let hidden = tokio::task::spawn_blocking(move || Some(setting.secrets(&name)?.hide(&log)));
-        shown.log = hidden.await.ok().flatten();
+    if view == View::Public {
+        return Ok(shown);
     }
-    Ok(shown)
+    let setting = Arc::clone(&asked.setting);
+    let read = aside(move || with_log(&setting.config, shown));
+    read.await.map_err(|problem| broken(&problem, view))
+}
+
+/// A command of the operator's may have to be asked for what is secret now; without it no log is shown.
+fn with_log(config: &Config, mut shown: Shown) -> Shown {
+    let settings = config.environments.get(&shown.row.environment);
+    if let Some(secrets) = settings.and_then(|settings| Secrets::of(config, settings).ok()) {
+        shown.read_log(&secrets);
+    }
+    shown
 }
 
 /// Who did it, why and where its log lies are not for everybody.

@@ -14,7 +14,7 @@ use common::ledger::Ledger;
 use common::report::{Problem, now};
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Server;
 use super::asked::Asked;
@@ -22,7 +22,7 @@ use super::caller::View;
 use super::cursor::{Cursor, News, What};
 use super::endpoints::{broken, of_row};
 use super::refusal::Refusal;
-use super::source::Source;
+use super::source::{Setting, Source};
 
 /// How soon a commit to the ledger is noticed.
 const PULSE: Duration = Duration::from_millis(200);
@@ -32,12 +32,17 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// One client's stream.
 struct Stream {
     server: Arc<Server>,
+    /// By which it was let in.
+    setting: Arc<Setting>,
     names: Vec<String>,
     view: View,
     cursor: Cursor,
     waiting: VecDeque<News>,
     pulse: watch::Receiver<i64>,
-    is_new: bool,
+    ending: watch::Receiver<bool>,
+    /// What there is to tell may be more than the last look has found.
+    may_have_more: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 pub(super) async fn events(
@@ -50,15 +55,28 @@ pub(super) async fn events(
     let last: Option<Cursor> =
         last.transpose().map_err(|why: String| Refusal::senseless(format!("Last-Event-ID: {why}")))?;
     let given = last.or(asked.parameter("after", str::parse)?);
+    let place = Arc::clone(&server.streams).try_acquire_owned().map_err(|_| Refusal::crowded())?;
     let (pulse, names) = (server.pulse.subscribe(), asked.names);
-    let cursor = if let Some(cursor) = given {
+    let cursor = if let Some(mut cursor) = given {
+        cursor.keep(&names);
         cursor
     } else {
         let names = names.clone();
         let now = server.ask(move |ledger| Cursor::now(ledger, &names));
         now.await.map_err(|problem| broken(&problem, view))?
     };
-    let stream = Stream { server, names, view, cursor, waiting: VecDeque::new(), pulse, is_new: true };
+    let stream = Stream {
+        ending: server.ending.subscribe(),
+        server,
+        setting: asked.setting,
+        names,
+        view,
+        cursor,
+        waiting: VecDeque::new(),
+        pulse,
+        may_have_more: true,
+        _place: place,
+    };
     let events = unfold(stream, |mut stream| async {
         let news = stream.next().await?;
         Some((Ok::<_, Infallible>(tell(&news, stream.view)), stream))
@@ -75,9 +93,16 @@ impl Stream {
             if let Some(news) = self.waiting.pop_front() {
                 return Some(news);
             }
-            // What happened before the stream began is looked for without waiting.
-            if !std::mem::take(&mut self.is_new) {
-                self.pulse.changed().await.ok()?;
+            if !self.may_have_more {
+                tokio::select! {
+                    changed = self.pulse.changed() => changed.ok()?,
+                    _ = self.ending.wait_for(|ends| *ends) => return None,
+                }
+            }
+            // Who was let in by another configuration comes back, and is asked who he is.
+            self.server.source.look_again();
+            if *self.ending.borrow() || !Arc::ptr_eq(&self.setting, &self.server.source.setting()) {
+                return None;
             }
             self.look().await.ok()?;
         }
@@ -94,6 +119,7 @@ impl Stream {
             })
             .await?;
         self.cursor = cursor;
+        self.may_have_more = !news.is_empty();
         self.waiting.extend(news);
         Ok(())
     }

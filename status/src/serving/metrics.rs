@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use common::ledger;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use super::snapshot::{Seen, Snapshot};
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Rows of the ledger by state, of each environment.
+type Counts = Vec<(String, Vec<(ledger::State, u64)>)>;
 /// Name, type, meaning, and the value of an environment, when it has one.
 type Metric = (&'static str, &'static str, &'static str, fn(&Seen) -> Option<f64>);
 
@@ -76,10 +79,16 @@ const METRICS: [Metric; 18] = [
 pub(super) async fn metrics(State(server): State<Arc<Server>>, asked: Asked) -> Result<Response, Refusal> {
     let view = asked.of("metrics", &[])?;
     let snapshot = server.snapshot().await.map_err(|problem| broken(&problem, view))?;
-    Ok(([(CONTENT_TYPE, FORMAT)], render(&snapshot, &asked.names)).into_response())
+    let names = asked.names.clone();
+    let counts = server.ask(move |known| {
+        let Some(ledger) = known else { return Ok(Counts::new()) };
+        names.into_iter().map(|name| ledger.counts(&name).map(|counts| (name, counts))).collect()
+    });
+    let counts = counts.await.map_err(|problem| broken(&problem, view))?;
+    Ok(([(CONTENT_TYPE, FORMAT)], render(&snapshot, &asked.names, &counts)).into_response())
 }
 
-fn render(snapshot: &Snapshot, names: &[String]) -> String {
+fn render(snapshot: &Snapshot, names: &[String], counts: &Counts) -> String {
     let mut text = String::new();
     for (name, kind, meaning, value) in METRICS {
         let found = snapshot.of(names).filter_map(|seen| Some((seen, value(seen)?)));
@@ -94,13 +103,13 @@ fn render(snapshot: &Snapshot, names: &[String]) -> String {
     });
     let lines: Vec<String> = serving.collect();
     section(&mut text, "serving_info", "gauge", "what serves", &lines);
-    let counts = snapshot.of(names).flat_map(|seen| {
-        let line = |(state, count): &(common::ledger::State, u64)| {
-            format!("deploy_deployments{{{},state=\"{}\"}} {count}\n", label(seen), state.word())
+    let lines = counts.iter().flat_map(|(name, counts)| {
+        let line = move |(state, count): &(ledger::State, u64)| {
+            format!("deploy_deployments{{environment=\"{name}\",state=\"{}\"}} {count}\n", state.word())
         };
-        seen.counts.iter().map(line).collect::<Vec<_>>()
+        counts.iter().map(line)
     });
-    let lines: Vec<String> = counts.collect();
+    let lines: Vec<String> = lines.collect();
     section(&mut text, "deployments", "gauge", "rows of the ledger by state", &lines);
     let free = snapshot.environments.iter().find_map(|seen| seen.facts.free_bytes);
     let lines: Vec<String> =

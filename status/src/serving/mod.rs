@@ -19,15 +19,17 @@ mod sockets;
 mod source;
 
 use std::collections::BTreeMap;
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::cli::Run;
 use common::config::Config;
 use common::ledger::Ledger;
 use common::report::{OrProblem, Problem};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) use asked::Asked;
 use caller::Door;
@@ -40,10 +42,15 @@ pub(crate) use refusal::Refusal;
 pub(crate) use snapshot::Seen;
 use snapshot::Snapshot;
 use sockets::Sockets;
+pub(crate) use source::Setting;
 use source::{Source, unpoisoned};
 
-/// Looks take threads of their own; more at once would not be faster.
-const LOOKERS: usize = 4;
+/// Looks take threads of their own. An app that does not answer keeps one for as long as it is waited for.
+const LOOKERS: usize = 16;
+/// So many listen to events at once.
+const MOST_STREAMS: usize = 256;
+/// How long answers under way are waited for at the end.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What all answers share.
 pub(crate) struct Server {
@@ -51,13 +58,23 @@ pub(crate) struct Server {
     snapshot: Arc<Fresh<Snapshot>>,
     health: Mutex<BTreeMap<String, Arc<Fresh<Health>>>>,
     pulse: Arc<watch::Sender<i64>>,
+    streams: Arc<Semaphore>,
+    /// Whether it is about to end.
+    ending: watch::Sender<bool>,
 }
 
 impl Server {
     fn new(config: Config) -> Result<Self, Problem> {
         let source = Arc::new(Source::new(config)?);
         let pulse = Arc::new(watch::Sender::new(0));
-        Ok(Self { source, snapshot: Arc::default(), health: Mutex::default(), pulse })
+        Ok(Self {
+            source,
+            snapshot: Arc::default(),
+            health: Mutex::default(),
+            pulse,
+            streams: Arc::new(Semaphore::new(MOST_STREAMS)),
+            ending: watch::Sender::new(false),
+        })
     }
 
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
@@ -77,9 +94,23 @@ impl Server {
         question: impl FnOnce(Option<&Ledger>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let source = Arc::clone(&self.source);
-        let answer = tokio::task::spawn_blocking(move || source.ask(question)).await;
-        answer.or_problem("status-broken", || "this look failed".into())?
+        aside(move || source.ask(question)).await?
     }
+
+    /// Ends when a signal has come.
+    async fn ended(self: Arc<Self>) {
+        let _ = self.ending.subscribe().wait_for(|ends| *ends).await;
+    }
+}
+
+/// Does what takes a while beside everything else.
+///
+/// # Errors
+/// `status-broken`.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.or_problem("status-broken", || "this look failed".into())
 }
 
 /// Serves until a signal comes.
@@ -112,16 +143,25 @@ async fn answer(server: &Arc<Server>, sockets: Sockets) -> std::io::Result<()> {
     tokio::spawn(events::beat(Arc::clone(&server.source), Arc::clone(&server.pulse)));
     let (own, gateways) = sockets.listeners()?;
     let behind = router::router(server, Door::Gateways);
+    let ended = || Arc::clone(server).ended();
     let own = async {
         match own {
-            Some(listener) => axum::serve(listener, router::router(server, Door::Own)).await,
-            None => std::future::pending().await,
+            Some(listener) => {
+                let router = router::router(server, Door::Own);
+                axum::serve(listener, router).with_graceful_shutdown(ended()).await
+            }
+            None => Ok(()),
         }
     };
+    let behind = axum::serve(gateways, behind).with_graceful_shutdown(ended()).into_future();
+    let both = async { tokio::try_join!(own, behind).map(drop) };
+    tokio::pin!(both);
     tokio::select! {
-        ended = own => ended,
-        ended = axum::serve(gateways, behind) => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        ended = &mut both => return ended,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
+    server.ending.send_replace(true);
+    // Who does not read is not waited for.
+    tokio::time::timeout(GRACE, both).await.unwrap_or(Ok(()))
 }

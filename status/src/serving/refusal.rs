@@ -1,7 +1,7 @@
 //! Answers that say no, as problem details (RFC 9457), with the command that helps.
 
 use axum::Json;
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use common::report::Problem;
@@ -39,6 +39,24 @@ impl Refusal {
     pub(crate) fn no_environment(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "no-such-environment", format!("there is no environment {name:?}"))
             .hint("status all")
+    }
+
+    /// A proxy brought a visitor and does not say to which environment.
+    pub(crate) fn whose() -> Self {
+        let title = "the proxy does not say whose visitor this is";
+        Self::new(StatusCode::NOT_FOUND, "no-such-environment", title).hint(
+            "deploy init --nginx ENV   # prints a location ^~ /_deploy/ with \
+             proxy_set_header X-Deploy-Environment \"ENV\"; and proxy_buffering off;",
+        )
+    }
+
+    /// Too many listen already.
+    pub(crate) fn crowded() -> Self {
+        Self {
+            header: Some((RETRY_AFTER, "10")),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", "too many listen already")
+                .hint("curl /_deploy/deployments")
+        }
     }
 
     /// No deployment of that id.

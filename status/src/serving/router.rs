@@ -65,6 +65,7 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
+    server.source.look_again();
     let caller = Caller::of(door, request.headers(), &server.source.setting());
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;

@@ -1,6 +1,6 @@
 //! How all environments stand at one moment: what `status all` knows, and how their deployments go.
 
-use common::ledger::{Figures, State};
+use common::ledger::Figures;
 use common::report::{Problem, now};
 use jiff::Timestamp;
 
@@ -17,31 +17,24 @@ pub(crate) struct Snapshot {
 pub(crate) struct Seen {
     pub(crate) facts: Facts,
     pub(crate) figures: Figures,
-    /// Rows of the ledger by state.
-    pub(crate) counts: Vec<(State, u64)>,
 }
 
 impl Snapshot {
-    /// Looks; an edited deploy.toml is read first.
+    /// Looks. Others may ask the ledger while apps, git and files are looked at.
     ///
     /// # Errors
     /// Those of the ledger.
     pub(crate) fn take(source: &Source) -> Result<Self, Problem> {
-        source.look_again();
         let setting = source.setting();
-        let environments = source.ask(|ledger| {
-            let found = facts::gather(&setting.config, ledger, &setting.names())?;
-            let complete = |facts: Facts| {
-                let name = facts.environment.clone();
-                let (figures, counts) = match ledger {
-                    Some(ledger) => (ledger.figures(&name)?, ledger.counts(&name)?),
-                    None => (Figures::default(), Vec::new()),
-                };
-                Ok(Seen { facts, figures, counts })
-            };
-            found.into_iter().map(complete).collect::<Result<_, Problem>>()
+        let names = setting.names();
+        let (records, figures) = source.ask(|ledger| {
+            let figures =
+                |name: &String| ledger.map_or_else(|| Ok(Figures::default()), |ledger| ledger.figures(name));
+            let figures: Vec<Figures> = names.iter().map(figures).collect::<Result<_, _>>()?;
+            Ok((facts::records(&setting.config, ledger, &names)?, figures))
         })?;
-        Ok(Self { at: now(), environments })
+        let found = facts::look(&setting.config, records).into_iter().zip(figures);
+        Ok(Self { at: now(), environments: found.map(|(facts, figures)| Seen { facts, figures }).collect() })
     }
 
     /// Those of these names.

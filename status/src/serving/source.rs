@@ -1,7 +1,6 @@
-//! Where answers come from: deploy.toml, read again when it was edited, and the ledger, opened again
+//! Where answers come from: deploy.toml and the token, read again when they were edited, and the ledger, opened again
 //! when it is another file. Neither is ever made or written here.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,47 +9,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::cli;
 use common::config::{self, Config};
 use common::ledger::Ledger;
-use common::report::{Problem, quoted};
-use common::secrets::Secrets;
-
-/// A shorter one could be guessed.
-const SHORTEST_TOKEN: usize = 16;
+use common::report::Problem;
+use common::status_server::token;
 
 /// What tells one state of a file from another.
 type Stamp = Option<(u64, u64, i64, i64, u64)>;
+
+/// Of deploy.toml, and of the file that holds the token.
+type Stamps = (Stamp, Stamp);
 
 /// The configuration as it was read, and what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) config: Config,
     pub(crate) token: Option<String>,
-    /// Of environments whose text was shown; none where they cannot be read.
-    secrets: Mutex<BTreeMap<String, Option<Arc<Secrets>>>>,
+}
+
+/// The last configuration that made sense.
+struct Known {
+    stamps: Stamps,
+    setting: Arc<Setting>,
+    /// Of files that make no sense, and of which that was said.
+    refused: Option<Stamps>,
 }
 
 /// Both files.
 pub(crate) struct Source {
     file: PathBuf,
-    known: Mutex<(Stamp, Arc<Setting>)>,
+    known: Mutex<Known>,
     ledger: Mutex<(Stamp, Option<Ledger>)>,
 }
 
 impl Setting {
-    /// # Errors
-    /// `env-file`; configuration (exit 2) for a token that is missing there, or too short.
-    fn of(config: Config) -> Result<Self, Problem> {
-        let token = token_of(&config)?;
-        Ok(Self { config, token, secrets: Mutex::default() })
-    }
-
-    /// What must not be shown of what programs of an environment printed; none when nobody can tell.
-    pub(crate) fn secrets(&self, environment: &str) -> Option<Arc<Secrets>> {
-        let mut known = unpoisoned(&self.secrets);
-        let read =
-            || Secrets::of(&self.config, self.config.environments.get(environment)?).ok().map(Arc::new);
-        known.entry(environment.to_owned()).or_insert_with(read).clone()
-    }
-
     /// Names of all environments, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         self.config.environments.keys().cloned().collect()
@@ -61,27 +51,35 @@ impl Source {
     /// # Errors
     /// Those of the token.
     pub(crate) fn new(config: Config) -> Result<Self, Problem> {
-        let (file, stamp) = (config.file.clone(), stamp(&config.file));
-        let setting = Arc::new(Setting::of(config)?);
-        Ok(Self { file, known: Mutex::new((stamp, setting)), ledger: Mutex::new((None, None)) })
+        let file = config.file.clone();
+        let known = Known::of(stamp(&file), config)?;
+        Ok(Self { file, known: Mutex::new(known), ledger: Mutex::new((None, None)) })
     }
 
     /// The configuration of now; one that makes no sense leaves the last one that did.
     pub(crate) fn setting(&self) -> Arc<Setting> {
-        Arc::clone(&unpoisoned(&self.known).1)
+        Arc::clone(&unpoisoned(&self.known).setting)
     }
 
-    /// Reads deploy.toml again when somebody edited it.
+    /// Reads deploy.toml and the token again when somebody edited them. A token that cannot be read
+    /// opens nothing any more.
     pub(crate) fn look_again(&self) {
-        let found = stamp(&self.file);
         let mut known = unpoisoned(&self.known);
-        if known.0 == found {
+        let found = (stamp(&self.file), stamp_of_token(&known.setting.config));
+        if known.stamps == found {
             return;
         }
-        known.0 = found;
-        match config::load(Some(&self.file)).and_then(Setting::of) {
-            Ok(setting) => known.1 = Arc::new(setting),
-            Err(problem) => cli::warn(&format!("what served goes on, deploy.toml cannot be used: {problem}")),
+        match config::load(Some(&self.file)).and_then(|config| Known::of(found.0, config)) {
+            Ok(new) => *known = new,
+            Err(problem) => {
+                if known.refused.replace(found) != Some(found) {
+                    cli::warn(&format!("what served goes on, deploy.toml cannot be used: {problem}"));
+                }
+                let token = token(&known.setting.config).ok().flatten();
+                if known.setting.token != token {
+                    known.setting = Arc::new(Setting { config: known.setting.config.clone(), token });
+                }
+            }
         }
     }
 
@@ -108,21 +106,17 @@ impl Source {
     }
 }
 
-fn token_of(config: &Config) -> Result<Option<String>, Problem> {
-    let Some(status) = &config.status else { return Ok(None) };
-    let (Some(token), Some(file)) = (&status.token, &status.env_file) else { return Ok(None) };
-    let path = config.resolve(file);
-    let hint = || format!("ls -l {}", quoted(path.display()));
-    let value = Secrets::read(&path)?.get(token.trim_start_matches('$')).map(str::to_owned);
-    match value {
-        Some(value) if value.len() >= SHORTEST_TOKEN => Ok(Some(value)),
-        Some(_) => Err(Problem::configuration(format!("the value of status.token {token} is too short"))
-            .detail(format!("it needs {SHORTEST_TOKEN} bytes"))
-            .hint("openssl rand -hex 32")),
-        None => {
-            Err(Problem::configuration(format!("{} has no {}", path.display(), &token[1..])).hint(hint()))
-        }
+impl Known {
+    fn of(file: Stamp, config: Config) -> Result<Self, Problem> {
+        let stamps = (file, stamp_of_token(&config));
+        let token = token(&config)?;
+        Ok(Self { stamps, setting: Arc::new(Setting { config, token }), refused: None })
     }
+}
+
+fn stamp_of_token(config: &Config) -> Stamp {
+    let file = config.status.as_ref().and_then(|status| status.env_file.as_ref())?;
+    stamp(&config.resolve(file))
 }
 
 fn stamp(path: &Path) -> Stamp {
@@ -138,4 +132,53 @@ fn stamp_of_ledger(path: &Path) -> Stamp {
 
 pub(crate) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const TOKENS: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
+
+    fn write(dir: &Path, status: &str) {
+        let text = format!(
+            "[app]\nname = 'x'\nrun = 'true'\n{status}\n[environments.dev]\nbranches = ['dev']\nlisten = '127.0.0.1:8001'\n"
+        );
+        fs::write(dir.join("deploy.toml"), text).unwrap();
+    }
+
+    fn write_token(dir: &Path, text: &str) {
+        let file = dir.join("new.env");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(file, dir.join("status.env")).unwrap();
+    }
+
+    #[test]
+    fn a_changed_token_counts_at_once_and_one_that_is_gone_opens_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write(dir, "");
+        let source = Source::new(config::load(Some(&dir.join("deploy.toml"))).unwrap()).unwrap();
+        let told = || {
+            source.look_again();
+            source.setting().token.clone()
+        };
+        // The table comes before the file that it names.
+        write(dir, "[status]\ntoken = '$T'\nenv_file = 'status.env'");
+        assert_eq!(told(), None);
+        write_token(dir, &format!("T={}\n", TOKENS[0]));
+        assert_eq!(told().as_deref(), Some(TOKENS[0]));
+        let same = source.setting();
+        source.look_again();
+        assert!(Arc::ptr_eq(&same, &source.setting()), "what stays the same is not another one");
+        write_token(dir, &format!("T={}\n", TOKENS[1]));
+        assert_eq!(told().as_deref(), Some(TOKENS[1]));
+        fs::write(dir.join("deploy.toml"), "[app").unwrap();
+        assert_eq!(told().as_deref(), Some(TOKENS[1]), "one that makes no sense changes nothing");
+        write_token(dir, "OTHER=1\n");
+        assert_eq!(told(), None);
+    }
 }

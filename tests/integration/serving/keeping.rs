@@ -82,9 +82,13 @@ fn a_stream_ends_with_its_gateway_and_goes_on_at_the_next_one() {
     let rest = next.until(|event| event.data["deployment"]["outcome"].is_string());
     let steps = |events: &[Event]| {
         let steps = events.iter().filter(|event| event.kind == "step");
-        steps.map(|event| event.data["number"].clone()).collect::<Vec<_>>()
+        steps.map(|event| event.data["number"].as_u64().unwrap()).collect::<Vec<_>>()
     };
-    assert!(steps(&rest).starts_with(&steps(&told[1..])), "what was told is told in the same order");
+    let (before, after) = (steps(&told), steps(&rest));
+    assert!(!before.is_empty() && after.len() > before.len(), "{before:?} {after:?}");
+    let all: Vec<u64> = (1..=after.len() as u64).collect();
+    assert_eq!(after, all, "every step, once, in order");
+    assert_eq!(before, all[..before.len()], "what was told is told in the same order");
 }
 
 #[test]
@@ -125,23 +129,48 @@ fn an_edited_configuration_is_read_again_and_a_broken_one_changes_nothing() {
     let text = fs::read_to_string(&file).unwrap();
     let opened = text.replace("[status]\n", "[status]\npublic = [\"version\"]\n");
     fs::write(&file, &opened).unwrap();
-    let until = |wanted: u16| {
-        let begun = Instant::now();
-        loop {
-            // A look, at most once a second, notices it.
-            served.own("/_deploy/status");
-            if served.visit("/_deploy/version", &[]).0 == wanted {
-                return;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(10));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    until(200);
+    assert_eq!(served.visit("/_deploy/version", &[]).0, 200, "at once");
     fs::write(&file, opened.replace("[environments.dev]", "[environments.dev")).unwrap();
-    std::thread::sleep(Duration::from_millis(1100));
-    served.own("/_deploy/status");
     assert_eq!(served.visit("/_deploy/version", &[]).0, 200);
     fs::write(&file, text).unwrap();
-    until(403);
+    assert_eq!(served.visit("/_deploy/version", &[]).0, 403);
+}
+
+#[test]
+fn a_stream_ends_when_its_listener_may_listen_no_more() {
+    let served = Served::serving("public = [\"events\"]");
+    let mut stream = Stream::open(served.world.listen("dev"), "/_deploy/events", &["Connection: close"]);
+    served.world.configure("public = [\"events\"]", "");
+    served.world.release("v2");
+    served.world.run("deploy", &["dev"]).ok();
+    assert!(stream.take().is_none(), "nothing is told any more");
+    assert_eq!(served.visit("/_deploy/events", &[]).0, 403);
+}
+
+#[test]
+fn a_server_that_cannot_listen_is_said_by_the_deployment_that_starts_it() {
+    let served = Served::new("");
+    let taken = std::net::TcpListener::bind(served.own).unwrap();
+    served.world.release("v1");
+    let deployed = served.world.run("deploy", &["dev"]);
+    deployed.ok();
+    assert!(deployed.stderr.contains("the status server does not run"), "{}", deployed.stderr);
+    drop(taken);
+    assert_eq!(served.own("/_deploy/health?environment=dev").0, 200);
+}
+
+#[test]
+fn a_signal_ends_it_soon_although_somebody_listens() {
+    let world = World::new();
+    let mut command = world.command("status", &["serve", "--listen", "127.0.0.1:0"]);
+    let mut child = ByHand(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    let mut told = std::io::BufReader::new(child.0.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut told, &mut line).unwrap();
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let mut stream = Stream::open(address.parse().unwrap(), "/_deploy/events", &["Connection: close"]);
+    let begun = Instant::now();
+    kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
+    assert!(stream.take().is_none());
+    assert!(child.0.wait().unwrap().success() && begun.elapsed() < Duration::from_secs(2));
 }

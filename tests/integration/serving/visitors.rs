@@ -65,8 +65,17 @@ fn its_own_address_is_open_to_this_host_under_its_own_name_only() {
         &["Host: evil.example"][..],
         &["Host: 127.0.0.1", "X-Forwarded-For: 192.0.2.1"],
         &["Host: 127.0.0.1", "X-Real-IP: 192.0.2.1"],
+        &["Host: 127.0.0.1", "X-Forwarded-Proto: https"],
+        &["Host: 127.0.0.1", "Via: 1.1 proxy"],
     ] {
-        assert_eq!(exchange(served.own, "GET", "/_deploy/status", headers).unwrap().0, 403, "{headers:?}");
+        let (status, _, body) = exchange(served.own, "GET", "/_deploy/status", headers).unwrap();
+        assert_eq!(status, 404, "whose visitor it is nobody said: {headers:?}");
+        assert!(json(&body)["hint"].as_str().unwrap().contains("X-Deploy-Environment"), "{body}");
+        assert_eq!(
+            exchange(served.own, "GET", "/_deploy/dev/status", headers).unwrap().0,
+            403,
+            "{headers:?}"
+        );
         assert_eq!(
             exchange(served.own, "GET", "/_deploy/dev/health", headers).unwrap().0,
             200,
