@@ -7,6 +7,7 @@ const link = document.getElementById("link");
 const live = document.getElementById("live");
 const runs = document.getElementById("runs");
 let waiting = [];
+let last = body.dataset.cursor;
 
 function element(name, kind, text) {
   const made = document.createElement(name);
@@ -48,6 +49,7 @@ function run(environment, id) {
 }
 
 function step(event) {
+  last = event.lastEventId;
   const told = JSON.parse(event.data);
   const line = element("li");
   line.append(
@@ -61,10 +63,24 @@ function step(event) {
 }
 
 function deployment(event) {
+  last = event.lastEventId;
   const row = JSON.parse(event.data).deployment;
-  const shown = run(row.environment, row.id).querySelector(".state");
+  const list = run(row.environment, row.id);
+  const shown = list.querySelector(".state");
   shown.className = `state ${row.state}`;
   shown.textContent = row.state.replace("_", " ");
+  // Long enough to be read.
+  if (row.outcome) setTimeout(() => leave(list), 15000);
+  soon();
+}
+
+/** One that has ended does not happen now. */
+function leave(list) {
+  list.remove();
+  live.hidden = runs.children.length === 0;
+}
+
+function soon() {
   // Soon, and again when the server's look at everything, which lasts a second, is a newer one.
   waiting.forEach(clearTimeout);
   waiting = [300, 1600].map((pause) => setTimeout(renew, pause));
@@ -81,10 +97,9 @@ async function renew() {
 }
 
 function listen() {
-  const after = body.dataset.cursor;
-  if (after === undefined) return;
+  if (last === undefined) return;
   const here = location.pathname.match(/^\/_deploy\/view\/([^/]+)/);
-  const query = new URLSearchParams({ after });
+  const query = new URLSearchParams({ after: last });
   if (here) query.set("environment", decodeURIComponent(here[1]));
   const source = new EventSource(`/_deploy/events?${query}`);
   const state = (name, words) => () => {
@@ -93,7 +108,13 @@ function listen() {
     link.setAttribute("aria-label", words);
   };
   source.addEventListener("open", state("live", "live"));
+  // The page may show how things were a moment before it listened.
+  source.addEventListener("open", soon);
   source.addEventListener("error", state("lost", "not connected"));
+  // A browser comes back by itself, unless the answer was a refusal: the server may be starting.
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+  });
   source.addEventListener("step", step);
   source.addEventListener("deployment", deployment);
 }
