@@ -69,3 +69,18 @@ fn the_stream_of_one_environment_is_silent_about_the_other() {
             .unwrap();
     assert!(status == 400 && body.contains("bad-question"), "{body}");
 }
+
+#[test]
+fn who_listens_when_too_many_do_is_sent_away_and_everything_else_still_answers() {
+    let served = Served::serving("public = [\"events\", \"version\"]");
+    let listen = || Stream::open(served.own, "/_deploy/events", &[]);
+    let streams: Vec<Stream> = std::iter::repeat_with(listen).take(256).collect();
+    let host = format!("Host: {}", served.own);
+    for (address, headers) in [(served.own, &[host.as_str()][..]), (served.world.listen("dev"), &[])] {
+        let (status, head, body) = exchange(address, "GET", "/_deploy/events", headers).unwrap();
+        assert!(status == 503 && body.contains("too-many-streams"), "{body}");
+        assert!(head.to_lowercase().contains("retry-after"), "{head}");
+        assert_eq!(exchange(address, "GET", "/_deploy/version", headers).unwrap().0, 200);
+    }
+    drop(streams);
+}
