@@ -85,7 +85,7 @@ fn a_stream_ends_with_its_gateway_and_goes_on_at_the_next_one() {
         steps.map(|event| event.data["number"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     let (before, after) = (steps(&told), steps(&rest));
-    assert!(!before.is_empty() && after.len() > before.len(), "{before:?} {after:?}");
+    assert!(!before.is_empty() && after.len() >= before.len(), "{before:?} {after:?}");
     let all: Vec<u64> = (1..=after.len() as u64).collect();
     assert_eq!(after, all, "every step, once, in order");
     assert_eq!(before, all[..before.len()], "what was told is told in the same order");
