@@ -138,6 +138,8 @@ pub(crate) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use common::durable;
+
     use super::*;
 
     const TOKENS: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
@@ -153,7 +155,7 @@ mod tests {
         let file = dir.join("new.env");
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::rename(file, dir.join("status.env")).unwrap();
+        durable::rename(&file, &dir.join("status.env")).unwrap();
     }
 
     #[test]
