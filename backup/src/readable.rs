@@ -20,7 +20,7 @@ const LOADED: &str = "loaded.db";
 /// backup is there all the same.
 pub(crate) fn follow_creation(run: &mut Run, site: &Site<'_>, backup: &mut Backup, scratch: &Path) {
     let begun = Instant::now();
-    match add(backup, scratch) {
+    match add(backup, scratch).map_err(|problem| space::explain(problem, scratch)) {
         Ok(None) => run.end_step("backup.export", None, begun.elapsed(), None),
         Ok(Some(reason)) => run.skip("backup.export", &reason),
         Err(problem) => {
@@ -40,10 +40,11 @@ pub(crate) fn export(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
         for mut backup in backups::list(&site.place)?.backups.into_iter().filter(lacks_it) {
             common::interrupt::check()?;
             let scratch = site.scratch()?;
-            verification::unpack(&backup, &scratch.path().join(RAW))
+            let reason = verification::unpack(&backup, &scratch.path().join(RAW))
                 .and_then(|()| add(&mut backup, scratch.path()))
-                .map(|reason| reason.map_or(&mut exported, |_| &mut refused).push(backup.manifest.id.clone()))
                 .map_err(|problem| space::explain(problem, scratch.path()))?;
+            let list = if reason.is_none() { &mut exported } else { &mut refused };
+            list.push(backup.manifest.id);
         }
         Ok(())
     });
@@ -71,7 +72,7 @@ fn add(backup: &mut Backup, scratch: &Path) -> Result<Option<String>, Problem> {
             backup.manifest.files.insert(EXPORT.to_owned(), facts);
             None
         }
-        Err(problem) if common::space::is_full(scratch) => return Err(space::explain(problem, scratch)),
+        Err(problem) if common::space::is_full(scratch) => return Err(problem),
         Err(problem) => Some(problem.to_string()),
     };
     backup.manifest.unexportable.clone_from(&reason);

@@ -12,9 +12,10 @@ use common::ledger::{ErrorGroup, Ledger};
 use common::report::Problem;
 use common::secrets::Secrets;
 use common::supervisor::Supervisor;
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
+
+use crate::facts::time;
 
 #[derive(Debug, Args)]
 pub(crate) struct Errors {
@@ -113,8 +114,4 @@ impl Listed {
             last_ms: group.last_ms,
         }
     }
-}
-
-fn time(milliseconds: i64) -> Option<String> {
-    Timestamp::from_millisecond(milliseconds).ok().map(|at| at.to_string())
 }

@@ -38,7 +38,6 @@ fn of_release(facts: &Facts) -> Vec<String> {
 fn of_instance(instance: &Value, facts: &Facts) -> String {
     let word = |key: &str| bare(&instance[key]);
     let uptime = instance["uptime_ms"].as_i64().map(|up| format!(", up {}", span(up / 1000)));
-    let restarts = instance["restarts"].as_i64().filter(|count| *count > 0);
     format!(
         "  {} {} in {}, identity {}{}{}",
         word("condition"),
@@ -46,19 +45,30 @@ fn of_instance(instance: &Value, facts: &Facts) -> String {
         word("slot"),
         text(facts.identity.as_deref()),
         uptime.unwrap_or_default(),
-        restarts.map(|count| format!(", started again {count} times")).unwrap_or_default()
+        restarts(instance)
     )
 }
 
+/// How often an instance was started again, behind what else is said of it; nothing when never.
+pub(crate) fn restarts(instance: &Value) -> String {
+    let count = instance["restarts"].as_i64().filter(|count| *count > 0);
+    count.map(|count| format!(", started again {count} times")).unwrap_or_default()
+}
+
 fn of_database(database: &Value) -> String {
-    if let Some(problem) = database["problem"].as_str() {
-        return format!("  database: {problem}");
+    match database["problem"].as_str() {
+        Some(problem) => format!("  database: {problem}"),
+        None => format!("  database at {}", standing(database)),
     }
+}
+
+/// `migration 3, current, 1 pending`.
+pub(crate) fn standing(database: &Value) -> String {
     let version =
         database["version"].as_i64().map_or_else(|| "none".to_owned(), |version| version.to_string());
     let pending = database["pending"].as_i64().filter(|count| *count > 0);
     format!(
-        "  database at migration {version}, {}{}",
+        "migration {version}, {}{}",
         bare(&database["migrations"]),
         pending.map(|count| format!(", {count} pending")).unwrap_or_default()
     )

@@ -75,7 +75,7 @@ pub fn is_mail_address(text: &str) -> bool {
 }
 
 /// `$NAME` and nothing else.
-fn names_a_value(text: &str) -> bool {
+pub(super) fn names_a_value(text: &str) -> bool {
     let name = text.strip_prefix('$').unwrap_or_default();
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

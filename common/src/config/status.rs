@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::receiver::names_a_value;
 use super::validate::{check, wrong};
 use super::value::Listen;
 use super::{Config, GatewayKind, nearest};
@@ -69,9 +70,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
         return Err(wrong(config, &format!("status.public names no endpoint '{unknown}'{guess}")));
     }
     let Some(token) = &status.token else { return Ok(()) };
-    let name = token.strip_prefix('$').unwrap_or_default();
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    check(config, is_name, "status.token must be $NAME, a value of status.env_file")?;
+    check(config, names_a_value(token), "status.token must be $NAME, a value of status.env_file")?;
     check(config, status.env_file.is_some(), "status.token needs status.env_file, where its value stands")
 }
 

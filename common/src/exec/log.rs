@@ -9,6 +9,10 @@ use rustix::fs::OFlags;
 
 use crate::report::{OrProblem, Problem, now, quoted};
 
+/// Of a log, what a problem shows.
+const TAIL_BYTES: usize = 4096;
+const TAIL_LINES: usize = 20;
+
 /// An open log file, 0600, never an existing one and never through a link.
 #[derive(Debug)]
 pub struct RunLog {
@@ -78,20 +82,28 @@ impl RunLog {
 /// The last 20 lines, at most 4 KiB, of what stands in `path` after byte `start`; nothing of what is
 /// not a file of ours.
 pub fn tail(path: &Path, start: u64) -> String {
-    const BYTES: u64 = 4096;
-    const LINES: usize = 20;
     let Ok(mut file) = open_own(path) else { return String::new() };
     let end = file.metadata().map_or(0, |meta| meta.len());
-    let from = start.max(end.saturating_sub(BYTES));
+    let from = start.max(end.saturating_sub(TAIL_BYTES as u64));
     let mut bytes = Vec::new();
     if file.seek(SeekFrom::Start(from)).is_err() || file.read_to_end(&mut bytes).is_err() {
         return String::new();
     }
-    // A line whose beginning is missing says so: half a secret is known by that mark.
-    let cut = if from > start { "…" } else { "" };
-    let text = format!("{cut}{}", String::from_utf8_lossy(&bytes));
+    last_lines(&bytes, from > start)
+}
+
+/// The same of what a program has printed.
+pub fn tail_of(output: &str) -> String {
+    let from = output.len().saturating_sub(TAIL_BYTES);
+    last_lines(&output.as_bytes()[from..], from > 0)
+}
+
+/// A line whose beginning is missing says so: half a secret is known by that mark.
+fn last_lines(bytes: &[u8], is_cut: bool) -> String {
+    let cut = if is_cut { "…" } else { "" };
+    let text = format!("{cut}{}", String::from_utf8_lossy(bytes));
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
 /// Logs may lie where anybody may lay something else: a link, a pipe that nobody writes to, a file of

@@ -8,7 +8,7 @@ mod program;
 mod running;
 mod sibling;
 
-pub use log::{RunLog, tail};
+pub use log::{RunLog, tail, tail_of};
 pub use program::Program;
 pub use running::Finished;
 pub use sibling::{Sibling, companion};

@@ -33,18 +33,12 @@ struct Row {
 /// The listening sockets that a connection to each of these addresses could reach, in the same order.
 /// The table of TCP is read once: it holds every connection of the host.
 pub(super) fn listening(addresses: &[Address]) -> io::Result<Vec<Vec<Socket>>> {
-    let mut known: Option<Vec<Row>> = None;
-    let mut of_tcp = |address: SocketAddr| {
-        let rows = match known.take() {
-            Some(rows) => rows,
-            None => tcp_rows()?,
-        };
-        let found = rows.iter().filter(|row| row.serves(address)).map(|row| row.socket).collect();
-        known = Some(rows);
-        Ok(found)
-    };
+    let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
+    let rows = if addresses.iter().any(is_tcp) { tcp_rows()? } else { Vec::new() };
     let sockets = addresses.iter().map(|address| match address {
-        Address::Tcp(address) => of_tcp(*address),
+        Address::Tcp(address) => {
+            Ok(rows.iter().filter(|row| row.serves(*address)).map(|row| row.socket).collect())
+        }
         Address::Unix(path) => unix(path),
     });
     sockets.collect()

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log::Log;
 use crate::clock::now;
+use crate::database::with_suffix;
 
 /// Read at once, in bytes; of a log that was never read before, from its end.
 pub(super) const MOST_BYTES: u64 = 4 * 1024 * 1024;
@@ -150,9 +151,7 @@ fn piece(mut file: File, meta: &Metadata, offset: u64, reach: u64) -> Option<Chu
 
 /// Where a keeper sets it aside.
 fn aside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".1");
-    name.into()
+    with_suffix(path, ".1")
 }
 
 #[cfg(test)]

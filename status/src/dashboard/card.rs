@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::moment::{Moment, length, size};
 use crate::serving::{Seen, View};
-use crate::words::span;
+use crate::words::{restarts, span, standing};
 
 /// What a card says.
 pub(super) struct Card {
@@ -122,29 +122,22 @@ fn rows(seen: &Seen, is_full: bool) -> Vec<(&'static str, String)> {
 }
 
 fn instance(instance: &Value) -> String {
-    let restarts = instance["restarts"].as_i64().filter(|count| *count > 0);
     let uptime = instance["uptime_ms"].as_i64().map(|up| format!(" for {}", span(up / 1000)));
     format!(
         "{} in {}{}{}",
         text(&instance["condition"]),
         text(&instance["slot"]),
         uptime.unwrap_or_default(),
-        restarts.map(|count| format!(", started again {count} times")).unwrap_or_default()
+        restarts(instance)
     )
 }
 
 fn database(database: &Value, is_full: bool) -> String {
-    if let Some(problem) = database["problem"].as_str() {
-        return if is_full { problem.to_owned() } else { "unreadable".to_owned() };
+    match database["problem"].as_str() {
+        Some(problem) if is_full => problem.to_owned(),
+        Some(_) => "unreadable".to_owned(),
+        None => standing(database),
     }
-    let version =
-        database["version"].as_i64().map_or_else(|| "none".to_owned(), |version| version.to_string());
-    let pending = database["pending"].as_i64().filter(|count| *count > 0);
-    format!(
-        "migration {version}, {}{}",
-        text(&database["migrations"]),
-        pending.map(|count| format!(", {count} pending")).unwrap_or_default()
-    )
 }
 
 fn rate(seen: &Seen) -> Option<Rate> {

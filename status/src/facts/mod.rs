@@ -104,7 +104,9 @@ pub(crate) fn records<'a>(
     ledger: Option<&Ledger>,
     names: &[String],
 ) -> Result<Vec<Record<'a>>, Problem> {
-    names.iter().map(|name| Record::read(config, ledger, name)).collect()
+    let undelivered = ledger.map(Ledger::undelivered).transpose()?.unwrap_or_default();
+    let overdue = Overdue::of(&undelivered);
+    names.iter().map(|name| Record::read(config, ledger, name, &overdue)).collect()
 }
 
 /// The rest, without the ledger.

@@ -34,7 +34,12 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn read(config: &'a Config, ledger: Option<&Ledger>, name: &str) -> Result<Self, Problem> {
+    pub(super) fn read(
+        config: &'a Config,
+        ledger: Option<&Ledger>,
+        name: &str,
+        overdue: &[Overdue],
+    ) -> Result<Self, Problem> {
         let nothing = Self {
             place: Place::new(config, name),
             settings: config.environment(name)?,
@@ -48,7 +53,7 @@ impl<'a> Record<'a> {
             confirm_by: None,
             chores: Vec::new(),
             uptime: None,
-            notifications: Vec::new(),
+            notifications: overdue.iter().filter(|found| found.environment == name).cloned().collect(),
             last: Vec::new(),
         };
         match ledger {
@@ -71,17 +76,11 @@ impl<'a> Record<'a> {
                 .and_then(|row| time(row.confirm_by_ms?)),
             chores: ledger.postponed_chores(name)?.iter().map(chore).collect(),
             uptime: uptime::figures(ledger, name, uptime::DAY)?,
-            notifications: overdue(ledger, name)?,
             last: ledger.history(name, &Selection::newest(SHOWN))?.iter().map(event).collect(),
             serving,
             ..self
         })
     }
-}
-
-fn overdue(ledger: &Ledger, name: &str) -> Result<Vec<Overdue>, Problem> {
-    let all = Overdue::of(&ledger.undelivered()?).into_iter();
-    Ok(all.filter(|found| found.environment == name).collect())
 }
 
 fn verification(found: &Verification) -> Value {

@@ -10,6 +10,7 @@ use common::config::Config;
 use common::ledger::{Deployment, Selection};
 use common::report::{Problem, VERSION};
 use common::secrets::Secrets;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::asked::Asked;
@@ -144,14 +145,7 @@ pub(crate) async fn deployment(State(server): State<Arc<Server>>, asked: Asked) 
     let view = asked.of("deployments", &[])?;
     let shown = shown(&server, &asked, view).await?;
     let mut told = json!({"deployment": of_row(&shown.row, view)});
-    let steps = shown.steps.iter().map(|timed| {
-        let mut step = json!(timed);
-        if let (View::Public, Some(members)) = (view, step.as_object_mut()) {
-            members.retain(|name, _| name != "target" && name != "problem");
-        }
-        step
-    });
-    told["steps"] = steps.collect();
+    told["steps"] = shown.steps.iter().map(|timed| of_step(timed, view)).collect();
     if view == View::Full {
         told["log"] = json!(shown.log);
         told["report"] = json!(shown.report);
@@ -193,9 +187,17 @@ fn with_log(config: &Config, mut shown: Shown) -> Shown {
 
 /// Who did it, why and where its log lies are not for everybody.
 pub(crate) fn of_row(row: &Deployment, view: View) -> Value {
-    let mut told = facts::event(row);
-    if let (View::Public, Some(members)) = (view, told.as_object_mut()) {
-        members.retain(|name, _| !matches!(name.as_str(), "who" | "forced_reason" | "log_file"));
+    without(facts::event(row), &["who", "forced_reason", "log_file"], view)
+}
+
+/// Nor is what a step worked on, and what programs said of it.
+pub(crate) fn of_step(step: &impl Serialize, view: View) -> Value {
+    without(json!(step), &["target", "problem"], view)
+}
+
+fn without(mut told: Value, members: &[&str], view: View) -> Value {
+    if let (View::Public, Some(known)) = (view, told.as_object_mut()) {
+        known.retain(|name, _| !members.contains(&name.as_str()));
     }
     told
 }

@@ -20,7 +20,7 @@ use super::Server;
 use super::asked::Asked;
 use super::caller::View;
 use super::cursor::{Cursor, News, What};
-use super::endpoints::{broken, of_row};
+use super::endpoints::{broken, of_row, of_step};
 use super::refusal::Refusal;
 use super::source::{Setting, Source};
 
@@ -131,10 +131,7 @@ fn tell(news: &News, view: View) -> Event {
         What::Began => ("deployment", json!({"deployment": began(of_row(row, view))})),
         What::Turned => ("deployment", json!({"deployment": of_row(row, view)})),
         What::Step(number, step) => {
-            let mut step = json!(step);
-            if let (View::Public, Some(members)) = (view, step.as_object_mut()) {
-                members.retain(|name, _| name != "target" && name != "problem");
-            }
+            let step = of_step(step, view);
             let (environment, id) = (&row.environment, &row.id);
             ("step", json!({"environment": environment, "id": id, "number": number, "step": step}))
         }

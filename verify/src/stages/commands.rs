@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::exec::{Finished, Program, RunLog};
+use common::exec::{Finished, Program, RunLog, tail_of};
 use common::report::{OrProblem, Problem, Step, quoted};
 
 use super::{TOOL, milliseconds};
@@ -66,24 +66,24 @@ fn run(subject: &Subject, command: &Command, log: &RunLog) -> Result<Vec<Finding
     let finished = match ended {
         Ok(finished) => finished,
         Err(problem) if problem.kind == "time-limit" && limit < command.time() => {
-            return Ok(vec![Finding::unasked("did not end").line("output", tail(&output))]);
+            return Ok(vec![Finding::unasked("did not end").line("output", tail_of(&output))]);
         }
         Err(problem) if problem.kind == "time-limit" => {
             let phrase = format!("did not end within {} s", limit.as_secs_f32());
-            return Ok(vec![Finding::new("time-limit", phrase).line("output", tail(&output))]);
+            return Ok(vec![Finding::new("time-limit", phrase).line("output", tail_of(&output))]);
         }
         Err(problem) => return Err(problem),
     };
     let mut findings = Vec::new();
     if finished.status.code() != Some(command.exit) {
         let phrase = format!("ended with {} instead of {}", finished.ending(), command.exit);
-        findings.push(Finding::new("command-exit", phrase).line("output", tail(&output)));
+        findings.push(Finding::new("command-exit", phrase).line("output", tail_of(&output)));
     }
     let missing = command.texts().iter().filter(|text| !output.contains(text.as_str()));
     findings.extend(missing.map(|text| {
         Finding::new("text-missing", format!("does not print '{text}'"))
             .line("expected", text)
-            .line("output", tail(&output))
+            .line("output", tail_of(&output))
     }));
     Ok(findings)
 }
@@ -115,13 +115,4 @@ fn collect(mut from: impl Read, into: &Mutex<Vec<u8>>) {
         let room = KEPT.saturating_sub(bytes.len());
         bytes.extend_from_slice(&part[..taken.min(room)]);
     }
-}
-
-/// The last lines, at most 4 KiB.
-fn tail(output: &str) -> String {
-    let from = (output.len().saturating_sub(4096)..output.len()).find(|at| output.is_char_boundary(*at));
-    let from = from.unwrap_or(0);
-    let cut = if from > 0 { "…" } else { "" };
-    let lines: Vec<&str> = output[from..].lines().collect();
-    format!("{cut}{}", lines[lines.len().saturating_sub(20)..].join("\n"))
 }
