@@ -2,8 +2,10 @@
 //! take it: `127.0.0.1:8000`, `unix:/run/app/blue.sock`.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,6 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::report::quoted;
 
 const UNIX: &str = "unix:";
+
+/// A path for the socket `name` in an open directory, however long its own is: the path of a socket
+/// may not exceed 107 bytes.
+pub fn socket_within(dir: &File, name: &str) -> PathBuf {
+    format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).into()
+}
 
 /// An address on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,6 +50,21 @@ impl fmt::Display for Slot {
     }
 }
 
+/// What a verification saw, in its directory below [`Place::verifications`].
+pub const STRUCTURE: &str = "structure.json";
+/// Ends the name of that directory when the verification failed.
+pub const FAILED: &str = ".failed";
+
+/// The name of the directory in which the verification of a deployment left what passed, or failed.
+pub fn verification_name(deployment: &str, passed: bool) -> String {
+    format!("{deployment}{}", if passed { "" } else { FAILED })
+}
+
+/// Beside the screenshot in `file`, the file of the same with what differs marked.
+pub fn marked_picture(file: &str) -> String {
+    format!("{}-difference.png", file.trim_end_matches(".png"))
+}
+
 /// Among the directories of environments.
 const STATUS_SERVER: &str = "status";
 

@@ -6,22 +6,22 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::address::socket_within;
 use crate::config::{Config, SupervisorKind};
 use crate::exec::{companion, tail};
 use crate::instance::base_environment;
 use crate::layout::{Place, create_private_dir};
 use crate::report::{Problem, quoted};
 use crate::secrets::Secrets;
-use crate::supervisor::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
+use crate::supervisor::{KeeperRecord, keeper_command, keeper_lives, start_keeper, stop_keeper};
 use crate::systemd::syntax::command_word;
 use crate::systemd::unit::order;
 use crate::systemd::{Manager, UnitFile};
@@ -125,9 +125,8 @@ impl Server<'_> {
             self.stop_keeper()?;
         }
         create_private_dir(&dir)?;
-        let mut command = Command::new(companion("deploy-keeper")?);
-        command.arg("--dir").arg(&dir).arg("--log").arg(dir.join("status.log"));
-        command.args(["--stop-timeout-ms", &GRACE.as_millis().to_string(), "--"]).args(self.words()?);
+        let mut command = keeper_command(&dir, "status.log", GRACE)?;
+        command.arg("--").args(self.words()?);
         command.current_dir(&dir).env_clear().envs(base_environment());
         match start_keeper(&dir, command, Stdio::null()) {
             // Of two commands that start it at once one has done it.
@@ -202,11 +201,8 @@ impl Server<'_> {
         Ok(())
     }
 
-    /// The path of a socket may not exceed 107 bytes, so it is named through the directory's descriptor.
     fn accepts(&self) -> bool {
-        File::open(self.place.root()).is_ok_and(|dir| {
-            UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd())).is_ok()
-        })
+        File::open(self.place.root()).and_then(|dir| UnixStream::connect(socket_within(&dir, SOCKET))).is_ok()
     }
 
     /// It reads what only its owner may read, and writes no more than its socket.

@@ -2,6 +2,7 @@
 //! structure of the pages and their screenshots.
 
 use common::cli::Run;
+use common::layout::marked_picture;
 use common::ledger::{Ledger, Selection};
 use common::report::{Problem, now};
 
@@ -27,7 +28,7 @@ pub(crate) fn gather(subject: &Subject, results: Results) -> Leaving {
     for (look, number) in results.looks.into_iter().zip(1..) {
         let Some(picture) = look.screenshot else { continue };
         let name = format!("page-{number}.png");
-        leaving.pictures.extend(look.marked.map(|marked| (Leaving::marked(&name), marked)));
+        leaving.pictures.extend(look.marked.map(|marked| (marked_picture(&name), marked)));
         leaving.pictures.insert(name.clone(), picture);
         structure.screenshots.insert(look.page, name);
     }

@@ -8,15 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::durable;
-use common::layout::{Place, create_private_dir, is_plain_name};
+use common::layout::{FAILED, Place, STRUCTURE, create_private_dir, is_plain_name, verification_name};
 use common::report::{OrProblem, Problem};
 
 use crate::regressions::Structure;
 
 /// So many deployments, and so many verified ones, keep what their verification left.
 pub(crate) const KEPT: u32 = 5;
-const STRUCTURE: &str = "structure.json";
-const FAILED: &str = ".failed";
 
 /// The directory of one environment.
 pub(crate) struct Past {
@@ -29,13 +27,6 @@ pub(crate) struct Leaving {
     pub(crate) structure: Structure,
     /// Content of each file of [`Structure::screenshots`], and of marked differences.
     pub(crate) pictures: BTreeMap<String, Vec<u8>>,
-}
-
-impl Leaving {
-    /// Beside the screenshot in `file`, the file of the same with what differs marked.
-    pub(crate) fn marked(file: &str) -> String {
-        format!("{}-difference.png", file.trim_end_matches(".png"))
-    }
 }
 
 impl Past {
@@ -62,7 +53,7 @@ impl Past {
 
     /// Where what passed, or failed, of this deployment is kept.
     pub(crate) fn place_of(&self, deployment: &str, passed: bool) -> PathBuf {
-        self.dir.join(format!("{deployment}{}", if passed { "" } else { FAILED }))
+        self.dir.join(verification_name(deployment, passed))
     }
 
     /// Whether what a failed run leaves tells more than what is there. A run that has not `compared`

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::units::Units;
 use super::{Drained, GatewayStatus, Target, Traffic};
+use crate::address::socket_within;
 use crate::config::Listen;
 use crate::exec::companion;
 use crate::fault;
@@ -24,7 +25,7 @@ use crate::instance::base_environment;
 use crate::layout::Place;
 use crate::process::{await_end, to_pid};
 use crate::report::{OrProblem, Problem, quoted};
-use crate::supervisor::{KeeperRecord, keeper_lives, start_keeper, stop_keeper};
+use crate::supervisor::{KeeperRecord, keeper_command, keeper_lives, start_keeper, stop_keeper};
 
 const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(10);
@@ -210,14 +211,10 @@ impl Client {
     }
 
     fn keeper(&self, how: &[&str]) -> Result<Command, Problem> {
-        let mut command = Command::new(companion("deploy-keeper")?);
+        let mut command = keeper_command(&self.dir, "gateway.log", GRACE)?;
         command
-            .arg("--dir")
-            .arg(&self.dir)
-            .arg("--log")
-            .arg(self.dir.join("gateway.log"))
             .args(how)
-            .args(["--stop-timeout-ms", &millis(GRACE).to_string(), "--"])
+            .arg("--")
             .arg(companion("deploy-gateway")?)
             .arg("--dir")
             .arg(&self.dir)
@@ -250,10 +247,9 @@ impl Client {
         }
     }
 
-    /// Connects through the directory's descriptor: a socket path may not exceed 107 bytes.
     fn connect(&self, limit: Duration) -> std::io::Result<UnixStream> {
         let dir = File::open(&self.dir)?;
-        let stream = UnixStream::connect(format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd()))?;
+        let stream = UnixStream::connect(socket_within(&dir, "control.sock"))?;
         stream.set_read_timeout(Some(limit))?;
         Ok(stream)
     }

@@ -91,15 +91,20 @@ pub(crate) fn start_keeper(dir: &Path, mut command: Command, stdin: Stdio) -> Re
     Err(Problem::new("not-started", format!("the keeper in {} did not begin", dir.display())))
 }
 
+/// A keeper in `dir`, which has its log there and grants its child `grace` to end; its options may go
+/// on, and what it keeps follows `--`.
+pub(crate) fn keeper_command(dir: &Path, log: &str, grace: Duration) -> Result<Command, Problem> {
+    let mut command = Command::new(companion("deploy-keeper")?);
+    command.arg("--dir").arg(dir).arg("--log").arg(dir.join(log));
+    command.args(["--stop-timeout-ms", &grace.as_millis().to_string()]);
+    Ok(command)
+}
+
 pub(super) fn start(place: &Place, start: Start<'_>) -> Result<(), Problem> {
     let dir = place.slot(start.slot);
-    let mut command = Command::new(companion("deploy-keeper")?);
+    let mut command = keeper_command(&dir, "app.log", start.grace)?;
     command
-        .arg("--dir")
-        .arg(&dir)
-        .arg("--log")
-        .arg(dir.join("app.log"))
-        .args(["--stop-timeout-ms", &start.grace.as_millis().to_string(), "--", "/bin/sh", "-c", start.run])
+        .args(["--", "/bin/sh", "-c", start.run])
         .current_dir(&start.dir)
         .env_clear()
         .envs(start.environment);

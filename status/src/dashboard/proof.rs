@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use common::layout::{Place, is_plain_name};
+use common::layout::{Place, STRUCTURE, is_plain_name, marked_picture, verification_name};
 use common::report::{Report, Status};
 use serde::Deserialize;
 use serde_json::Value;
@@ -50,7 +50,7 @@ pub(super) struct Picture {
     pub(super) difference: Option<String>,
 }
 
-/// The part of `structure.json` that is needed here.
+/// The part of [`STRUCTURE`] that is needed here.
 #[derive(Debug, Default, Deserialize)]
 struct Structure {
     #[serde(default)]
@@ -98,8 +98,8 @@ impl Proof {
 
 /// Of what passed, else of what did not.
 fn dirs(place: &Place, id: &str) -> [(PathBuf, &'static str); 2] {
-    let root = place.verifications();
-    [(root.join(id), "passed-"), (root.join(format!("{id}.failed")), "failed-")]
+    let dir = |passed| place.verifications().join(verification_name(id, passed));
+    [(dir(true), "passed-"), (dir(false), "failed-")]
 }
 
 fn pictures(place: &Place, id: &str) -> Vec<Picture> {
@@ -108,10 +108,10 @@ fn pictures(place: &Place, id: &str) -> Vec<Picture> {
     }
     let mut found = Vec::new();
     for (dir, prefix) in dirs(place, id) {
-        let text = fs::read(dir.join("structure.json")).unwrap_or_default();
+        let text = fs::read(dir.join(STRUCTURE)).unwrap_or_default();
         let structure: Structure = serde_json::from_slice(&text).unwrap_or_default();
         for (page, file) in structure.screenshots.into_iter().filter(|(_, file)| is_picture(file)) {
-            let marked = format!("{}-difference{ENDING}", file.trim_end_matches(ENDING));
+            let marked = marked_picture(&file);
             let difference = dir.join(&marked).exists().then(|| format!("{prefix}{marked}"));
             found.push(Picture { page, file: format!("{prefix}{file}"), difference });
         }

@@ -4,6 +4,31 @@ use serde_json::Value;
 
 use super::Facts;
 
+/// Ends of sentences about an environment, as `status` and the watch say them.
+pub(crate) mod troubles {
+    use std::fmt::Display;
+
+    pub(crate) const ORPHANED: &str =
+        "is served by a gateway whose keeper is gone: nobody would start it again";
+
+    pub(crate) fn elsewhere(deployment: &str) -> String {
+        format!("should serve {deployment}, and its gateway sends requests elsewhere")
+    }
+
+    pub(crate) fn failing(status: impl Display) -> String {
+        format!("answers its health path with {status}")
+    }
+
+    pub(crate) fn silent(error: &str) -> String {
+        format!("does not answer: {error}")
+    }
+
+    /// Nothing for the right processes, and for those that cannot be seen.
+    pub(crate) fn strangers(verdict: &str) -> Option<String> {
+        matches!(verdict, "old" | "mixed").then(|| format!("is served by {verdict} processes"))
+    }
+}
+
 impl Facts {
     /// Whether anything was ever deployed here.
     pub(crate) fn is_untouched(&self) -> bool {
@@ -17,17 +42,16 @@ impl Facts {
         };
         let Some(gateway) = &self.gateway else { return Some("has no running gateway".into()) };
         if gateway.active.as_ref().is_none_or(|target| &target.deployment != deployment) {
-            return Some(format!("should serve {deployment}, and its gateway sends requests elsewhere"));
+            return Some(troubles::elsewhere(deployment));
         }
-        match (&self.health, self.identity.as_deref()) {
-            (Some(Value::Number(status)), _) if status.as_u64().is_some_and(|status| status >= 400) => {
-                Some(format!("answers its health path with {status}"))
+        let strangers = self.identity.as_deref().and_then(troubles::strangers);
+        match &self.health {
+            Some(Value::Number(status)) if status.as_u64().is_some_and(|status| status >= 400) => {
+                Some(troubles::failing(status))
             }
-            (Some(Value::String(error)), _) => Some(format!("does not answer: {error}")),
-            (_, Some(verdict @ ("old" | "mixed"))) => Some(format!("is served by {verdict} processes")),
-            _ if self.gateway_orphaned => {
-                Some("is served by a gateway whose keeper is gone: nobody would start it again".into())
-            }
+            Some(Value::String(error)) => Some(troubles::silent(error)),
+            _ if strangers.is_some() => strangers,
+            _ if self.gateway_orphaned => Some(troubles::ORPHANED.into()),
             _ if self.ledger_lost.is_some() => {
                 Some(format!("serves, but the ledger {}", self.ledger_lost.as_deref().unwrap_or_default()))
             }

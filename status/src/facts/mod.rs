@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use commits::Commits;
 pub(crate) use database::Migrations;
+pub(crate) use judgement::troubles;
 pub(crate) use past::{Shown, TimedStep, event, show};
 pub(crate) use record::Record;
 use sight::Sight;

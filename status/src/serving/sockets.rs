@@ -4,10 +4,10 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
+use common::address::socket_within;
 use common::config::Config;
 use common::identity;
 use common::layout::{Place, create_private_dir};
@@ -80,11 +80,10 @@ fn own(address: SocketAddr) -> Result<TcpListener, Problem> {
     })
 }
 
-/// A socket that a dead server left is replaced; under the lock none can be alive. The path of one may
-/// not exceed 107 bytes, so it is named through the directory's descriptor.
+/// A socket that a dead server left is replaced; under the lock none can be alive.
 fn bind(place: &Place) -> io::Result<UnixListener> {
     let dir = File::open(place.root())?;
-    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    let path = socket_within(&dir, SOCKET);
     let _ = fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;

@@ -16,7 +16,7 @@ use common::report::Problem;
 use common::space::free_bytes;
 
 use super::damping::Finding;
-use crate::facts::verdict;
+use crate::facts::{troubles, verdict};
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// A disk with less than this is told, in MiB.
@@ -45,9 +45,9 @@ pub(crate) fn look(config: &Config, ledger: &Ledger, name: &str) -> Result<Optio
     let status = gateway.status();
     let counted = status.as_ref().and_then(counters);
     let down = match answer {
-        Ok(answer) if answer.status >= 400 => Some(format!("answers its health path with {}", answer.status)),
+        Ok(answer) if answer.status >= 400 => Some(troubles::failing(answer.status)),
         Ok(_) => None,
-        Err(error) => Some(format!("does not answer: {error}")),
+        Err(error) => Some(troubles::silent(&error)),
     };
     let finding = match down {
         Some(reason) => Finding { health: Health::Down, reason: Some(reason) },
@@ -69,25 +69,20 @@ fn flaw(
 ) -> Option<String> {
     let Some(status) = status else { return Some("has no gateway that obeys".into()) };
     if gateway.is_orphaned() {
-        return Some("is served by a gateway whose keeper is gone: nobody would start it again".into());
+        return Some(troubles::ORPHANED.into());
     }
     // A command that works on it may be moving traffic at this moment.
     if lock::holder(place).is_none() {
         if status.active.as_ref().is_none_or(|target| target.deployment != serving.id) {
-            return Some(format!("should serve {}, and its gateway sends requests elsewhere", serving.id));
+            return Some(troubles::elsewhere(&serving.id));
         }
         let instance = serving.slot.and_then(|slot| Instance::read(place, slot));
-        if let Some(verdict) =
-            instance.map(|instance| verdict(place, &instance)).filter(|word| is_wrong(word))
-        {
-            return Some(format!("is served by {verdict} processes"));
+        let strangers = instance.and_then(|instance| troubles::strangers(&verdict(place, &instance)));
+        if strangers.is_some() {
+            return strangers;
         }
     }
     flaw_of_database(config, place).or_else(|| flaw_of_disks(config, place))
-}
-
-fn is_wrong(verdict: &str) -> bool {
-    matches!(verdict, "old" | "mixed")
 }
 
 fn flaw_of_database(config: &Config, place: &Place) -> Option<String> {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use common::layout::marked_picture;
 use common::report::{Report, Status, Step};
 
 use super::escape_markup;
@@ -128,7 +129,7 @@ fn screenshots(page: &mut String, leaving: &Leaving) {
         if let Some(picture) = leaving.pictures.get(file) {
             figure(page, &name, picture);
         }
-        if let Some(marked) = leaving.pictures.get(&Leaving::marked(file)) {
+        if let Some(marked) = leaving.pictures.get(&marked_picture(file)) {
             figure(page, &format!("{name}, what differs"), marked);
         }
     }
