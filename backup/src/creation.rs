@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use common::backups::{self, Backup, FORMAT, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
-use common::database;
 use common::durable;
 use common::migrations::read_applied;
 use common::relocation;
@@ -113,11 +112,10 @@ fn fill(
     (live, raw): (&Path, &Path),
     draft: &Draft,
 ) -> Result<Manifest, Problem> {
-    run.step("backup.snapshot", || {
-        let mut meter = Meter::new("snapshot");
-        database::snapshot(live, raw, &mut |done, total| meter.update(done, total))
-    })?;
+    let copied = run.step("backup.snapshot", || archive::snapshot(live, raw))?;
     let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
+    manifest.raw_bytes = copied.size;
+    manifest.raw_sha256 = copied.sha256;
     let content = prove_and_compress(run, request, (raw, draft), &mut manifest)?;
     share_snapshot(site, draft, &manifest)?;
     if !request.rescue {
@@ -207,10 +205,16 @@ fn prove_and_compress(
     let content = content?;
     run.end_step("backup.compress", None, took, packed.as_ref().err());
     let packed = packed?;
+    if packed.raw.sha256 != manifest.raw_sha256 {
+        return Err(Problem::new(
+            "snapshot-failed",
+            "the copy of the database does not read back as it was written",
+        )
+        .detail(raw.display().to_string())
+        .hint("journalctl -k   # what the kernel says of the disk"));
+    }
     manifest.verified.read_back = true;
     manifest.files.insert(backups::DATABASE.to_owned(), packed.file);
-    manifest.raw_bytes = packed.raw.size;
-    manifest.raw_sha256 = packed.raw.sha256;
     Ok(content)
 }
 

@@ -1,17 +1,26 @@
 //! Files of a backup: born 0600, measured while they are written, compressed and read back.
+//! Hashing takes as long as copying: a snapshot does both at once, on two cores.
 
 mod frames;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use common::backups::FileFacts;
+use common::cli::Meter;
+use common::database;
 use common::durable;
+use common::report::Problem;
 use sha2::{Digest, Sha256};
 
 const PART: usize = 1 << 20;
+/// Parts of a snapshot that wait to be hashed.
+const AHEAD: usize = 16;
 
 /// Counts and hashes what goes through to `out`.
 pub(crate) struct Measured<W> {
@@ -25,6 +34,11 @@ impl<W: Write> Measured<W> {
         Self { out, hasher: Sha256::new(), size: 0 }
     }
 
+    fn note(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
     pub(crate) fn finish(self) -> (W, FileFacts) {
         (self.out, FileFacts { size: self.size, sha256: common::hex(&self.hasher.finalize()) })
     }
@@ -33,8 +47,7 @@ impl<W: Write> Measured<W> {
 impl<W: Write> Write for Measured<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..taken]);
-        self.size += taken as u64;
+        self.note(&bytes[..taken]);
         Ok(taken)
     }
 
@@ -62,6 +75,36 @@ pub(crate) fn write_small(path: &Path, text: &str) -> io::Result<FileFacts> {
     let (file, facts) = out.finish();
     durable::sync_file(&file)?;
     Ok(facts)
+}
+
+/// Copies the database `live` at one point in time into the new file `copy`, and measures it meanwhile.
+///
+/// # Errors
+/// As those of [`database::snapshot`].
+pub(crate) fn snapshot(live: &Path, copy: &Path) -> Result<FileFacts, Problem> {
+    let mut meter = Meter::new("snapshot");
+    thread::scope(|scope| {
+        let (parts, due) = sync_channel(AHEAD);
+        let measuring = scope.spawn(|| measure_all(due));
+        let mut done = 0;
+        let copied = database::snapshot(live, copy, &mut |part, total| {
+            done += part.len() as u64;
+            meter.update(done, total);
+            // The thread takes parts until the last one.
+            let _ = parts.send(part.to_vec());
+        });
+        drop(parts);
+        let facts = measuring.join().unwrap_or_else(|panic| resume_unwind(panic));
+        copied.map(|()| facts)
+    })
+}
+
+fn measure_all(parts: Receiver<Vec<u8>>) -> FileFacts {
+    let mut out = Measured::new(io::sink());
+    for part in parts {
+        out.note(&part);
+    }
+    out.finish().1
 }
 
 /// Compresses `source` into the new file `target`, on disk when this returns, and reads it back.
