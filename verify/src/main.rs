@@ -86,10 +86,9 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
     let problem = results.problem.take();
     tell(args, &subject, &results, run);
     run.conclude(problem);
-    let shown = run.shown();
     let lines = match &results.explanation {
         Some(explanation) => explanation.lines(),
-        None => rendering::for_people(&results.stages, &rendering::own_steps(&shown)),
+        None => rendering::for_people(&results.stages, &rendering::own_steps(&run.shown())),
     };
     for line in lines {
         run.tell(line);
@@ -100,7 +99,9 @@ fn verify(args: &Args, run: &mut Run) -> Result<(), Problem> {
         leaving::keep_failed(&subject, &leaving, compared, run);
     }
     let signed = if args.is_partial() { Ok(()) } else { attest(args, &config, &subject, &leaving, run) };
-    renderings.write(&run.shown(), &leaving)?;
+    if renderings.are_wanted() {
+        renderings.write(&run.shown(), &leaving)?;
+    }
     signed
 }
 

@@ -150,8 +150,8 @@ impl Secrets {
     #[must_use]
     pub fn hide_in_report(&self, report: &Report) -> Report {
         let mut hidden = report.clone();
-        hidden.steps = report.steps.iter().map(|step| self.hide_in_step(step)).collect();
-        hidden.problem = report.problem.as_ref().map(|problem| self.hide_in_problem(problem));
+        hidden.steps.iter_mut().for_each(|step| self.hide_within(step));
+        hidden.problem.iter_mut().for_each(|problem| self.hide_in_problem(problem));
         for facts in hidden.details.values_mut() {
             self.hide_in_value(facts);
         }
@@ -165,18 +165,20 @@ impl Secrets {
     #[must_use]
     pub fn hide_in_step(&self, step: &Step) -> Step {
         let mut hidden = step.clone();
-        hidden.name = self.hide(&step.name);
-        hidden.target = step.target.as_deref().map(|target| self.hide(target));
-        hidden.problem = step.problem.as_ref().map(|problem| self.hide_in_problem(problem));
+        self.hide_within(&mut hidden);
         hidden
     }
 
-    fn hide_in_problem(&self, problem: &Problem) -> Problem {
-        let mut hidden = problem.clone();
-        hidden.title = self.hide(&problem.title);
-        hidden.detail = problem.detail.as_deref().map(|detail| self.hide(detail));
-        hidden.hint = problem.hint.as_deref().map(|hint| self.hide(hint));
-        hidden
+    fn hide_within(&self, step: &mut Step) {
+        step.name = self.hide(&step.name);
+        step.target = step.target.as_deref().map(|target| self.hide(target));
+        step.problem.iter_mut().for_each(|problem| self.hide_in_problem(problem));
+    }
+
+    fn hide_in_problem(&self, problem: &mut Problem) {
+        problem.title = self.hide(&problem.title);
+        problem.detail = problem.detail.as_deref().map(|detail| self.hide(detail));
+        problem.hint = problem.hint.as_deref().map(|hint| self.hide(hint));
     }
 
     /// A whole string that is one of our own words (`new`, `changed`) is no secret, whatever

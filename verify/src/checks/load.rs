@@ -54,6 +54,7 @@ fn parse(source: &Source<'_>) -> Result<Checks, Problem> {
             "routes" => {
                 let routes = table(source, value)?;
                 let captured = captured(&routes);
+                checks.routes.reserve_exact(routes.len());
                 for (path, options) in routes {
                     checks.routes.extend(entry::expand(source, &captured, &path, options)?);
                 }

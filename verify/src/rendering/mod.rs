@@ -43,6 +43,10 @@ impl Renderings {
         Ok(Self { junit, html, tap: args.tap, github: args.github })
     }
 
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.tap || self.github || self.junit.is_some() || self.html.is_some()
+    }
+
     /// Writes the steps of this tool in `report`, and what else the run saw.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub(super) fn steps(sight: &Sight<'_>) -> Vec<Step> {
     if seen == 0 {
         return vec![skipped("content", "no page was seen")];
     }
-    let mut failed: Vec<Step> = pages.iter().filter_map(failed).collect();
+    let mut failed: Vec<Step> = pages.iter().filter_map(|page| failed(sight, page)).collect();
     failed.extend(crawled.into_iter().filter_map(|(node, answer)| failed_in_crawl(sight, node, answer)));
     if failed.is_empty() {
         vec![Step::new(TOOL, "content", 0).target(format!("{seen} pages"))]
@@ -42,10 +42,10 @@ pub(crate) fn shown(sight: &Sight<'_>) -> BTreeSet<String> {
     absent.filter(|text| phrases.iter().any(|phrase| phrase.contains(text.as_str()))).cloned().collect()
 }
 
-fn failed(page: &Page<'_>) -> Option<Step> {
-    let name = page.route.name();
-    let problem = Finding::tell(&name, &page.unwanted, http::command(&page.asked, &page.url, page.address))?;
-    Some(Step::new(TOOL, format!("content.{name}"), 0).target(page.url.as_str()).fail(problem))
+fn failed(sight: &Sight<'_>, page: &Page<'_>) -> Option<Step> {
+    let (name, url) = (page.route.name(), sight.asker.url(&page.asked().path));
+    let problem = Finding::tell(&name, &page.unwanted, http::command(page.asked(), &url, page.address))?;
+    Some(Step::new(TOOL, format!("content.{name}"), 0).target(url.as_str()).fail(problem))
 }
 
 fn failed_in_crawl(sight: &Sight<'_>, node: &Node, answer: &Answer) -> Option<Step> {

@@ -242,7 +242,7 @@ pub(crate) fn run_one(run: &mut Run, subject: &Subject, stage: Stage, id: &str) 
     }
     let step = steps.first().cloned().unwrap_or_else(|| skipped(stage.name(), "nothing was checked"));
     let name = id.split_once('.').map_or("", |(_, name)| name);
-    let exchange = sight.asked(name).and_then(|page| page.exchange.clone());
+    let exchange = sight.asked(name).and_then(|page| page.exchange.as_deref().cloned());
     results.explanation = Some(Explanation::of(&step, subject, stage, exchange));
     results.take(run, stage, steps, begun.elapsed());
     interrupt::check()?;

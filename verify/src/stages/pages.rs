@@ -1,7 +1,7 @@
 //! The pages of a release: every route asked once, a few at a time, and what was seen.
 //!
 //! Logins come first, since others need their sessions. No body is kept; where the app is crawled,
-//! what the crawl would see of a page is.
+//! what the crawl would see of a page is. There may be ten thousand: what few pages have is boxed.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +33,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// What became of one route.
 pub(crate) struct Page<'a> {
     pub(super) route: &'a Route,
-    /// The same with its captured values, as it was asked.
-    pub(super) asked: Cow<'a, Route>,
-    pub(super) url: Url,
+    /// The same with its captured values in place, where it needs some.
+    filled: Option<Box<Route>>,
     /// Where it was asked for.
     pub(super) address: &'a Address,
     pub(super) duration_ms: u64,
@@ -47,23 +46,28 @@ pub(crate) struct Page<'a> {
     /// Texts on it that no page may show.
     pub(super) unwanted: Vec<Finding>,
     /// What is kept of the answer.
-    pub(super) facts: Option<Facts>,
+    pub(super) facts: Option<Box<Facts>>,
     /// What was asked and answered, where it is to be explained.
-    pub(super) exchange: Option<Exchange>,
+    pub(super) exchange: Option<Box<Exchange>>,
     /// Where it redirects to.
     pub(super) location: Option<String>,
     /// Of a page that a crawl would come to.
-    pub(super) sighting: Option<Sighting>,
+    pub(super) sighting: Option<Box<Sighting>>,
     jar: Jar,
     /// By name, what it captured, or why it did not.
     captured: Captured<'a>,
 }
 
 impl Page<'_> {
+    /// The route as it was asked.
+    pub(super) fn asked(&self) -> &Route {
+        self.filled.as_deref().unwrap_or(self.route)
+    }
+
     /// What a later release is compared with: a page that everybody may ask for again.
     pub(super) fn answered(&self) -> Option<Answered> {
-        let facts = self.facts.clone().filter(|_| self.route.method == "GET")?;
-        let (name, path) = (self.route.name(), self.asked.path.clone());
+        let facts = self.facts.as_deref().filter(|_| self.route.method == "GET")?.clone();
+        let (name, path) = (self.route.name(), self.asked().path.clone());
         Some(Answered { name, path, cookies: self.jar.header(), facts })
     }
 }
@@ -105,7 +109,7 @@ pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker, routes: &[&'a Route])
     let (sessions, captured) = (Sessions::new(), Captured::new());
     let mut visitor = Visitor { subject, asker, sessions, captured, compares };
     let mut waiting: Vec<_> = routes.iter().copied().enumerate().collect();
-    let mut pages = Vec::with_capacity(routes.len());
+    let mut rounds = Vec::new();
     let mut stuck = false;
     while !waiting.is_empty() {
         // What nothing can be captured for is visited at last, and says so.
@@ -120,14 +124,26 @@ pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker, routes: &[&'a Route])
         stuck = ready.is_empty();
         let visited = visitor.visit_all(&ready);
         visitor.learn(&visited);
-        pages.extend(visited);
+        rounds.push(visited);
         waiting = others;
     }
+    let mut pages = joined(rounds);
     for (_, page) in &mut pages {
         visitor.measure_alone(page);
     }
     pages.sort_by_key(|(number, _)| *number);
     Visit { pages: pages.into_iter().map(|(_, page)| page).collect(), sessions: visitor.sessions }
+}
+
+/// All in one list; a single round is not copied.
+fn joined<T>(rounds: Vec<Vec<T>>) -> Vec<T> {
+    rounds
+        .into_iter()
+        .reduce(|mut all, round| {
+            all.extend(round);
+            all
+        })
+        .unwrap_or_default()
 }
 
 fn jar(sessions: &Sessions<'_>, session: &str) -> Result<Jar, String> {
@@ -193,29 +209,30 @@ impl<'a> Visitor<'a, '_> {
         }
     }
 
-    /// The route as it is asked, or why it cannot be.
-    fn filled(&self, route: &'a Route) -> Result<Cow<'a, Route>, String> {
+    /// The route with its captured values, where it needs some, or why it cannot be asked.
+    fn filled(&self, route: &Route) -> Result<Option<Box<Route>>, String> {
         if route.needs.is_empty() {
-            return Ok(Cow::Borrowed(route));
+            return Ok(None);
         }
         let value = |name: &String| match self.captured.get(name.as_str()) {
             Some(value) => Ok((name.clone(), value.clone()?)),
             None => Err(format!("nothing was captured as '{name}' before it")),
         };
-        Ok(Cow::Owned(route.with(&route.needs.iter().map(value).collect::<Result<_, String>>()?)))
+        Ok(Some(Box::new(route.with(&route.needs.iter().map(value).collect::<Result<_, String>>()?))))
     }
 
     fn visit_once(&self, route: &'a Route) -> Page<'a> {
-        let filled = self.filled(route);
-        let asked = filled.clone().unwrap_or(Cow::Borrowed(route));
+        let (filled, unfilled) = match self.filled(route) {
+            Ok(filled) => (filled, None),
+            Err(reason) => (None, Some(reason)),
+        };
         let mut page = Page {
             route,
-            url: self.asker.url(&asked.path),
-            asked,
+            filled,
             address: &self.subject.address,
             duration_ms: 0,
             seen: false,
-            not_asked: None,
+            not_asked: unfilled,
             findings: Vec::new(),
             unwanted: Vec::new(),
             facts: None,
@@ -225,23 +242,26 @@ impl<'a> Visitor<'a, '_> {
             jar: Jar::default(),
             captured: Captured::new(),
         };
-        match filled.and_then(|_| self.jar(route)) {
-            Ok(jar) => page.jar = jar,
-            Err(reason) => page.not_asked = Some(reason),
-        }
-        if page.not_asked.is_none() {
-            let (begun, sent) = (Instant::now(), page.jar.clone());
-            let answer = self.request(&page.asked, &mut page.jar);
-            page.duration_ms = milliseconds(begun.elapsed());
-            let explained = answer.as_ref().ok().filter(|_| self.subject.explains);
-            page.exchange = explained.map(|reply| Exchange::of(&page.asked, &page.url, &sent, reply));
-            self.judge(&mut page, answer);
+        match self.jar(route) {
+            Ok(jar) if page.not_asked.is_none() => self.ask(&mut page, jar),
+            Ok(_) => {}
+            Err(reason) => page.not_asked = page.not_asked.or(Some(reason)),
         }
         for (name, _) in &route.captures {
             let missing = || Err(format!("{} captured nothing as '{name}'", route.name()));
             page.captured.entry(name).or_insert_with(missing);
         }
         page
+    }
+
+    fn ask(&self, page: &mut Page<'a>, cookies: Jar) {
+        let (begun, url) = (Instant::now(), self.asker.url(&page.asked().path));
+        page.jar = cookies.clone();
+        let answer = self.request(page.filled.as_deref().unwrap_or(page.route), &mut page.jar);
+        page.duration_ms = milliseconds(begun.elapsed());
+        let explained = answer.as_ref().ok().filter(|_| self.subject.explains);
+        page.exchange = explained.map(|reply| Box::new(Exchange::of(page.asked(), &url, &cookies, reply)));
+        self.judge(page, &url, answer);
     }
 
     /// The cookies to send, or why the route is not asked.
@@ -274,15 +294,15 @@ impl<'a> Visitor<'a, '_> {
         Ok(reply)
     }
 
-    fn judge(&self, page: &mut Page<'a>, answer: Result<Reply, Finding>) {
+    fn judge(&self, page: &mut Page<'a>, url: &Url, answer: Result<Reply, Finding>) {
         let reply = match answer {
             Ok(reply) => reply,
             Err(finding) => return page.findings.push(finding),
         };
         page.seen = true;
-        page.facts = self.compares.then(|| Facts::of(&reply, &page.url, &self.subject.secrets));
+        page.facts = self.compares.then(|| Box::new(Facts::of(&reply, url, &self.subject.secrets)));
         page.location = reply.header("location").map(Cow::into_owned);
-        page.findings = expectation::compare(&page.asked, &reply, &page.url);
+        page.findings = expectation::compare(page.asked(), &reply, url);
         for (name, capture) in &page.route.captures {
             match capture.take(&reply) {
                 Some(value) => drop(page.captured.insert(name, Ok(value))),
@@ -294,7 +314,7 @@ impl<'a> Visitor<'a, '_> {
         }
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
         page.unwanted = reply.unwanted(&self.subject.checks.absent);
-        page.sighting = self.is_crawled(page.route).then(|| Sighting::of(&reply, &[]));
+        page.sighting = self.is_crawled(page.route).then(|| Box::new(Sighting::of(&reply, &[])));
         if page.route.is_login() && page.findings.is_empty() && page.jar.header().is_none() {
             page.findings.push(Finding::new("session-missing", "sets no cookie, so nobody is logged in"));
         }

@@ -16,7 +16,7 @@ const NAMED: usize = 20;
 
 /// The steps of this stage, and its facts for the report.
 pub(super) fn steps(sight: &Sight<'_>) -> (Vec<Step>, Option<Value>) {
-    let mut steps: Vec<Step> = sight.visit().pages.iter().map(step).collect();
+    let mut steps: Vec<Step> = sight.visit().pages.iter().map(|page| step(sight, page)).collect();
     steps.extend(sight.survey().lists.iter().map(|(name, took, problem)| {
         let step = Step::new(TOOL, "routes.discovery", *took).target(name);
         match problem {
@@ -35,14 +35,14 @@ pub(super) fn steps(sight: &Sight<'_>) -> (Vec<Step>, Option<Value>) {
     (steps, Some(facts))
 }
 
-fn step(page: &Page<'_>) -> Step {
-    let name = page.route.name();
+fn step(sight: &Sight<'_>, page: &Page<'_>) -> Step {
+    let (name, url) = (page.route.name(), sight.asker.url(&page.asked().path));
     let step = Step::new(TOOL, format!("routes.{name}"), page.duration_ms);
-    let step = step.target(page.url.as_str());
+    let step = step.target(url.as_str());
     if let Some(reason) = &page.not_asked {
         return step.skip(reason);
     }
-    match Finding::tell(&name, &page.findings, http::command(&page.asked, &page.url, page.address)) {
+    match Finding::tell(&name, &page.findings, http::command(page.asked(), &url, page.address)) {
         Some(problem) => step.fail(problem),
         None => step,
     }
@@ -58,7 +58,7 @@ fn coverage(sight: &Sight<'_>) -> Option<Coverage> {
     let discover = sight.subject.checks.discover.as_ref()?;
     let pages = sight.visit().pages.iter().filter(|page| page.seen);
     let mut seen = Seen {
-        routes: pages.map(|page| (page.asked.method.as_str(), page.asked.path.as_str())).collect(),
+        routes: pages.map(|page| (page.asked().method.as_str(), page.asked().path.as_str())).collect(),
         ..Seen::default()
     };
     if let Ok(crawl) = sight.crawl() {

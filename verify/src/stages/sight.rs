@@ -81,16 +81,16 @@ impl<'a> Sight<'a> {
             large: Mutex::new(()),
         };
         let mut first = vec![(address::path_of(&self.asker.url(&links.start)), None)];
-        first.extend(visit.pages.iter().filter_map(known));
+        first.extend(visit.pages.iter().filter_map(|page| self.known(page)));
         first.sort_by_key(|(_, sighting)| sighting.is_none());
         let mut entered = HashSet::new();
         first.retain(|(path, _)| entered.insert(path.clone()));
         Ok(crawl::crawl(&visitor, links, self.subject.until, first))
     }
-}
 
-/// A page that was asked already, as a visitor of the crawl would see it.
-fn known(page: &Page<'_>) -> Option<(String, Option<Sighting>)> {
-    let sighting = page.sighting.clone()?;
-    Some((address::path_of(&page.url), Some(sighting)))
+    /// A page that was asked already, as a visitor of the crawl would see it.
+    fn known(&self, page: &Page<'_>) -> Option<(String, Option<Sighting>)> {
+        let sighting = page.sighting.as_deref()?.clone();
+        Some((address::path_of(&self.asker.url(&page.asked().path)), Some(sighting)))
+    }
 }
