@@ -66,10 +66,12 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 /// Starts a release in `slot`; it may not be ready when this returns.
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
     relocation::check(&site.config, &site.place, site.ledger.serving(&site.environment)?.as_ref())?;
-    // The log of what ran here begins anew; that its errors are known is worth no failure.
+    // That the errors of what ran here are known is worth no failure.
     let (ledger, place, ended) = (&site.ledger, &site.place, Some(instance.slot));
     drop(errors::keep(ledger, place, &site.supervisor, ended, || Ok(site.secrets.clone())));
-    instance.write(&site.place)?;
+    // Before the slot has another name: what is written by then is not of the one that comes.
+    site.supervisor.begin_log(place, instance.slot);
+    instance.write(place)?;
     site.gateway.make_room(&instance.address)?;
     fault::point("instance.before-start");
     let started = site.supervisor.start(

@@ -1,11 +1,14 @@
 //! Notifications: each is told once, with the report, and nobody who is told can do any harm.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use serde_json::Value;
 use tests::fault::Act;
 use tests::keepers;
+use tests::ran::Running;
 use tests::receiver::{Address, Receiver, await_senders, command_lines, has_sender};
 use tests::world::World;
 
@@ -192,3 +195,74 @@ fn a_letter_is_handed_to_sendmail_with_its_address_in_the_head() {
     assert_eq!(lines[..3], ["-i -t", &format!("To: {SECRET}"), "Subject: tinyapp dev: started"], "{letters}");
     assert!(letters.contains("Subject: tinyapp dev: succeeded\n"), "{letters}");
 }
+
+/// An address with encryption, whose certificate curl is told to trust.
+#[test]
+fn a_webhook_is_reached_with_encryption_and_only_where_its_certificate_is_known() {
+    let (address, _claim) = tests::ports::claim();
+    let url = format!("https://localhost:{}/hook", address.port());
+    let world = world(&format!("[\"{url}\"]"));
+    let (key, certificate) = (world.path().join("key.pem"), world.path().join("certificate.pem"));
+    let program = |name: &str, args: &[&str]| world.program(name, args).output().unwrap();
+    let made = program(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            key.to_str().unwrap(),
+            "-out",
+            certificate.to_str().unwrap(),
+        ],
+    );
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let heard = world.path().join("heard");
+    let script = world.path().join("receiver.py");
+    fs::write(&script, ENCRYPTED).unwrap();
+    let args = [&script, &certificate, &key, &heard].map(|path| path.to_str().unwrap());
+    let port = address.port().to_string();
+    let mut receiver = Running(
+        world.program("python3", &[&args[..], &[&port]].concat()).stdout(Stdio::piped()).spawn().unwrap(),
+    );
+    let mut ready = String::new();
+    BufReader::new(receiver.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert_eq!(ready, "listening\n");
+
+    world.run("deploy", &["dev"]).ok();
+    await_senders(&world);
+    let report = world.run("status", &["deliver"]).refused("not-delivered");
+    assert!(!heard.exists(), "{report:?}");
+    let mut trusting = world.command("status", &["deliver"]);
+    assert!(trusting.env("CURL_CA_BUNDLE", &certificate).output().unwrap().status.success());
+    let told = fs::read_to_string(heard).unwrap();
+    let events: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!([&events[0]["event"], &events[1]["event"]], ["started", "succeeded"]);
+}
+
+/// Writes each body that comes into a file, a line each.
+const ENCRYPTED: &str = r#"
+import http.server, ssl, sys
+certificate, key, heard, port = sys.argv[1:]
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with open(heard, "ab") as out:
+            out.write(body + b"\n")
+        self.send_response(200)
+        self.end_headers()
+server = http.server.HTTPServer(("127.0.0.1", int(port)), Hook)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(certificate, key)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print("listening", flush=True)
+server.serve_forever()
+"#;

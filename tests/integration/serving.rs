@@ -24,16 +24,6 @@ struct Served {
     _claim: File,
 }
 
-/// A server that a test has started, and that ends with it.
-struct ByHand(Child);
-
-impl Drop for ByHand {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Served {
     /// With further keys of the `[status]` table; nothing is deployed yet.
     fn new(keys: &str) -> Self {

@@ -1,6 +1,6 @@
 //! How a command ended, and what a test may require of that.
 
-use std::process::Output;
+use std::process::{Child, Output};
 
 use common::report::Report;
 
@@ -83,5 +83,15 @@ impl Ran {
         assert_eq!(problem.kind, kind, "{}", self.stdout);
         assert!(problem.hint.is_some(), "no hint in {problem:?}");
         report
+    }
+}
+
+/// A program that a test has started, and that ends with it.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tests::ran::Running;
 use tests::stream::{Event, Stream};
 use tests::world::World;
 
-use super::{ByHand, Served};
+use super::Served;
 
 fn kill(pid: &Value) {
     let pid = pid.as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).unwrap();
@@ -68,7 +69,7 @@ fn another_build_and_another_address_start_it_anew_and_no_table_ends_it() {
 fn a_stream_ends_with_its_gateway_and_goes_on_at_the_next_one() {
     let served = Served::new("serve = false\npublic = [\"events\"]");
     let mut command = served.world.command("status", &["serve"]);
-    let _by_hand = ByHand(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let _by_hand = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     served.own("/_deploy/version");
     served.world.release("v1");
     served.world.deploy_by_other_installation("dev");
@@ -96,7 +97,7 @@ fn by_hand_it_makes_no_ledger_serves_once_and_ends_with_a_signal() {
     let world = World::new();
     let start = || {
         let mut command = world.command("status", &["serve", "--listen", "127.0.0.1:0"]);
-        ByHand(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     };
     let mut child = start();
     let mut told = std::io::BufReader::new(child.0.stderr.take().unwrap());
@@ -163,7 +164,7 @@ fn a_server_that_cannot_listen_is_said_by_the_deployment_that_starts_it() {
 fn a_signal_ends_it_soon_although_somebody_listens() {
     let world = World::new();
     let mut command = world.command("status", &["serve", "--listen", "127.0.0.1:0"]);
-    let mut child = ByHand(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut child = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     let mut told = std::io::BufReader::new(child.0.stderr.take().unwrap());
     std::io::BufRead::read_line(&mut told, &mut line).unwrap();

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use serde_json::Value;
 use tests::browser::Browser;
 use tests::parts;
+use tests::stream::Stream;
 
 use super::Served;
 
@@ -135,4 +136,20 @@ fn everything_can_be_read_without_a_script() {
         assert_eq!(served.own_text(&format!("/_deploy/view/dev/x/{path}")).0, 404, "{path}");
     }
     assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+#[test]
+fn a_page_whose_stream_was_refused_comes_back_by_itself() {
+    let served = Served::serving("");
+    let Some(mut browser) = Browser::start() else { return };
+    let listen = || Stream::open(served.own, "/_deploy/events", &[]);
+    let streams: Vec<Stream> = std::iter::repeat_with(listen).take(256).collect();
+    browser.open(&page(&served, "/_deploy/"));
+    browser.await_true("document.getElementById('link').dataset.state === 'lost'");
+    drop(streams);
+    browser.await_true("document.getElementById('link').dataset.state === 'live'");
+    let revision = served.world.release("v2");
+    served.world.run("deploy", &["dev"]).ok();
+    let short = &revision[..7];
+    browser.await_true(&format!("document.querySelector('#main .what code').textContent === '{short}'"));
 }

@@ -1,7 +1,9 @@
 //! Who may see what: through a gateway, with and without the token, and under another name.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::http::exchange;
 use tests::load::{Load, Plan};
@@ -201,4 +203,24 @@ fn who_watches_keeps_no_deployment_waiting_and_is_no_request_of_the_app() {
     assert_eq!(report.details["deploy"]["drain"]["requests_cut"], 0);
     let told = watcher.until(|event| event.data["deployment"]["state"] == "verified");
     assert!(told.iter().any(|event| event.data["step"]["name"] == "cutover"));
+}
+
+#[test]
+fn an_app_that_does_not_answer_holds_up_nothing_else() {
+    let served = Served::serving("");
+    let app = Pid::from_raw(served.world.serving_pid("dev")).unwrap();
+    kill_process(app, Signal::STOP).unwrap();
+    let is_asking = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let told = served.own("/_deploy/dev/health");
+            is_asking.store(false, Ordering::Release);
+            assert_eq!((told.0, &told.1["service"]), (503, &"silent".into()), "{told:?}");
+        });
+        for path in ["dev/deployments", "prod/health", "openapi.json"] {
+            served.own(&format!("/_deploy/{path}"));
+        }
+        assert!(is_asking.load(Ordering::Acquire), "they waited for the app");
+    });
+    kill_process(app, Signal::CONT).unwrap();
 }

@@ -4,6 +4,34 @@ use common::report::Outcome;
 
 use super::serving;
 
+/// The unit as it is printed, put where the operator would put it.
+#[test]
+fn systemd_keeps_the_watch_that_status_prints() {
+    let Some((host, world)) = serving() else { return };
+    let unit = world.run("status", &["watch", "--unit", "--interval", "1s"]).ok().report();
+    let unit = &unit.details["status"]["unit"];
+    let (name, text) = (unit["name"].as_str().unwrap(), unit["text"].as_str().unwrap());
+    let file = host.dir().join(name);
+    std::fs::write(&file, text).unwrap();
+    host.says(&format!("systemd-analyze verify {0} && cp {0} /etc/systemd/system/", file.display()));
+    host.says(&format!("systemctl daemon-reload && systemctl enable --now {name}"));
+    let looks = || world.status("dev")["uptime"]["probes"].as_u64().unwrap_or(0);
+    let await_look = |before: u64| {
+        let begun = std::time::Instant::now();
+        while looks() <= before {
+            let journal = format!("journalctl -u {name} | tail -n 20");
+            assert!(begun.elapsed().as_secs() < 60, "nobody looks: {}", host.says(&journal));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    await_look(1);
+    let pid = host.says(&format!("systemctl show --value --property MainPID {name}"));
+    host.says(&format!("kill -9 {pid}"));
+    await_look(looks());
+    host.says(&format!("systemctl stop {name}"));
+    assert_eq!(host.says(&format!("systemctl show --value --property Result {name}")), "success");
+}
+
 #[test]
 fn errors_in_the_journal_are_counted_once() {
     let Some((_host, world)) = serving() else { return };
