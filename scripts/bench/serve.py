@@ -1,4 +1,5 @@
-"""`status serve`: how many it answers, and what fifty streams of events cost, while deployments happen.
+"""`status serve`: how many it answers, how soon its dashboard is painted, and what fifty streams of
+events cost, while deployments happen.
 
 The server has one core and wrk another, where taskset can say so. SOAK=3600 keeps the streams open for
 an hour with a deployment every minute; without it three deployments are enough to see that each stream
@@ -12,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -22,6 +24,7 @@ from status import Lab
 STREAMS = 50
 PER_SECOND = 5000
 MIB = 30
+PAINT_MS = 200
 SOAK = int(os.environ.get("SOAK", "0"))
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -68,6 +71,62 @@ class Stream(threading.Thread):
                 self.ended += json.loads(line[6:])["deployment"]["outcome"] is not None
 
 
+class Chromium:
+    """Headless, told what to do through pipes."""
+
+    def __init__(self, program, home):
+        theirs, self.to = os.pipe()
+        self.of, back = os.pipe()
+        for wanted, fd in ((3, theirs), (4, back)):
+            os.set_inheritable(fd, True)
+        shell = f"exec {program} --headless --no-sandbox --disable-gpu --user-data-dir={home} --remote-debugging-pipe 3<&{theirs} 4>&{back}"
+        self.process = subprocess.Popen(["bash", "-c", shell], pass_fds=(theirs, back), stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(theirs), os.close(back)
+        self.lines, self.number = os.fdopen(self.of, "rb"), 0
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+    def call(self, method, session=None, **params):
+        self.number += 1
+        words = {"id": self.number, "method": method, "params": params} | ({"sessionId": session} if session else {})
+        os.write(self.to, json.dumps(words).encode() + b"\0")
+        text = b""
+        while True:
+            text += self.lines.read(1)
+            if not text.endswith(b"\0"):
+                continue
+            told, text = json.loads(text[:-1]), b""
+            if told.get("id") == self.number:
+                return told["result"]
+
+    def first_paint(self, url):
+        """Milliseconds from the start of the navigation to the first content on the screen."""
+        self.call("Page.navigate", self.session, url=url)
+        find = """new Promise(found => new PerformanceObserver(list => list.getEntriesByName('first-contentful-paint')
+            .forEach(paint => found(paint.startTime))).observe({type: 'paint', buffered: true}))"""
+        return self.call("Runtime.evaluate", self.session, expression=find, awaitPromise=True)["result"]["value"]
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def paint(server, home, judge):
+    program = shutil.which("chromium")
+    if not program:
+        print("paint: chromium is not on the PATH; scripts/setup installs it", flush=True)
+        return
+    browser = Chromium(program, home)
+    try:
+        for name, path in (("dashboard", "/_deploy/"), ("environment", "/_deploy/view/e0")):
+            took = [browser.first_paint(f"http://127.0.0.1:{server.port}{path}") for _ in range(10)]
+            first, later = took[0], statistics.median(took[1:])
+            judge(f"{name}: first paint / {PAINT_MS} ms", later / PAINT_MS, 1.0, f"{later:.0f} ms; in a new browser {first:.0f} ms")
+    finally:
+        browser.close()
+
+
 def requests_per_second(port, path):
     pin = ["taskset", "--cpu-list", "1"] if shutil.which("taskset") and os.cpu_count() > 1 else []
     run = subprocess.run([*pin, "wrk", "-t1", "-c32", "-d3s", "-s", HERE / "p99.lua", f"http://127.0.0.1:{port}{path}"],
@@ -85,9 +144,11 @@ def compare(bin_dir, free_port, judge):
         lab = Lab(home, bin_dir, free_port)
         server = Server(lab)
         try:
-            for path in ("/_deploy/e0/health", "/_deploy/e0/status"):
-                rate, p99 = requests_per_second(server.port, path)
-                judge(f"{PER_SECOND}/s / {path}", PER_SECOND / rate, 1.0, f"{rate:.0f}/s, p99 {p99:.1f} ms")
+            rate, p99 = requests_per_second(server.port, "/_deploy/e0/health")
+            judge(f"{PER_SECOND}/s / health", PER_SECOND / rate, 1.0, f"{rate:.0f}/s, p99 {p99:.1f} ms")
+            rate, p99 = requests_per_second(server.port, "/_deploy/e0/status")
+            print(f"status: {rate:.0f}/s, p99 {p99:.1f} ms", flush=True)
+            paint(server, pathlib.Path(home) / "browser", judge)
             watch(lab, server, judge)
         finally:
             server.close()
