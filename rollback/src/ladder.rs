@@ -23,8 +23,10 @@ use crate::salvage;
 /// How long trying out a way may take.
 const TRIAL: Duration = Duration::from_secs(30 * 60);
 
-/// How long damage is looked for.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long damage is looked for where the schema may stay as it is.
+const GLANCE: Duration = Duration::from_secs(1);
+/// The same before anything is done to the database, which would read all of it anyway.
+const SEARCH: Duration = Duration::from_secs(5 * 60);
 
 /// How the schema becomes one that the target can live with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,18 +110,31 @@ pub(crate) fn choose(run: &mut Run, site: &Site, release: &str, discard: bool) -
     let Some(path) = site.place.database(site.settings()).filter(|path| path.exists()) else {
         return Ok(Choice::code("there is no database"));
     };
-    if let Some(damage) = database::find_damage(&path, LOOK) {
-        let backup = salvage::find_backup(site, release, &damage)?;
-        let reason = format!("the database is damaged: {damage}");
-        return Ok(Choice::new(Rung::Salvage { backup }, reason));
+    if let Some(choice) = salvage(site, release, &path, GLANCE)? {
+        return Ok(choice);
     }
     let (applied, fit) = compare(site, release, &path)?;
-    match fit {
-        Fit::Behind { file } => Err(behind(site, &file)),
-        Fit::Changed(row) => climb(run, site, &applied, &row, discard),
-        Fit::Doubtful(row) => ask_schema(run, site, &applied, &row, discard),
-        Fit::Lives => Ok(Choice::code("the schema is the same, or has only grown")),
+    let (oldest, is_known) = match fit {
+        Fit::Behind { file } => return Err(behind(site, &file)),
+        Fit::Lives => return Ok(Choice::code("the schema is the same, or has only grown")),
+        Fit::Changed(row) => (row, true),
+        Fit::Doubtful(row) => (row, false),
+    };
+    if let Some(choice) = salvage(site, release, &path, SEARCH)? {
+        return Ok(choice);
     }
+    if is_known {
+        climb(run, site, &applied, &oldest, discard)
+    } else {
+        ask_schema(run, site, &applied, &oldest, discard)
+    }
+}
+
+/// The rung of a damaged database; none where no damage is found in time.
+fn salvage(site: &Site, release: &str, path: &Path, limit: Duration) -> Result<Option<Choice>, Problem> {
+    let Some(damage) = database::find_damage(path, limit) else { return Ok(None) };
+    let backup = salvage::find_backup(site, release, &damage)?;
+    Ok(Some(Choice::new(Rung::Salvage { backup }, format!("the database is damaged: {damage}"))))
 }
 
 /// Whether a release can live with the schema of a database.

@@ -2,7 +2,8 @@
 //! that can still be read.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -35,16 +36,20 @@ fn write(world: &World, first: i64, last: i64) {
 
 /// Makes one page in the middle of the table unreadable, as a broken disk does, while the app runs.
 fn damage(world: &World) -> Vec<u8> {
-    use std::io::{Seek, Write};
-    let (path, db) = (world.database("dev"), Connection::open(world.database("dev")).unwrap());
-    let size: i64 = db.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+    let path = world.database("dev");
+    let db = Connection::open(&path).unwrap();
     let pages: i64 = db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     drop(db);
-    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.seek(std::io::SeekFrom::Start(u64::try_from(pages / 2 * size).unwrap())).unwrap();
-    file.write_all(&vec![0xA5; usize::try_from(size).unwrap()]).unwrap();
-    file.sync_all().unwrap();
+    spoil_page(&path, pages / 2 + 1);
     fs::read(path).unwrap()
+}
+
+/// Pages are counted from 1 and have 4096 bytes.
+fn spoil_page(path: &Path, number: i64) {
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(u64::try_from((number - 1) * 4096).unwrap())).unwrap();
+    file.write_all(&[0xA5; 4096]).unwrap();
+    file.sync_all().unwrap();
 }
 
 fn ids(world: &World) -> Vec<i64> {
@@ -156,4 +161,29 @@ fn a_kill_at_any_point_leaves_something_serving_and_the_next_command_recovers() 
     }
     world.run("rollback", &["dev", "--wait", "60"]).ok();
     assert_eq!(ids(&world), (1..=ROWS).collect::<Vec<_>>());
+}
+
+/// A table that comes first takes the whole glance: each of its rows is slow to check.
+#[test]
+fn damage_behind_a_slow_table_is_found_before_the_schema_goes_back() {
+    let world = serving();
+    world.write("migrations/003_more.up.sql", "ALTER TABLE doc RENAME COLUMN text TO body;\n");
+    world.write("migrations/003_more.down.sql", "ALTER TABLE doc RENAME COLUMN body TO text;\n");
+    world.release("v3");
+    world.run("deploy", &["dev"]).ok();
+    let live = world.database("dev");
+    let db = Connection::open(&live).unwrap();
+    db.execute_batch(
+        "CREATE TABLE aaa(id INTEGER PRIMARY KEY,
+                          slow TEXT AS (substr(hex(zeroblob(200000 + id % 2)), 1, 1)) VIRTUAL NOT NULL);
+         WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 8000)
+         INSERT INTO aaa SELECT n FROM c; PRAGMA wal_checkpoint(TRUNCATE)",
+    )
+    .unwrap();
+    let root: i64 =
+        db.query_row("SELECT rootpage FROM sqlite_master WHERE name = 'doc'", [], |row| row.get(0)).unwrap();
+    drop(db);
+    spoil_page(&live, root);
+    let plan = world.run("rollback", &["dev", "--plan"]).ok().report();
+    assert_eq!(plan.details["rollback"]["rung"]["number"], 4);
 }
