@@ -32,9 +32,10 @@ mod verification;
 use std::process::ExitCode;
 
 use common::cli::{self, Run};
+use common::lock::Lock;
 use common::report::Problem;
 
-use arguments::{Args, CreateOptions, MANUAL, Verb};
+use arguments::{Args, CreateOptions, MANUAL, Verb, Wait};
 use creation::Request;
 use site::Site;
 
@@ -53,12 +54,16 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
     };
     let config = args.shared.load()?;
     let site = Site::open(&config, &environment, run)?;
+    perform(verb, run, &site)
+}
+
+fn perform(verb: Verb, run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
     match verb {
         Verb::Create(options) => {
-            run.begin(&environment, options.deployment.as_deref());
-            create(run, &site, options)
+            run.begin(site.name(), options.deployment.as_deref());
+            create(run, site, options)
         }
-        Verb::List => listing::list(run, &site),
+        Verb::List => listing::list(run, site),
         Verb::Restore { id, discard_writes, salvage, deployment, second, wait } => {
             let request = restoration::Request {
                 id: &id,
@@ -68,30 +73,32 @@ fn story(args: Args, run: &mut Run) -> Result<(), Problem> {
                 second,
                 wait: wait.limit(),
             };
-            restoration::restore(run, &site, &request)
+            restoration::restore(run, site, &request)
         }
-        Verb::Verify { id, second } => verification::verify(run, &site, &id, second),
-        Verb::Extract { id, file } => verification::extract(run, &site, &id, &file),
+        Verb::Verify { id, second } => verification::verify(run, site, &id, second),
+        Verb::Extract { id, file } => verification::extract(run, site, &id, &file),
         Verb::Prune { dry_run, wait } => {
-            run.begin(&environment, None);
-            let lock = site.lock("backup prune", wait.limit())?;
-            retention::prune(run, &site, dry_run)?;
+            let lock = begin(run, site, "backup prune", wait)?;
+            retention::prune(run, site, dry_run)?;
             if !dry_run {
-                second::follow(run, &site, &lock);
+                second::follow(run, site, &lock);
             }
             Ok(())
         }
         Verb::Export { wait } => {
-            run.begin(&environment, None);
-            let _lock = site.lock("backup export", wait.limit())?;
-            readable::export(run, &site)
+            let _lock = begin(run, site, "backup export", wait)?;
+            readable::export(run, site)
         }
         Verb::Send { wait } => {
-            run.begin(&environment, None);
-            let lock = site.lock("backup send", wait.limit())?;
-            second::send(run, &site, &lock)
+            let lock = begin(run, site, "backup send", wait)?;
+            second::send(run, site, &lock)
         }
     }
+}
+
+fn begin(run: &mut Run, site: &Site<'_>, purpose: &str, wait: Wait) -> Result<Lock, Problem> {
+    run.begin(site.name(), None);
+    site.lock(purpose, wait.limit())
 }
 
 /// The tool before this one names the environment; what it could not do stays undone.

@@ -17,6 +17,7 @@ mod routes;
 mod service;
 mod sight;
 mod submission;
+mod visiting;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;

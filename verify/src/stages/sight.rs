@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use common::report::Problem;
 
-use super::pages::{self, Page, Visit};
+use super::pages::{Page, Visit};
+use super::visiting;
 use crate::crawl::{self, AT_ONCE, Atlas, Crawl, Sighting, Visitor, address};
 use crate::discovery::Survey;
 use crate::http::Asker;
@@ -45,7 +46,7 @@ impl<'a> Sight<'a> {
     pub(crate) fn visit(&self) -> &Visit<'a> {
         self.visit.get_or_init(|| {
             let routes: Vec<_> = self.subject.checks.routes.iter().chain(&self.survey().routes).collect();
-            pages::ask(self.subject, &self.asker, &routes)
+            visiting::ask(self.subject, &self.asker, &routes)
         })
     }
 
