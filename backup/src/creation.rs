@@ -11,6 +11,7 @@ use std::time::Instant;
 use common::backups::{self, Backup, FORMAT, Manifest, Verified};
 use common::cli::{Meter, Run, warn};
 use common::durable;
+use common::ledger::Ledger;
 use common::migrations::read_applied;
 use common::relocation;
 use common::report::{OrProblem, Problem, Status, now};
@@ -58,7 +59,8 @@ pub(crate) fn create(
     site: &Site<'_>,
     request: &Request<'_>,
 ) -> Result<Option<Backup>, Problem> {
-    relocation::check(site.config, &site.place, site.serving()?.as_ref())?;
+    let ledger = Ledger::open_read_only(site.config)?;
+    relocation::check(site.config, &site.place, site.serving_in(ledger.as_ref())?.as_ref(), ledger.as_ref())?;
     let Some(live) = site.database() else {
         run.skip("backup.database", "no database is configured");
         return Ok(None);

@@ -47,13 +47,8 @@ impl Operation {
     pub(crate) fn end(self, run: &mut Run, result: &Result<(), Problem>) {
         run.conclude(result.as_ref().err().cloned());
         let state = if result.is_ok() { State::Verified } else { State::Failed };
-        let ended = run
-            .report
-            .steps
-            .iter()
-            .try_for_each(|step| self.ledger.record_step(&self.id, &run.shown_step(step)))
-            .and_then(|()| self.ledger.set_state(&self.id, state))
-            .and_then(|()| self.ledger.end(&self.id, &run.shown()).map(drop));
+        let steps = run.report.steps.iter().map(|step| run.shown_step(step));
+        let ended = self.ledger.conclude(&self.id, steps, state, &run.shown());
         if let Err(problem) = ended {
             run.warn(&problem.to_string());
         }

@@ -91,10 +91,15 @@ impl<'a> Site<'a> {
     /// # Errors
     /// `ledger-unreadable`.
     pub(crate) fn serving(&self) -> Result<Option<Deployment>, Problem> {
-        match Ledger::open_read_only(self.config)? {
-            Some(ledger) => ledger.serving(self.name()),
-            None => Ok(None),
-        }
+        self.serving_in(Ledger::open_read_only(self.config)?.as_ref())
+    }
+
+    /// The same, where the ledger is open already.
+    ///
+    /// # Errors
+    /// `ledger-unreadable`.
+    pub(crate) fn serving_in(&self, ledger: Option<&Ledger>) -> Result<Option<Deployment>, Problem> {
+        Ok(ledger.map(|ledger| ledger.serving(self.name())).transpose()?.flatten())
     }
 
     /// The deployment that a report names, when the ledger knows it here.

@@ -65,7 +65,8 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 
 /// Starts a release in `slot`; it may not be ready when this returns.
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
-    relocation::check(&site.config, &site.place, site.ledger.serving(&site.environment)?.as_ref())?;
+    let serving = site.ledger.serving(&site.environment)?;
+    relocation::check(&site.config, &site.place, serving.as_ref(), Some(&site.ledger))?;
     // That the errors of what ran here are known is worth no failure.
     let (ledger, place, ended) = (&site.ledger, &site.place, Some(instance.slot));
     drop(errors::keep(ledger, place, &site.supervisor, ended, || Ok(site.secrets.clone())));

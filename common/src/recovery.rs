@@ -2,6 +2,8 @@
 //! what served before, or forward when only post-deployment was left; then it makes sure that what
 //! should serve does. An operation on the database alone is looked up there, and not undone.
 
+use std::iter;
+
 use crate::chores;
 use crate::config::Config;
 use crate::database;
@@ -19,10 +21,12 @@ use crate::secrets::Secrets;
 use crate::site::Site;
 
 /// What was found and done.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Recovered {
     /// Sentences for people, one per thing done.
     pub notes: Vec<String>,
+    /// The ledger, where it had to be opened: for writing.
+    pub ledger: Option<Ledger>,
 }
 
 /// Finishes or undoes every run that never ended, then revives what should serve. One that still
@@ -87,7 +91,7 @@ pub fn recover_under(
     tool: &str,
     lock: Lock,
 ) -> Result<(Lock, Recovered), Problem> {
-    if !lock.is_own() || Ledger::open_read_only(config)?.is_none() {
+    if !lock.is_own() || !Ledger::has_rows(config)? {
         return Ok((lock, Recovered::default()));
     }
     let ledger = Ledger::open(config)?;
@@ -100,11 +104,12 @@ pub fn recover_under(
         !ledger.unfinished(environment)?.is_empty() || (is_down && Secrets::of(config, settings).is_ok());
     if !is_needed {
         let notes = tend(&ledger, &gateway, environment)?;
-        return Ok((lock, Recovered { notes }));
+        return Ok((lock, Recovered { notes, ledger: Some(ledger) }));
     }
+    drop(ledger);
     let site = Site::around(config.clone(), environment, tool, lock)?;
     let recovered = recover(&site)?;
-    Ok((site.lock, recovered))
+    Ok((site.lock, Recovered { ledger: Some(site.ledger), ..recovered }))
 }
 
 /// What every command that changes something looks after, even when no run was cut off: what there
@@ -177,8 +182,7 @@ fn end_operation(
     };
     report.problem = problem;
     report.conclude(outcome);
-    site.ledger.set_state(&operation.id, state)?;
-    site.ledger.end(&operation.id, &site.secrets.hide_in_report(&report))?;
+    site.ledger.conclude(&operation.id, iter::empty(), state, &site.secrets.hide_in_report(&report))?;
     Ok(format!("operation {} was cut off; {told}", operation.id))
 }
 

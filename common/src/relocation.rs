@@ -12,7 +12,8 @@ use crate::ledger::{Deployment, Ledger};
 use crate::report::{Problem, quoted};
 
 /// Accepts the configured path when it is the one that `serving` uses, or when a person has put a
-/// database there that is no other environment's. The path that is new is returned.
+/// database there that is no other environment's, as `ledger` knows them. The path that is new is
+/// returned.
 ///
 /// # Errors
 /// `database-changed`; `wrong-database` where nothing serves yet; `ledger-unreadable`.
@@ -20,16 +21,17 @@ pub fn check(
     config: &Config,
     place: &Place,
     serving: Option<&Deployment>,
+    ledger: Option<&Ledger>,
 ) -> Result<Option<PathBuf>, Problem> {
     let environment = place.environment();
     let configured = place.database(config.environment(environment)?);
     let Some(used) = serving.and_then(|row| row.database.as_deref()) else {
         return configured
-            .map_or(Ok(None), |path| refuse_anothers(config, environment, &path).map(|()| None));
+            .map_or(Ok(None), |path| refuse_anothers(config, ledger, environment, &path).map(|()| None));
     };
     match configured {
         Some(path) if path == used => Ok(None),
-        Some(path) => match objection(config, environment, &path)? {
+        Some(path) => match objection(config, ledger, environment, &path)? {
             None => Ok(Some(path)),
             Some(why) => {
                 Err(refuse(environment, used, &format!("names {}", path.display()), &why).hint(format!(
@@ -54,8 +56,13 @@ fn refuse(environment: &str, used: &Path, now: &str, why: &str) -> Problem {
 }
 
 /// A file that no record of a migration names anybody's is known by who serves from it.
-fn refuse_anothers(config: &Config, environment: &str, path: &Path) -> Result<(), Problem> {
-    let Some(owner) = owner(config, environment, path)? else { return Ok(()) };
+fn refuse_anothers(
+    config: &Config,
+    ledger: Option<&Ledger>,
+    environment: &str,
+    path: &Path,
+) -> Result<(), Problem> {
+    let Some(owner) = owner(config, ledger, environment, path)? else { return Ok(()) };
     let title = format!("this database belongs to {owner}, not to {environment}");
     Err(Problem::new("wrong-database", title)
         .detail(format!(
@@ -66,25 +73,34 @@ fn refuse_anothers(config: &Config, environment: &str, path: &Path) -> Result<()
 }
 
 /// Why the file cannot be what users have written.
-fn objection(config: &Config, environment: &str, path: &Path) -> Result<Option<String>, Problem> {
+fn objection(
+    config: &Config,
+    ledger: Option<&Ledger>,
+    environment: &str,
+    path: &Path,
+) -> Result<Option<String>, Problem> {
     if path.metadata().map_or(0, |meta| meta.len()) == 0 {
         return Ok(Some("there is no database yet".into()));
     }
     if let Err(problem) = database::open_read_only(path) {
         return Ok(Some(problem.to_string()));
     }
-    let owner = owner(config, environment, path)?;
+    let owner = owner(config, ledger, environment, path)?;
     Ok(owner.map(|name| format!("it is the database of '{name}'")))
 }
 
 /// The other environment that serves from this very file, or has it in the configuration.
-fn owner(config: &Config, environment: &str, path: &Path) -> Result<Option<String>, Problem> {
+fn owner(
+    config: &Config,
+    ledger: Option<&Ledger>,
+    environment: &str,
+    path: &Path,
+) -> Result<Option<String>, Problem> {
     let identity = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
     let is_same =
         |other: PathBuf| other == path || identity(path).is_some_and(|it| identity(&other) == Some(it));
-    let ledger = Ledger::open_read_only(config)?;
     for name in environments_on_disk(config).into_iter().filter(|name| name != environment) {
-        let serving = ledger.as_ref().map(|ledger| ledger.serving(&name)).transpose()?.flatten();
+        let serving = ledger.map(|ledger| ledger.serving(&name)).transpose()?.flatten();
         if serving.and_then(|row| row.database).is_some_and(is_same) {
             return Ok(Some(name));
         }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use common::config::Config;
 use common::exec::Program;
 use common::git::{Sync, short};
+use common::ledger::{Deployment, Ledger};
 use common::report::{OrProblem, Problem, quoted};
 use common::site::Site;
-use common::{gateway, layout::Place, ledger::Deployment, relocation};
+use common::{gateway, layout::Place, relocation};
 
 use crate::source::Source;
 
@@ -137,8 +138,13 @@ fn reachable(address: &str) -> Result<(), Problem> {
 }
 
 /// The configuration names the database that serves, or one that a person has put in its place.
-pub(crate) fn database(config: &Config, place: &Place, serving: Option<&Deployment>) -> Result<(), Problem> {
-    relocation::check(config, place, serving).map(drop)
+pub(crate) fn database(
+    config: &Config,
+    place: &Place,
+    serving: Option<&Deployment>,
+    ledger: Option<&Ledger>,
+) -> Result<(), Problem> {
+    relocation::check(config, place, serving, ledger).map(drop)
 }
 
 /// The public address is ours or free.

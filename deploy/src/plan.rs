@@ -95,7 +95,9 @@ impl Plan<'_> {
         }
         run.step("gate.disk-space", || gates::disk(config, place))?;
         run.step("gate.requirements", || gates::requirements(config))?;
-        run.step("gate.database", || gates::database(config, place, self.serving.as_ref()))?;
+        run.step("gate.database", || {
+            gates::database(config, place, self.serving.as_ref(), self.ledger.as_ref())
+        })?;
         run.step("gate.supervisor", || Supervisor::of(settings).check(place))?;
         let public = Gateway::of(place, settings);
         run.step("gate.public-address", || gateway::check_address(&public, settings.listen))

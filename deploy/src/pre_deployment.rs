@@ -25,7 +25,9 @@ pub(crate) fn run(attempt: &mut Attempt<'_>, asked: &Asked) -> Result<(), Proble
     attempt.step("gate.disk-space", |site, _| gates::disk(&site.config, &site.place))?;
     attempt.step("gate.requirements", |site, _| gates::requirements(&site.config))?;
     let previous = attempt.previous.clone();
-    attempt.step("gate.database", |site, _| gates::database(&site.config, &site.place, previous.as_ref()))?;
+    attempt.step("gate.database", |site, _| {
+        gates::database(&site.config, &site.place, previous.as_ref(), Some(&site.ledger))
+    })?;
     attempt.step("gate.supervisor", |site, _| site.supervisor.check(&site.place))?;
     attempt.step("gate.public-address", |site, _| gates::public_address(site))?;
     record_health(attempt);

@@ -47,7 +47,6 @@ mod way_back;
 use std::process::ExitCode;
 
 use common::cli::{Run, read_report};
-use common::relocation;
 use common::report::Problem;
 
 use arguments::{Args, RehearseOptions, Verb};
@@ -105,7 +104,7 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Resu
     }
     scene.ask_ledger()?;
     named.map_or(Ok(()), |id| scene.expect(id))?;
-    relocation::check(&scene.config, &scene.place, scene.serving.as_ref())?;
+    scene.check_database()?;
     run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
     let wanted = Wanted { release, contract: verb.contract() };
     match verb {

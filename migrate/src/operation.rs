@@ -48,8 +48,8 @@ pub(crate) fn record(
 }
 
 fn end(ledger: &Ledger, run: &Run, id: &str, first_step: usize) -> Result<(), Problem> {
-    ledger.record_steps(id, run.report.steps[first_step..].iter().map(|step| run.shown_step(step)))?;
-    ledger.set_state(id, if run.report.success { State::Serving } else { State::Failed })?;
-    ledger.end(id, &run.shown())?.iter().for_each(|warning| warn(warning));
+    let state = if run.report.success { State::Serving } else { State::Failed };
+    let steps = run.report.steps[first_step..].iter().map(|step| run.shown_step(step));
+    ledger.conclude(id, steps, state, &run.shown())?.iter().for_each(|warning| warn(warning));
     Ok(())
 }

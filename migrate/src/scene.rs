@@ -11,6 +11,7 @@ use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
 use common::migrations::{Applied, Layout, Migration, SETTINGS_FILE, Source};
 use common::recovery;
+use common::relocation;
 use common::report::{Problem, quoted};
 use common::site::enter;
 use rusqlite::Connection;
@@ -27,7 +28,7 @@ pub(crate) struct Scene {
     pub(crate) serving: Option<Deployment>,
     /// Held by verbs that change something.
     pub(crate) lock: Option<Lock>,
-    /// Open while we hold the lock, for writing: only that mends what a kill left.
+    /// Open for writing while we hold the lock, only that mends what a kill left; else for reading.
     ledger: Option<Ledger>,
 }
 
@@ -49,7 +50,7 @@ impl Scene {
         let lock = enter(&self.config, &self.place, &what, wait)?;
         let (lock, recovered) = recovery::recover_under(&self.config, self.environment(), "migrate", lock)?;
         recovered.notes.iter().for_each(|note| cli::warn(note));
-        let ledger = Ledger::open(&self.config)?;
+        let ledger = recovered.ledger.map_or_else(|| Ledger::open(&self.config), Ok)?;
         if lock.is_own() {
             recovery::refuse_unconfirmed(&ledger, self.environment())?;
         }
@@ -68,11 +69,11 @@ impl Scene {
     /// # Errors
     /// `ledger-unreadable`.
     pub(crate) fn ask_ledger(&mut self) -> Result<(), Problem> {
-        let serving = |ledger: &Ledger| ledger.serving(self.environment());
-        self.serving = match &self.ledger {
-            Some(ledger) => serving(ledger)?,
-            None => Ledger::open_read_only(&self.config)?.as_ref().map(serving).transpose()?.flatten(),
-        };
+        if self.ledger.is_none() {
+            self.ledger = Ledger::open_read_only(&self.config)?;
+        }
+        let serving = self.ledger.as_ref().map(|ledger| ledger.serving(self.environment()));
+        self.serving = serving.transpose()?.flatten();
         Ok(())
     }
 
@@ -81,15 +82,20 @@ impl Scene {
     /// # Errors
     /// `unknown-deployment`, `superseded`, `ledger-unreadable`.
     pub(crate) fn expect(&self, id: &str) -> Result<(), Problem> {
-        let row = match Ledger::open_read_only(&self.config)? {
-            Some(ledger) => ledger.named_by_report(self.environment(), id)?,
-            None => None,
-        };
-        row.map(drop).ok_or_else(|| Ledger::unknown(self.environment(), id))
+        let row = self.ledger.as_ref().map(|ledger| ledger.named_by_report(self.environment(), id));
+        row.transpose()?.flatten().map(drop).ok_or_else(|| Ledger::unknown(self.environment(), id))
     }
 
     pub(crate) fn environment(&self) -> &str {
         self.place.environment()
+    }
+
+    /// Refuses a database under another path than the one that serves uses, and another's.
+    ///
+    /// # Errors
+    /// Those of [`relocation::check`].
+    pub(crate) fn check_database(&self) -> Result<(), Problem> {
+        relocation::check(&self.config, &self.place, self.serving.as_ref(), self.ledger.as_ref()).map(drop)
     }
 
     /// The database, to be changed on the same connection: its schema is read once. `None` when there is

@@ -117,6 +117,14 @@ impl Ledger {
         }
     }
 
+    /// Whether there is one: a file that is not empty, or what a lost one can be made again from.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::open_read_only`].
+    pub fn has_rows(config: &Config) -> Result<bool, Problem> {
+        Ok(is_made(config) || Self::open_read_only(config)?.is_some())
+    }
+
     /// As [`Ledger::open_read_only`], for who may not write: one that an earlier version wrote is
     /// left as it is.
     ///
@@ -194,6 +202,11 @@ impl Ledger {
 
 fn file(config: &Config) -> PathBuf {
     config.state_dir().join("ledger.db")
+}
+
+/// Whether the file is there and not empty.
+fn is_made(config: &Config) -> bool {
+    fs::metadata(file(config)).is_ok_and(|meta| meta.len() > 0)
 }
 
 fn unreadable(error: &rusqlite::Error) -> Problem {

@@ -2,12 +2,18 @@
 
 use std::path::Path;
 
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Statement, named_params, params};
 
 use super::deployment::{Kind, State};
 use super::{Ledger, event_log, unreadable, unwritable};
 use crate::layout::Slot;
 use crate::report::{Problem, Report, Step, now};
+
+/// The event that tells a state.
+const STATE: &str = "state";
+const PUT_STEP: &str =
+    "INSERT INTO steps SELECT :id, 1 + ifnull(max(number), 0), :tool, :name, :status, :ms, :target, :problem
+    FROM steps WHERE deployment = :id";
 
 /// What is known when a deployment begins.
 pub struct Beginning<'a> {
@@ -110,9 +116,7 @@ impl Ledger {
 
     /// Records a state.
     pub fn set_state(&self, id: &str, state: State) -> Result<(), Problem> {
-        self.durably_told("state", id, |db| {
-            db.execute("UPDATE deployments SET state = ?2 WHERE id = ?1", params![id, state.word()]).map(drop)
-        })
+        self.durably_told(STATE, id, |db| put_state(db, id, state))
     }
 
     /// Records why a deployment goes on without evidence.
@@ -134,8 +138,34 @@ impl Ledger {
     /// The text returned is a warning: the event log could not be written, and gets its lines with
     /// the next event.
     pub fn end(&self, id: &str, report: &Report) -> Result<Option<String>, Problem> {
+        self.end_after(id, report, |_| Ok(()))
+    }
+
+    /// The same for an operation, with its steps and its last state, all in one transaction.
+    pub fn conclude(
+        &self,
+        id: &str,
+        mut steps: impl Iterator<Item = Step>,
+        state: State,
+        report: &Report,
+    ) -> Result<Option<String>, Problem> {
+        self.end_after(id, report, |db| {
+            let mut put = db.prepare(PUT_STEP)?;
+            steps.try_for_each(|step| put_step(&mut put, id, &step))?;
+            put_state(db, id, state)?;
+            event_log::queue(db, STATE, id)
+        })
+    }
+
+    fn end_after(
+        &self,
+        id: &str,
+        report: &Report,
+        before: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<Option<String>, Problem> {
         let text = serde_json::to_string(report).unwrap_or_default();
         self.durably(|db| {
+            before(db)?;
             self.queue_of(db, id, Some(report))?;
             db.execute(
                 "UPDATE deployments SET ended_ms = ?2, outcome = ?3, report = ?4 WHERE id = ?1",
@@ -162,39 +192,28 @@ impl Ledger {
         Ok(note)
     }
 
-    /// Appends many steps at once.
-    ///
-    /// # Errors
-    /// `state-unwritable`; then none of them is there.
-    pub fn record_steps(&self, id: &str, steps: impl Iterator<Item = Step>) -> Result<(), Problem> {
-        let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)
-            .map_err(|error| unwritable(&error))?;
-        for step in steps {
-            self.record_step(id, &step)?;
-        }
-        transaction.commit().map_err(|error| unwritable(&error))
-    }
-
     /// Appends a step; cheap, since losing the last ones in a power cut harms nothing.
     pub fn record_step(&self, id: &str, step: &Step) -> Result<(), Problem> {
-        let problem = step.problem.as_ref().and_then(|problem| serde_json::to_string(problem).ok());
-        let status =
-            serde_json::to_value(step.status).ok().and_then(|value| value.as_str().map(str::to_owned));
-        self.db
-            .execute(
-                "INSERT INTO steps SELECT :id, 1 + ifnull(max(number), 0), :tool, :name, :status, :ms, :target, :problem
-                 FROM steps WHERE deployment = :id",
-                named_params! {
-                    ":id": id, ":tool": step.tool, ":name": step.name, ":status": status,
-                    ":ms": i64::try_from(step.duration_ms).unwrap_or(i64::MAX), ":target": step.target, ":problem": problem,
-                },
-            )
-            .map(drop)
-            .map_err(|error| unwritable(&error))
+        let put = self.db.prepare(PUT_STEP).and_then(|mut put| put_step(&mut put, id, step));
+        put.map_err(|error| unwritable(&error))
     }
 }
 
-fn point(db: &rusqlite::Connection, environment: &str, id: Option<&str>) -> rusqlite::Result<()> {
+fn put_step(put: &mut Statement<'_>, id: &str, step: &Step) -> rusqlite::Result<()> {
+    let problem = step.problem.as_ref().and_then(|problem| serde_json::to_string(problem).ok());
+    let status = serde_json::to_value(step.status).ok().and_then(|value| value.as_str().map(str::to_owned));
+    put.execute(named_params! {
+        ":id": id, ":tool": step.tool, ":name": step.name, ":status": status,
+        ":ms": i64::try_from(step.duration_ms).unwrap_or(i64::MAX), ":target": step.target, ":problem": problem,
+    })
+    .map(drop)
+}
+
+fn put_state(db: &Connection, id: &str, state: State) -> rusqlite::Result<()> {
+    db.execute("UPDATE deployments SET state = ?2 WHERE id = ?1", params![id, state.word()]).map(drop)
+}
+
+fn point(db: &Connection, environment: &str, id: Option<&str>) -> rusqlite::Result<()> {
     db.execute(
         "INSERT INTO environments(name, serving) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET serving = ?2",
         params![environment, id],

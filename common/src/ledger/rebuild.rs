@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::past::Past;
 use super::schema::{self, Age};
 use super::witness::Witness;
-use super::{BUSY, Ledger, file, unreadable, unwritable};
+use super::{BUSY, Ledger, file, is_made, unreadable, unwritable};
 use crate::config::Config;
 use crate::database::files_of;
 use crate::durable;
@@ -68,9 +68,8 @@ pub fn ensure(config: &Config, wait: Duration) -> Result<(), Problem> {
 /// # Errors
 /// `ledger-lost` (retryable): the ledger is gone, and this run may not make it again.
 pub(super) fn refuse_a_gap(config: &Config) -> Result<(), Problem> {
-    let has_rows = || fs::metadata(file(config)).is_ok_and(|meta| meta.len() > 0);
     // In this order: somebody's first deployment may begin in between.
-    if has_rows() || Witness::gather(config).is_empty() || has_rows() {
+    if is_made(config) || Witness::gather(config).is_empty() || is_made(config) {
         return Ok(());
     }
     Err(Problem::new("ledger-lost", "the ledger vanished while this run needed it")
