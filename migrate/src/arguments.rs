@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args as Group, Parser, Subcommand};
 use common::cli::{Grammar, Shared};
 
-use crate::down::{Choice, Manner};
+use crate::down::Manner;
+use crate::recorded::Choice;
 
 /// Applies and undoes the schema changes of a release
 #[derive(Debug, Parser)]

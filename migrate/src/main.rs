@@ -26,6 +26,7 @@ mod outcome;
 mod outside;
 mod pass;
 mod python;
+mod recorded;
 mod references;
 mod rehearsal;
 mod rehearse;

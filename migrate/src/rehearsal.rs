@@ -12,12 +12,12 @@ use common::scratch::Scratch;
 
 use crate::birth::Birth;
 use crate::content::{Content, compare_rows, compare_shapes, contents};
-use crate::down::undoing;
 use crate::engine::{Done, Failure, Room, Seen, Terms};
 use crate::job::Job;
 use crate::loss;
 use crate::pass::see;
 use crate::python::Python;
+use crate::recorded::undoing;
 use crate::verdict::Verdict;
 
 /// What is rehearsed, and where.

@@ -14,10 +14,10 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::books::Books;
-use crate::down::{self, Choice, choose_jobs};
 use crate::engine::{Room, Terms};
 use crate::in_place::{self, Origin};
 use crate::python::Python;
+use crate::recorded::{self, Choice, choose_jobs};
 use crate::salvage::{Lost, Salvaged, missing};
 use crate::scene::Scene;
 
@@ -106,7 +106,7 @@ impl Trial<'_> {
     }
 
     fn in_place(&self, backup: &str) -> Result<(PathBuf, Salvaged), Problem> {
-        let undone = down::chosen(self.scene, &self.choice, self.source, &open_read_only(&self.now)?)?;
+        let undone = recorded::chosen(self.scene, &self.choice, self.source, &open_read_only(&self.now)?)?;
         let origin = Origin::prepare(self.scene, self.source, self.prepared, backup, undone)?;
         let copy = self.copy(IN_PLACE)?;
         origin.go_back(&copy, |_| Ok(())).map(|salvaged| (copy, salvaged))
