@@ -68,8 +68,12 @@ impl Schema {
     /// `database-unreadable`.
     pub fn hash_in(connection: &Connection) -> Result<String, Problem> {
         let mut hasher = Sha256::new();
-        each_object(connection, |kind, name, object| digest(&mut hasher, &kind, &name, &object))
-            .or_problem("database-unreadable", || "cannot read the schema".into())?;
+        let mut text = String::new();
+        each_object(connection, |row| {
+            normalise(row.text, &mut text);
+            digest(&mut hasher, row.kind, row.name, &text);
+        })
+        .or_problem("database-unreadable", || "cannot read the schema".into())?;
         Ok(crate::hex(&hasher.finalize()))
     }
 
@@ -186,38 +190,58 @@ fn read(connection: &Connection) -> rusqlite::Result<Schema> {
 fn hash(objects: &Objects) -> String {
     let mut hasher = Sha256::new();
     for ((kind, name), object) in objects {
-        digest(&mut hasher, kind, name, object);
+        digest(&mut hasher, kind, name, &object.text);
     }
     crate::hex(&hasher.finalize())
 }
 
-fn digest(hasher: &mut Sha256, kind: &str, name: &str, object: &Object) {
-    for part in [kind, name, &object.text] {
+fn digest(hasher: &mut Sha256, kind: &str, name: &str, text: &str) {
+    for part in [kind, name, text] {
         hasher.update(part);
         hasher.update([0]);
     }
 }
 
+/// Puts one blank between the words of `text`.
+fn normalise(text: &str, into: &mut String) {
+    into.clear();
+    for (number, word) in text.split_whitespace().enumerate() {
+        if number > 0 {
+            into.push(' ');
+        }
+        into.push_str(word);
+    }
+}
+
 fn objects(connection: &Connection) -> rusqlite::Result<Objects> {
     let mut found = Objects::new();
-    each_object(connection, |kind, name, object| drop(found.insert((kind, name), object)))?;
+    each_object(connection, |row| {
+        let mut text = String::new();
+        normalise(row.text, &mut text);
+        let key = (row.kind.to_owned(), row.name.to_owned());
+        found.insert(key, Object { table: row.table.to_owned(), text });
+    })?;
     Ok(found)
 }
 
+/// An object as SQLite has it.
+struct Listed<'a> {
+    kind: &'a str,
+    name: &'a str,
+    table: &'a str,
+    text: &'a str,
+}
+
 /// Gives each object of the app to `take`, by kind and name.
-fn each_object(
-    connection: &Connection,
-    mut take: impl FnMut(String, String, Object),
-) -> rusqlite::Result<()> {
+fn each_object(connection: &Connection, mut take: impl FnMut(Listed<'_>)) -> rusqlite::Result<()> {
     let mut list = connection.prepare(
         "SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master
          WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> ?1 ORDER BY type, name",
     )?;
     let mut rows = list.query([RECORDS])?;
     while let Some(row) = rows.next()? {
-        let text: String = row.get(3)?;
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        take(row.get(0)?, row.get(1)?, Object { table: row.get(2)?, text });
+        let text = |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
+        take(Listed { kind: text(0)?, name: text(1)?, table: text(2)?, text: text(3)? });
     }
     Ok(())
 }
