@@ -1,5 +1,6 @@
 //! One run of a tool: it times steps, shows progress, and ends in exactly one report.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Stdout, stdout};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -65,7 +66,7 @@ impl Run {
     }
 
     /// The report as it may be shown and stored: no secret in it.
-    pub fn shown(&self) -> Report {
+    pub fn shown(&self) -> Cow<'_, Report> {
         self.secrets.hide_in_report(&self.report)
     }
 
@@ -167,8 +168,7 @@ impl Run {
         self.conclude(result.err().map(explain));
         let signal = self.interrupted_by();
         let is_news = self.report.problem != self.inherited;
-        let report = self.shown();
-        drop(self.report);
+        let report = self.secrets.hide_in_report(&self.report);
         if self.json {
             self.writer.write_rest(&report);
         } else {
