@@ -109,47 +109,70 @@ fn work(db: &Connection, sources: &Sources<'_>) -> rusqlite::Result<Salvaged> {
     for (name, table) in &old {
         let successor = becomes.get(name).and_then(|name| Some((&new[name], migrated.get(name)?)));
         let is_record = sources.records.iter().any(|record| record.eq_ignore_ascii_case(name));
-        match successor.filter(|_| !is_record) {
-            _ if table.content().is_some_and(|content| !content.is_empty()) || table.is_read_only() => {
-                staged.push((table, Stage::empty(db, table, staged.len())?));
-            }
-            Some((new, migrated)) if is_untouched(db, table, migrated, new)? => kept.push(table),
-            _ if table.content().is_some() => {
-                return Err(pairing::refusal(format!(
-                    "{} has an index of texts that are nowhere",
-                    table.name
-                )));
-            }
-            Some((new, _)) => {
-                let pair = Pair::of(db, table, new, sources.renames)?;
-                staged.push((table, Stage::fill(db, &pair, staged.len())?));
-            }
-            None => staged.push((table, Stage::copy(db, table, staged.len())?)),
+        let successor = successor.filter(|_| !is_record);
+        match stage(db, table, successor, staged.len(), sources.renames)? {
+            Some(stage) => staged.push((table, stage)),
+            None => kept.push(table),
         }
     }
     let is_successor = |name: &String| becomes.values().any(|it| it == name);
     for (name, table) in new.iter().filter(|(name, _)| !is_successor(name)) {
         lost::added_table(db, table, migrated.get(name) == Some(table))?;
     }
-    rebuild::take_down_code(db)?;
-    for table in new.values().filter(|table| !kept.iter().any(|it| it.name == table.name)) {
-        rebuild::drop_table(db, table)?;
-    }
-    for table in &kept {
-        rebuild::drop_foreign_indexes(db, table)?;
-    }
-    for (table, stage) in &staged {
-        rebuild::put_table(db, table, stage)?;
-    }
-    for table in &kept {
-        rebuild::put_missing_indexes(db, table)?;
-    }
-    rebuild::put_up_code(db)?;
+    put_back(db, &new, &kept, &staged)?;
     orphans::remove_orphans(db, &known)?;
     rebuild::index_texts(db, old.values())?;
     restore_version(db)?;
     let tables = staged.iter().map(|(table, _)| table.name.clone()).collect();
     Ok(Salvaged { tables, lost: lost::list(db)? })
+}
+
+/// The rows that `table` of before gets, from what it has become, now and in the migrated copy;
+/// `None`: it stays as it is.
+fn stage(
+    db: &Connection,
+    table: &Table,
+    successor: Option<(&Table, &Table)>,
+    number: usize,
+    renames: &Renames,
+) -> rusqlite::Result<Option<Stage>> {
+    if table.content().is_some_and(|content| !content.is_empty()) || table.is_read_only() {
+        return Stage::empty(db, table, number).map(Some);
+    }
+    if let Some((new, migrated)) = successor
+        && is_untouched(db, table, migrated, new)?
+    {
+        return Ok(None);
+    }
+    if table.content().is_some() {
+        return Err(pairing::refusal(format!("{} has an index of texts that are nowhere", table.name)));
+    }
+    let Some((new, _)) = successor else { return Stage::copy(db, table, number).map(Some) };
+    let pair = Pair::of(db, table, new, renames)?;
+    Stage::fill(db, &pair, number).map(Some)
+}
+
+/// Makes the older schema of the staged tables and those that are kept.
+fn put_back(
+    db: &Connection,
+    new: &BTreeMap<String, Table>,
+    kept: &[&Table],
+    staged: &[(&Table, Stage)],
+) -> rusqlite::Result<()> {
+    rebuild::take_down_code(db)?;
+    for table in new.values().filter(|table| !kept.iter().any(|it| it.name == table.name)) {
+        rebuild::drop_table(db, table)?;
+    }
+    for table in kept {
+        rebuild::drop_foreign_indexes(db, table)?;
+    }
+    for (table, stage) in staged {
+        rebuild::put_table(db, table, stage)?;
+    }
+    for table in kept {
+        rebuild::put_missing_indexes(db, table)?;
+    }
+    rebuild::put_up_code(db)
 }
 
 /// Whether the migration left a table and its rows alone.
