@@ -29,10 +29,12 @@ bench-peers:
 	cargo build --release --workspace
 	scripts/bench/peers
 
-# The cutover tests, and those that break, kill and race every command, in their long form.
+# The cutover tests, and those that break, kill and race every command, in their long form; files of migrations with any name and any bytes.
 soak: build
 	SOAK=1 cargo test --package tests --test integration -- --nocapture traffic faults power writes zoo
 	SOAK=1 cargo test --package migrate --test cli -- concurrency layouts
+	PROPTEST_CASES=20000 cargo test --package common --lib -- migrations::
+	PROPTEST_CASES=20000 cargo test --package migrate --bin migrate -- engine lint tokens
 
 # What the build, the tests and the demo need.
 setup:

@@ -21,6 +21,8 @@ pub(crate) struct Choice {
     pub(crate) chosen: Vec<Migration>,
     /// Which of them waited for the release before to be retired.
     pub(crate) due: Vec<i64>,
+    /// Whether nothing waits for its phase any more.
+    pub(crate) is_all: bool,
 }
 
 /// How `up` chooses.
@@ -80,16 +82,18 @@ fn of_standing(
     db: Option<&Connection>,
 ) -> Result<Choice, Problem> {
     standing.check(scene.environment())?;
+    let deferred = standing.deferred.len();
     let due = if wanted.contract {
         standing.deferred
     } else {
         scene.due(wanted.release, &standing.deferred, db)?
     };
+    let is_all = due.len() == deferred;
     let versions = due.iter().map(|migration| migration.version).collect();
     let mut chosen = standing.pending;
     chosen.extend(due);
     chosen.sort_by_key(|migration| migration.version);
-    Ok(Choice { chosen, due: versions })
+    Ok(Choice { chosen, due: versions, is_all })
 }
 
 /// Jobs that apply `chosen`, going on where a run before was cut off.

@@ -2,7 +2,7 @@
 //!
 //! `scene` finds the environment, its database and the migrations; `choice` says which are due;
 //! `engine` runs them, `pass` in transactions, `python` those that are scripts; `books` keeps the
-//! tables of other tools. `up`, `down`, `rehearse`, `standing`, `schema_file`, `squash` and
+//! tables of other tools; `memo` remembers that nothing was due. `up`, `down`, `rehearse`, `standing`, `schema_file`, `squash` and
 //! `template` are the verbs.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -21,6 +21,7 @@ mod in_place;
 mod job;
 mod lint;
 mod loss;
+mod memo;
 mod operation;
 mod outcome;
 mod outside;
@@ -40,6 +41,7 @@ mod standing;
 mod statements;
 mod template;
 mod tokens;
+mod traces;
 mod up;
 mod verdict;
 mod vocabulary;

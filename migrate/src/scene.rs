@@ -123,7 +123,11 @@ impl Scene {
         Source::read(&self.root(release)?, db)
     }
 
-    fn root(&self, release: Option<&str>) -> Result<PathBuf, Problem> {
+    /// Top of the named release, else of the serving one, else of the work tree.
+    ///
+    /// # Errors
+    /// `release-unknown`.
+    pub(crate) fn root(&self, release: Option<&str>) -> Result<PathBuf, Problem> {
         let serving = self.serving.as_ref().and_then(|deployment| deployment.release.as_deref());
         match release.or(serving) {
             Some(id) => self.release_dir(id),

@@ -12,6 +12,7 @@ use crate::books::Books;
 use crate::choice::{Wanted, choose, choose_within, jobs, screen_all};
 use crate::engine::{Done, Failure, Room, Terms};
 use crate::job::Job;
+use crate::memo::Memo;
 use crate::operation;
 use crate::outcome::{report_done, report_failure};
 use crate::python::Python;
@@ -29,6 +30,10 @@ pub(crate) fn apply_pending(
     each: bool,
     id: &str,
 ) -> Result<(), Problem> {
+    let memo = Memo::of(run, scene, &scene.root(wanted.release)?);
+    if memo.as_ref().is_some_and(|memo| memo.recall(run)) {
+        return Ok(());
+    }
     let db = scene.look()?;
     let source = scene.source(wanted.release, db.as_ref())?;
     tell_source(run, &source);
@@ -40,6 +45,8 @@ pub(crate) fn apply_pending(
     let choice = choose(run, scene, &source, wanted, db.as_ref())?;
     if choice.chosen.is_empty() {
         run.detail("applied", Vec::<Value>::new());
+        // What waits for its phase depends on the release that serves, too.
+        memo.filter(|_| choice.is_all).into_iter().for_each(|memo| memo.keep(run));
         return Ok(());
     }
     let python = Python::new(&source.root, scene.environment());
@@ -48,22 +55,31 @@ pub(crate) fn apply_pending(
     operation::record(run, scene, id, |run| {
         let birth = Birth::ensure(database)?;
         let room = Room::open(database, python)?;
-        let books = Books::of(&source, scene.environment());
-        let terms =
-            Terms { each, guarded: scene.is_guarded(), ..Terms::of(scene.environment(), books.as_ref()) };
-        let ended =
-            room.run(terms, |db| jobs(db, &choose_within(scene, &source, wanted, db)?.chosen, Some(id)));
-        // Thousands of tables weigh as much as the report about them.
-        drop(room);
-        let stays = ended.as_ref().map_or_else(Failure::left_something, |_| true);
-        let result = tell(run, scene, ("migrate.apply", "applied", "plan"), ended);
-        if stays {
-            birth.keep();
-        }
-        result?;
-        run.detail("pending", Vec::<Value>::new());
-        Ok(())
+        apply(run, scene, (&source, wanted, each, id), room, birth)
     })
+}
+
+/// What is pending, as it is seen inside the transaction.
+fn apply(
+    run: &mut Run,
+    scene: &Scene,
+    (source, wanted, each, id): (&Source, Wanted<'_>, bool, &str),
+    room: Room,
+    birth: Birth,
+) -> Result<(), Problem> {
+    let books = Books::of(source, scene.environment());
+    let terms = Terms { each, guarded: scene.is_guarded(), ..Terms::of(scene.environment(), books.as_ref()) };
+    let ended = room.run(terms, |db| jobs(db, &choose_within(scene, source, wanted, db)?.chosen, Some(id)));
+    // Thousands of tables weigh as much as the report about them.
+    drop(room);
+    let stays = ended.as_ref().map_or_else(Failure::left_something, |_| true);
+    let result = tell(run, scene, ("migrate.apply", "applied", "plan"), ended);
+    if stays {
+        birth.keep();
+    }
+    result?;
+    run.detail("pending", Vec::<Value>::new());
+    Ok(())
 }
 
 /// Puts the end of a run into the report; `names` are those of its step, its list, and the verb that

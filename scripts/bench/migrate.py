@@ -63,13 +63,14 @@ def write(home, steps):
 
 def peers(home, database):
     """Name to the command that applies everything."""
+    refinery = home / f"refinery-{pathlib.Path(database).stem}.toml"
     known = {
         "dbmate": ["dbmate", "--url", f"sqlite:{database}", "--migrations-dir", home / "dbmate", "--no-dump-schema", "up"],
         "diesel": ["diesel", "migration", "run", "--migration-dir", home / "diesel", "--database-url", database, "--config-file", home / "diesel.toml"],
-        "refinery": ["refinery", "migrate", "-c", home / "refinery.toml", "-p", home / "refinery"],
+        "refinery": ["refinery", "migrate", "-c", refinery, "-p", home / "refinery"],
         "sqlx": ["sqlx", "migrate", "run", "--source", home / "sqlx", "--database-url", f"sqlite:{database}"],
     }
-    put(home / "refinery.toml", f'[main]\ndb_type = "Sqlite"\ndb_path = "{database}"\n')
+    put(refinery, f'[main]\ndb_type = "Sqlite"\ndb_path = "{database}"\n')
     return {name: command for name, command in known.items() if shutil.which(name)}
 
 
@@ -123,10 +124,10 @@ class Bench:
         self.home, self.tool, self.rounds = pathlib.Path(home), tool, rounds
         self.database = str(self.home / "bench.db")
 
-    def lay_out(self, name, steps):
+    def lay_out(self, name, steps, database=None):
         home = self.home / name
         write(home, steps)
-        put(home / "own/deploy.toml", CONFIG.format(database=self.database))
+        put(home / "own/deploy.toml", CONFIG.format(database=database or self.database))
         return home
 
     def ours(self, home, *arguments):
@@ -177,6 +178,7 @@ def compare(tool, rounds, judge):
         home = bench.lay_out("small", steps)
         apply(bench, home, steps, judge)
         again(bench, home, judge)
+        unchanged(bench, steps, judge)
         undo(bench, home, steps, judge)
         rebuild(bench, judge)
         wipe(bench.database, home / "own/.deploy")
@@ -213,7 +215,7 @@ def apply(bench, home, steps, judge):
 
 
 def again(bench, home, judge):
-    """Nothing is pending; each peer has its own database with everything applied."""
+    """Nothing is pending, and files and database are new to whoever looks; each peer has its own database."""
     put_back = bench.saved(home, lambda: bench.ours(home, "up"))
     # What it costs to open a database with so many tables, whoever does it.
     count = ["sqlite3", bench.database, "SELECT count(*) FROM migrations"]
@@ -223,12 +225,32 @@ def again(bench, home, judge):
             pathlib.Path(bench.database).touch()
             run(command)
         sides[name] = (bench.saved(home, make), lambda command=command: run(command))
-    medians = bench.paired(sides)
-    tell(bench, "nothing to do", medians)
+    beside_peers(bench, "nothing to do, changed before", sides, judge)
+
+
+def unchanged(bench, steps, judge):
+    """The same, and everything is as the last one left it: each side keeps a database of its own."""
+    home = bench.lay_out("kept", steps, bench.home / "kept.db")
+    acts = {"ours": lambda: bench.ours(home, "up")}
+    for name in peers(home, bench.database):
+        database = bench.home / f"kept-{name}.db"
+        database.touch()
+        acts[name] = lambda command=peers(home, database)[name]: run(command)
+    for act in acts.values():
+        act()
+    # What is younger than two seconds is read again.
+    time.sleep(2.5)
+    medians = beside_peers(bench, "nothing to do", {name: (lambda: None, act) for name, act in acts.items()}, judge)
     judge("nothing to do / 10 ms", medians["ours"] / 0.010, 1.0, f"{medians['ours'] * 1000:.1f} ms")
+
+
+def beside_peers(bench, what, sides, judge):
+    medians = bench.paired(sides)
+    tell(bench, what, medians)
     for name in sides:
         if name not in ("ours", "sqlite3, one query"):
-            judge(f"nothing to do / {name}", bench.ratio("ours", name), 1.0)
+            judge(f"{what} / {name}", bench.ratio("ours", name), 1.0)
+    return medians
 
 
 def undo(bench, home, steps, judge):

@@ -69,6 +69,14 @@ impl Source {
         Ok(Self { root: root.to_path_buf(), dir, layout, table, migrations, ignored })
     }
 
+    /// The directory of the migrations of the release at `root`; it need not exist.
+    ///
+    /// # Errors
+    /// Configuration (exit 2) for `migrate.toml`.
+    pub fn directory(root: &Path) -> Result<PathBuf, Problem> {
+        find_directory(root, &read_settings(&root.join(SETTINGS_FILE))?)
+    }
+
     /// A source of which only the records of a database are known.
     pub fn without_files(root: &Path) -> Self {
         Self {

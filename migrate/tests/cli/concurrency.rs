@@ -49,7 +49,7 @@ fn two_runners_at_once_both_succeed_and_each_migration_runs_once() {
 
 #[test]
 fn ten_runners_at_once_all_succeed_and_each_migration_runs_once() {
-    for _ in 0..rounds(2, 20) {
+    for _ in 0..rounds(2, 50) {
         race(10, &["dev", "up"]);
     }
 }

@@ -11,6 +11,7 @@ mod peers;
 mod promises;
 mod rehearsing;
 mod releases;
+mod remembering;
 mod scripts;
 mod standing;
 mod undoing;
