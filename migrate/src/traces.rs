@@ -193,6 +193,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
+    use common::durable;
     use proptest::prelude::*;
     use rusqlite::Connection;
 
@@ -240,7 +241,7 @@ mod tests {
                 let set = before.map(|time| file.set_times(FileTimes::new().set_modified(time)));
                 drop(set);
             }
-            Edit::Rename(from, to) => drop(fs::rename(path(*from), path(*to))),
+            Edit::Rename(from, to) => drop(durable::rename_for_now(&path(*from), &path(*to))),
             Edit::Remove(name) => drop(fs::remove_file(path(*name))),
             Edit::Insert => sql("INSERT INTO t VALUES (1)"),
             Edit::Delete => sql("DELETE FROM t"),

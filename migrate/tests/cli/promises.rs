@@ -230,6 +230,7 @@ fn a_plan_tells_of_each_migration_what_it_touches_and_breaks() {
     assert!(plan[1]["estimated_ms"].is_u64());
     let contents = &answer.details()["rehearsal"]["contents"];
     assert_eq!((&contents["t"]["before"]["rows"], &contents["v"]["after"]["rows"]), (&json!(2), &json!(1)));
+    assert_ne!(contents["t"]["before"]["hash"], contents["v"]["after"]["hash"]);
 }
 
 #[test]
