@@ -99,13 +99,6 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// Sends stdout and stderr to `output`, in the order of printing.
-    #[must_use]
-    pub fn both(mut self, output: OwnedFd) -> Self {
-        self.output = Output::Both(output);
-        self
-    }
-
     /// Ends the program and all that it started when we end, even by SIGKILL. Its stdin is empty then.
     #[must_use]
     pub fn tied(mut self) -> Self {

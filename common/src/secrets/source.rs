@@ -1,22 +1,20 @@
 //! Where secrets come from: the operator's env file, and the command that prints one.
 
 use std::fs::File;
-use std::io::{Read, pipe};
+use std::io::Read;
 use std::path::Path;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use super::Secrets;
 use crate::config::{Config, Environment};
-use crate::exec::Program;
+use crate::exec::{Beyond, Program, Streams};
 use crate::ownership;
 use crate::report::{OrProblem, Problem, quoted};
 
-/// How long the command may take, and how long its output may stay open after it has ended.
+/// How long the command may take.
 const LIMIT: Duration = Duration::from_secs(30);
-const SLACK: Duration = Duration::from_secs(2);
 /// More than an environment may hold, in bytes.
-const LONGEST: u64 = 1024 * 1024;
+const LONGEST: usize = 1024 * 1024;
 
 impl Secrets {
     /// An environment's secrets: those of its env file, and above them what its command prints.
@@ -60,30 +58,23 @@ impl Secrets {
 /// What the command prints. Its errors are not shown either: they may quote what it read.
 fn run(line: &str, config: &Config) -> Result<String, Problem> {
     let failed = |why: &str| refuse(config, format!("the env_command {why}"));
-    let (reader, writer) = pipe().map_err(|error| failed(&format!("has no pipe: {error}")))?;
-    let (sender, printed) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = reader.take(LONGEST + 1).read_to_end(&mut bytes).map(|_| bytes);
-        drop(sender.send(read));
-    });
-    let program = Program::shell(line).dir(config.root()).limit(LIMIT).unseen(writer.into());
-    let finished = program.run().map_err(|problem| match problem.kind.as_str() {
+    let program = Program::shell(line).dir(config.root()).limit(LIMIT);
+    let (finished, printed) = program.record(Streams::Stdout, LONGEST, Beyond::Refused);
+    let finished = finished.map_err(|problem| match problem.kind.as_str() {
         "interrupted" => problem,
         "time-limit" => failed(&format!("did not end within {} s", LIMIT.as_secs())),
         _ => failed("could not be run"),
     })?;
-    drop(program);
-    let Ok(Ok(bytes)) = printed.recv_timeout(SLACK) else {
+    if printed.is_open {
         return Err(failed("left something running that holds its output open"));
-    };
-    if bytes.len() as u64 > LONGEST {
+    }
+    if printed.is_cut {
         return Err(failed("printed more than 1 MiB"));
     }
     if !finished.status.success() {
         return Err(failed(&format!("ended with {}", finished.ending())));
     }
-    String::from_utf8(bytes).map_err(|_| failed("printed something that is not UTF-8"))
+    String::from_utf8(printed.bytes).map_err(|_| failed("printed something that is not UTF-8"))
 }
 
 fn refuse(config: &Config, title: String) -> Problem {

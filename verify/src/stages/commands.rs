@@ -1,14 +1,11 @@
 //! The programs that are checks. What they print goes to a log file of the run, without the secrets
 //! in it; a finding shows the end.
 
-use std::io::{Read, pipe};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::exec::{Finished, Program, RunLog, tail_of};
-use common::report::{OrProblem, Problem, Step, quoted};
+use common::exec::{Beyond, RunLog, Streams, tail_of};
+use common::report::{Problem, Step, quoted};
 
 use super::{TOOL, milliseconds};
 use crate::checks::Command;
@@ -18,8 +15,6 @@ use crate::subject::Subject;
 
 /// Texts are looked for in so much of an output, and so much of it is kept.
 const KEPT: usize = 16 << 20;
-/// How long what holds the output open is waited for once the program has ended.
-const SLACK: Duration = Duration::from_secs(1);
 
 /// The steps of this stage, and the log file when there is one.
 pub(super) fn steps(subject: &Subject) -> (Vec<Step>, Option<PathBuf>) {
@@ -60,7 +55,9 @@ fn run(subject: &Subject, command: &Command, log: &RunLog) -> Result<Vec<Finding
     if limit.is_zero() {
         return Ok(vec![Finding::unasked("was not run")]);
     }
-    let (ended, output) = printing(program::of_release(subject, &command.run, limit)?)?;
+    let program = program::of_release(subject, &command.run, limit)?;
+    let (ended, printed) = program.record(Streams::Both, KEPT, Beyond::Forgotten);
+    let output = String::from_utf8_lossy(&printed.bytes);
     log.title(&command.run);
     log.append(&subject.secrets.hide(&output));
     let finished = match ended {
@@ -86,33 +83,4 @@ fn run(subject: &Subject, command: &Command, log: &RunLog) -> Result<Vec<Finding
             .line("output", tail_of(&output))
     }));
     Ok(findings)
-}
-
-/// Runs a program; how it ended, and the first 16 MiB of what it printed.
-fn printing(program: Program<'_>) -> Result<(Result<Finished, Problem>, String), Problem> {
-    let (reader, writer) = pipe().or_problem("unverified", || "cannot make a pipe".into())?;
-    let printed = Arc::new(Mutex::new(Vec::new()));
-    let (sender, ended) = mpsc::channel::<()>();
-    let collected = Arc::clone(&printed);
-    thread::spawn(move || {
-        collect(reader, &collected);
-        drop(sender);
-    });
-    let program = program.both(writer.into());
-    let finished = program.run();
-    drop(program);
-    // What it left running in the background may hold its output open.
-    let _ = ended.recv_timeout(SLACK);
-    let bytes = printed.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok((finished, String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-/// Reads all, so that nothing waits for us, and keeps the beginning.
-fn collect(mut from: impl Read, into: &Mutex<Vec<u8>>) {
-    let mut part = [0; 8192];
-    while let Ok(taken @ 1..) = from.read(&mut part) {
-        let mut bytes = into.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = KEPT.saturating_sub(bytes.len());
-        bytes.extend_from_slice(&part[..taken.min(room)]);
-    }
 }
