@@ -72,19 +72,11 @@ impl Subject {
     pub(crate) fn find(config: &Config, environment: &str, slot: Option<Slot>) -> Result<Self, Problem> {
         let settings = config.environment(environment)?;
         let place = Place::new(config, environment);
-        let ledger = Ledger::open_read_only(config)?;
-        let ledger = ledger.as_ref();
-        let serving = ledger.map(|ledger| ledger.serving(environment)).transpose()?.flatten();
-        let last = ledger.map(|ledger| ledger.last_verification(environment)).transpose()?.flatten();
-        let instance = match slot {
-            Some(slot) => in_slot(&place, slot)?,
-            None => behind(&place, serving.as_ref())?,
-        };
-        let deployment = if slot.is_some() { row_of(ledger, &instance)? } else { serving.clone() };
+        let Recorded { instance, deployment, serving, last_verification, earlier } =
+            Recorded::read(config, &place, slot)?;
         let secrets = Secrets::of(config, settings)
             .map_err(|problem| Problem { kind: "configuration".into(), ..problem })?;
         let release = place.release(&instance.release);
-        let earlier = earlier(&place, ledger, deployment.as_ref())?;
         Ok(Self {
             last: last_of(&place, deployment.as_ref()).or_else(|| earlier.clone()),
             earlier,
@@ -104,7 +96,7 @@ impl Subject {
             log_directory: config.log_directory(),
             checks: Checks::load(&release, &config.app.health, &secrets)?,
             until: Instant::now() + settings.deadlines.verify.0.mul_f32(OWN_SHARE),
-            last_verification: last.map_or(0, |found| found.number),
+            last_verification,
             serving: serving.map(|row| row.revision),
             place,
             instance,
@@ -146,6 +138,38 @@ impl Subject {
     /// What is left of the run's time, at most `limit`.
     pub(crate) fn remaining(&self, limit: Duration) -> Duration {
         limit.min(self.until.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// What is on record of the instance, in the ledger and in its slot.
+struct Recorded {
+    instance: Instance,
+    deployment: Option<Deployment>,
+    serving: Option<Deployment>,
+    last_verification: i64,
+    earlier: Option<Structure>,
+}
+
+impl Recorded {
+    fn read(config: &Config, place: &Place, slot: Option<Slot>) -> Result<Self, Problem> {
+        let environment = place.environment();
+        let ledger = Ledger::open_read_only(config)?;
+        let ledger = ledger.as_ref();
+        let serving = ledger.map(|ledger| ledger.serving(environment)).transpose()?.flatten();
+        let last = ledger.map(|ledger| ledger.last_verification(environment)).transpose()?.flatten();
+        let instance = match slot {
+            Some(slot) => in_slot(place, slot)?,
+            None => behind(place, serving.as_ref())?,
+        };
+        let deployment = if slot.is_some() { row_of(ledger, &instance)? } else { serving.clone() };
+        let earlier = earlier(place, ledger, deployment.as_ref())?;
+        Ok(Self {
+            instance,
+            deployment,
+            serving,
+            last_verification: last.map_or(0, |found| found.number),
+            earlier,
+        })
     }
 }
 
