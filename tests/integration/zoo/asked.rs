@@ -35,7 +35,7 @@ queries = { "no negative numbers" = "select count(*) = 0 from acked where n < 0"
 "#;
 
 /// Path and text of each file of the sound twin.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 12] = [
     ("verify.toml", CHECKS),
     (
         "pages/all",
@@ -44,7 +44,16 @@ const FILES: [(&str, &str); 10] = [
     ),
     (
         "pages/more",
-        "<!doctype html><title>More</title><h2 id=deep>7 of 9</h2><a href=/pages/deeper>deeper</a>",
+        "<!doctype html><title>More</title><link rel=stylesheet href=/pages/style><h2 id=deep>7 of 9</h2>
+<p style='color: navy'><a href=/pages/deeper>deeper</a>",
+    ),
+    (
+        "pages/style",
+        "@import '/pages/print'; /* url(none) */ h2 { background: url(data:,x), url(kept); fill: url(#f) }",
+    ),
+    (
+        "pages/print",
+        "@namespace url(http://localhost/none); @font-face { font-family: x; src: url(\"/pages/kept#f\") }",
     ),
     (
         "pages/deeper",
@@ -62,9 +71,9 @@ const FILES: [(&str, &str); 10] = [
     ("suite.sh", "echo all is well\nexit 0\n"),
 ];
 
-const BEHAVIOUR: &str = r#"{"redirect": {"/old": "/pages/more", "/turn": "/pages/all"}, "type": {"/pages/data": "application/json"}}"#;
+const BEHAVIOUR: &str = r#"{"redirect": {"/old": "/pages/more", "/turn": "/pages/all"}, "type": {"/pages/data": "application/json", "/pages/style": "text/css", "/pages/print": "text/css"}}"#;
 
-pub(super) const FAULTS: [Entry; 39] = [
+pub(super) const FAULTS: [Entry; 43] = [
     (
         "a page lacks a text",
         Text("pages/all", "Documents</h1>", "Doc</h1>"),
@@ -163,6 +172,26 @@ pub(super) const FAULTS: [Entry; 39] = [
     (
         "a style sheet is not there",
         Text("pages/more", "</h2>", "</h2><link rel=stylesheet href=/pages/none>"),
+        &["links./pages/none asset-dead"],
+    ),
+    (
+        "a style sheet names a picture that is not there",
+        Text("pages/style", "url(kept)", "url(none)"),
+        &["links./pages/none asset-dead"],
+    ),
+    (
+        "a style sheet imports what is not there",
+        Text("pages/style", "/pages/print", "/pages/none"),
+        &["links./pages/none asset-dead"],
+    ),
+    (
+        "an imported sheet names a font that is not there",
+        Text("pages/print", "kept", "none"),
+        &["links./pages/none asset-dead"],
+    ),
+    (
+        "an element's own style names a picture that is not there",
+        Text("pages/more", "navy", "navy; background: url(none)"),
         &["links./pages/none asset-dead"],
     ),
     (

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use scraper::ElementRef;
 
+use super::style;
 use crate::http::Document;
 
 /// Relations of `<link>` that name something a browser fetches for the page.
@@ -65,8 +66,18 @@ impl Sheet {
             if let Some(id) = element.attr("id") {
                 sheet.places.insert(hash(id));
             }
+            if let Some(style) = element.attr("style").filter(|style| style.contains('(')) {
+                sheet.add_style(style);
+            }
             sheet.note(element);
         }
+        sheet
+    }
+
+    /// Reads a style sheet.
+    pub(crate) fn read_style(css: &str) -> Self {
+        let mut sheet = Self { is_whole: true, ..Self::default() };
+        sheet.add_style(css);
         sheet
     }
 
@@ -98,6 +109,7 @@ impl Sheet {
                 self.add(element, "src", asset);
             }
             "link" => self.add_relation(element),
+            "style" => self.add_style(&element.text().collect::<String>()),
             "meta" => self.add_refresh(element),
             "base" if self.base.is_none() => self.base = element.attr("href").map(str::to_owned),
             "title" if self.title.is_none() && !is_within(element, "svg") => {
@@ -112,6 +124,11 @@ impl Sheet {
         if let Some(written) = element.attr(attribute) {
             self.links.push(Link { written: written.to_owned(), kind });
         }
+    }
+
+    fn add_style(&mut self, css: &str) {
+        let links = style::addresses(css).into_iter().map(|written| Link { written, kind: Kind::Asset });
+        self.links.extend(links);
     }
 
     /// `srcset`: addresses with a width or a density, between commas.
@@ -227,6 +244,16 @@ mod tests {
                 page("/frame"),
             ]
         );
+    }
+
+    #[test]
+    fn styles_of_a_page_name_assets() {
+        let html = r#"<style>@import "/a.css"; p { background: url(b.png) }</style><base href=/x/>
+            <p style="background: url('/c.png')">x<svg><style>p { fill: url(#d) }</style></svg>"#;
+        let asset = |path: &str| (path.to_owned(), Kind::Asset);
+        assert_eq!(links(html), [asset("/a.css"), asset("b.png"), asset("/c.png")]);
+        let sheet = Sheet::read_style("p { background: url(e.png) }");
+        assert_eq!(sheet.links, [Link { written: "e.png".into(), kind: Kind::Asset }]);
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl Sighting {
             answer.excerpt = reply.excerpt();
         }
         if !reply.is_html() {
-            return Self { answer, sheet: Sheet::default() };
+            let is_style = reply.is_style() && reply.status < 400;
+            let sheet = if is_style { Sheet::read_style(&reply.text) } else { Sheet::default() };
+            return Self { answer, sheet };
         }
         answer.fault.clone_from(&reply.unreadable);
         answer.unwanted = reply.unwanted(absent);
@@ -83,7 +85,7 @@ impl Visitor<'_> {
     pub(super) fn visit(&self, task: &Task, frontier: &Frontier) -> Result<Sighting, Duration> {
         let limit = LIMIT.min(self.until.saturating_duration_since(Instant::now()));
         let cookies = self.cookies.clone();
-        let request = Request { cookies, pages_only: true, ..Request::get(&task.path, limit) };
+        let request = Request { cookies, leads_only: true, ..Request::get(&task.path, limit) };
         let reply = match self.asker.ask(&request) {
             Ok(reply) => reply,
             // It may only have waited behind the others: once more, with fewer at a time.
@@ -105,7 +107,8 @@ impl Visitor<'_> {
         }
         let _alone = (reply.text.len() > LARGE).then(|| self.large.lock());
         let mut sighting = Sighting::of(&reply, self.absent);
-        if task.kind == Kind::Asset {
+        // What a frame or a picture shows has links of its own, which nobody follows there.
+        if task.kind == Kind::Asset && !reply.is_style() {
             sighting.sheet = Sheet::default();
         }
         Ok(sighting)

@@ -52,13 +52,14 @@ pub(crate) struct Request<'a> {
     pub(crate) cookies: Option<String>,
     pub(crate) form: Option<String>,
     pub(crate) limit: Duration,
-    /// Only a page of HTML is read; the answer is known without what else there is.
-    pub(crate) pages_only: bool,
+    /// Only what leads on is read, pages of HTML and style sheets; of what else there is the answer is
+    /// known without.
+    pub(crate) leads_only: bool,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(path: &'a str, limit: Duration) -> Self {
-        Self { method: "GET", path, cookies: None, form: None, limit, pages_only: false }
+        Self { method: "GET", path, cookies: None, form: None, limit, leads_only: false }
     }
 }
 
@@ -116,7 +117,7 @@ impl Asker {
         let begun = Instant::now();
         let response = builder.send().map_err(|error| fault::before_answer(&error, request.limit))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = if request.pages_only && !reply::is_html(&headers) {
+        let body = if request.leads_only && !leads_on(&response) {
             pass_over(response);
             Vec::new()
         } else {
@@ -132,6 +133,13 @@ fn client(address: &Address, kept: usize) -> Result<Client, Problem> {
         .user_agent("verify")
         .build()
         .or_problem("unverified", || "cannot make an HTTP client".into())
+}
+
+/// Whether links can be in it. A style sheet that says that it is too large is not read, a page that
+/// says so is a finding.
+fn leads_on(response: &Response) -> bool {
+    let is_short = response.content_length().is_none_or(|length| length <= BODY_LIMIT as u64);
+    reply::is_html(response.headers()) || (is_short && reply::is_style(response.headers()))
 }
 
 /// A short body is taken off the connection, which can be used again then; another one ends it.

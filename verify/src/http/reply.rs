@@ -50,6 +50,10 @@ impl Reply {
         is_html(&self.headers)
     }
 
+    pub(crate) fn is_style(&self) -> bool {
+        is_style(&self.headers)
+    }
+
     /// The texts of `absent` that the page shows.
     pub(crate) fn unwanted(&self, absent: &[String]) -> Vec<Finding> {
         let finding = |text: &String| {
@@ -80,9 +84,17 @@ impl Reply {
 }
 
 pub(super) fn is_html(headers: &HeaderMap) -> bool {
+    is_of_kind(headers, "html")
+}
+
+pub(super) fn is_style(headers: &HeaderMap) -> bool {
+    is_of_kind(headers, "text/css")
+}
+
+fn is_of_kind(headers: &HeaderMap, part: &str) -> bool {
     headers
         .get(CONTENT_TYPE)
-        .is_some_and(|kind| String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase().contains("html"))
+        .is_some_and(|kind| String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase().contains(part))
 }
 
 fn decode(headers: &HeaderMap, body: &[u8]) -> (String, Option<Finding>) {

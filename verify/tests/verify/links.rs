@@ -80,6 +80,42 @@ fn each_kind_of_bad_link_is_told_with_the_page_that_has_it() {
 }
 
 #[test]
+fn what_style_sheets_name_is_asked_too() {
+    let style = |body: &str| json!({"body": body, "headers": ["Content-Type: text/css; charset=utf-8"]});
+    let site = json!({
+        "/": r#"<link rel=stylesheet href="/css/a.css"><style>h1 { background: url("in-page.png") }</style>
+            <p style="background: url(/in-attribute.png)"><a href="/css/a.css">the style</a>"#,
+        "/css/a.css": style("@import 'b.css'; @import '/css/gone.css'; p { background: url(../there.png#x), url(data:,x) }
+            q { fill: url(#y); src: url(\"//fonts.example/z.woff2\") } /* url(/comment) */"),
+        "/css/b.css": style("@import url(a.css); @font-face { src: url(gone.woff2) format('woff2') }"),
+        "/there.png": {"body": "", "headers": ["Content-Type: image/png"]},
+        "/in-page.png": {"status": 500},
+    });
+    let (world, run) = crawled("[links]", &site);
+    let dead = ["/css/gone.css", "/css/gone.woff2", "/in-page.png", "/in-attribute.png"];
+    for name in dead {
+        assert_eq!(run.ending(&format!("links.{name}")), "asset-dead", "{name}");
+    }
+    assert_eq!((&facts(&run)["findings"], &facts(&run)["external"]), (&json!(4), &json!(1)));
+    let told = run.step("links./css/gone.woff2")["problem"]["detail"].as_str().unwrap().to_owned();
+    assert!(told.ends_with("linked from: /css/b.css\nwritten: gone.woff2"), "{told}");
+    let mut paths = paths(&world);
+    paths.sort();
+    let asked = ["/", "/css/a.css", "/css/b.css", "/css/gone.css", "/css/gone.woff2", "/in-attribute.png"];
+    assert_eq!(paths, [&asked[..], &["/in-page.png", "/there.png"]].concat());
+}
+
+#[test]
+fn a_style_sheet_that_is_too_large_is_not_read() {
+    let large = json!({"body": "/* much */ p { background: url(/never.png) } ", "times": 120_000,
+        "headers": ["Content-Type: text/css"]});
+    let (world, run) =
+        crawled("[links]", &json!({"/": "<link rel=stylesheet href=/a.css>", "/a.css": large}));
+    assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
+    assert_eq!(paths(&world), ["/", "/a.css"]);
+}
+
+#[test]
 fn each_address_is_asked_once_also_when_a_route_asked_it() {
     let site = json!({
         "/": r#"<a href="/a">1</a><a href="/a#x">2</a><a href="./a">3</a><a href="/b?q=1">4</a>"#,

@@ -214,7 +214,7 @@ impl<'a, 's> Inspection<'a, 's> {
             return Err(Finding::unasked("was not asked"));
         }
         let cookies = self.sight.cookies();
-        self.sight.asker.ask(&Request { method, cookies, pages_only: true, ..Request::get(path, limit) })
+        self.sight.asker.ask(&Request { method, cookies, leads_only: true, ..Request::get(path, limit) })
     }
 }
 

@@ -139,7 +139,7 @@ impl Judge<'_, '_> {
             let limit = self.sight.subject.remaining(LIMIT).max(Duration::from_millis(1));
             let cookies: Vec<String> = self.sight.cookies().into_iter().chain(jar.header()).collect();
             let cookies = (!cookies.is_empty()).then(|| cookies.join("; "));
-            let request = Request { cookies, pages_only: true, ..Request::get(&path, limit) };
+            let request = Request { cookies, leads_only: true, ..Request::get(&path, limit) };
             let Ok(reply) = self.sight.asker.ask(&request) else { return false };
             jar.absorb(&reply.headers);
             let Some(location) = reply.header("location").filter(|_| (300..400).contains(&reply.status))
