@@ -19,19 +19,24 @@ never_shrink = ["acked"]
 [browser]
 pages = ["/pages/all", "/pages/new"]
 visual = "1%"
+[links]
 [regressions]
 "#;
 
 const ALL: &str = r"<!doctype html><title>Documents</title><h1>Documents</h1>
-<ul id=documents><li>one<li>two</ul><a href=/pages/new>new</a>
+<ul id=documents><li>one<li>two</ul><a href=/pages/new>new</a><a href=/pages/linked>linked</a>
 <script>Promise.resolve(1).then(() => document.body.dataset.ok = 1)</script>";
 
 const NEW: &str = r"<!doctype html><title>New</title>
 <form method=post action=/write><input name=title><textarea name=body></textarea></form>";
 
+/// No route: only the crawl comes here.
+const LINKED: &str =
+    r"<!doctype html><title>Linked</title><a href=/pages/all>all</a><a href=/pages/new>new</a>";
+
 const MOVED: &str = r#"{"redirect": {"/moved": "/pages/all"}}"#;
 
-pub(super) const FAULTS: [Entry; 20] = [
+pub(super) const FAULTS: [Entry; 22] = [
     (
         "a script throws",
         Text("pages/all", "Promise.resolve(1)", "undefinedFunction(); Promise.resolve(1)"),
@@ -55,12 +60,12 @@ pub(super) const FAULTS: [Entry; 20] = [
     (
         "a script is not there",
         Text("pages/new", "<title>", "<script src=/pages/none.js></script><title>"),
-        &["browser.GET /pages/new asset-failed"],
+        &["browser.GET /pages/new asset-failed", "links./pages/none.js asset-dead"],
     ),
     (
         "a style sheet is not there",
         Text("pages/new", "<title>", "<link rel=stylesheet href=/pages/none.css><title>"),
-        &["browser.GET /pages/new asset-failed"],
+        &["browser.GET /pages/new asset-failed", "links./pages/none.css asset-dead"],
     ),
     (
         "a script leads elsewhere",
@@ -79,9 +84,19 @@ pub(super) const FAULTS: [Entry; 20] = [
     ),
     ("a link is gone", Text("pages/all", "href=/pages/new", "href=#"), &["regressions.link-lost link-lost"]),
     (
+        "the title of a crawled page is another",
+        Text("pages/linked", "<title>Linked", "<title>Untitled"),
+        &["regressions.title-changed title-changed"],
+    ),
+    (
+        "a link of a crawled page is gone",
+        Text("pages/linked", "href=/pages/all", "href=#"),
+        &["regressions.link-lost link-lost"],
+    ),
+    (
         "a form is gone",
         Text("pages/new", "action=/write", "action=/wriet"),
-        &["regressions.form-lost form-lost"],
+        &["forms.POST /wriet form-dead", "regressions.form-lost form-lost"],
     ),
     ("a field is gone", Text("pages/new", "name=title", "id=title"), &["regressions.field-lost field-lost"]),
     (
@@ -131,6 +146,7 @@ pub(super) fn sound(world: &World) {
     world.write("verify.toml", CHECKS);
     world.write("pages/all", ALL);
     world.write("pages/new", NEW);
+    world.write("pages/linked", LINKED);
     world.write("behaviour.json", MOVED);
     world.write(
         "schema.sql",

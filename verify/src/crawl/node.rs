@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::sheet::Kind;
 use crate::finding::Finding;
+use crate::regressions::Facts;
 
 /// Of so many pages that link to one address the names are kept.
 const REFERRERS_KEPT: usize = 3;
@@ -74,6 +75,8 @@ pub(crate) struct Answer {
     pub(crate) unwanted: Vec<Finding>,
     /// What a reader of an error page sees.
     pub(crate) excerpt: String,
+    /// Of a page that the next release is compared with.
+    pub(crate) facts: Option<Facts>,
 }
 
 impl Node {

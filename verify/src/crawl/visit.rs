@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use common::secrets::Secrets;
 
 use super::address::{Atlas, Target, is_deed};
 use super::frontier::{Frontier, Lead, Task};
@@ -12,6 +15,7 @@ use super::{AT_ONCE, FormKey};
 use crate::checks::Links;
 use crate::finding::Finding;
 use crate::http::{Asker, Reply, Request};
+use crate::regressions::Facts;
 
 /// How long one answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -38,6 +42,10 @@ pub(crate) struct Visitor<'a> {
     pub(crate) absent: &'a [String],
     pub(crate) until: Instant,
     pub(crate) large: Mutex<()>,
+    /// Where pages are compared with those of the release before: what is hidden in what is kept.
+    pub(crate) secrets: Option<&'a Secrets>,
+    /// How many pages may still be kept for that.
+    pub(crate) room: AtomicUsize,
 }
 
 /// One answer, with the links and forms that are on its page.
@@ -111,7 +119,18 @@ impl Visitor<'_> {
         if task.kind == Kind::Asset && !reply.is_style() {
             sighting.sheet = Sheet::default();
         }
+        sighting.answer.facts = self.facts(task, &reply);
         Ok(sighting)
+    }
+
+    /// What is compared of a page, or of a redirect to one.
+    fn facts(&self, task: &Task, reply: &Reply) -> Option<Facts> {
+        let leads = (300..400).contains(&reply.status) || (reply.status < 300 && reply.is_html());
+        let secrets = self.secrets.filter(|_| leads && task.kind == Kind::Page)?;
+        let less = |room: usize| room.checked_sub(1);
+        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
+        let facts = Facts::of(reply, &self.asker.url(&task.path), secrets);
+        Some(Facts { crawled: true, ..facts })
     }
 
     /// The links of an answer into the app, and those that lead elsewhere, as they are written.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Answered;
 use super::comparison::Difference;
 
 /// Pages that a sentence names.
@@ -46,44 +47,54 @@ impl Change {
 type Key = (bool, &'static str, String);
 
 /// Gathers what was found on the pages; what `allow` has a part of is accepted.
-pub(super) fn gather(found: Vec<(String, Difference)>, allow: &[String]) -> Vec<Change> {
-    let mut groups: BTreeMap<Key, Vec<(String, String)>> = BTreeMap::new();
+pub(super) fn gather(found: Vec<(&Answered, Difference)>, allow: &[String]) -> Vec<Change> {
+    let mut groups: BTreeMap<Key, Vec<(&Answered, String)>> = BTreeMap::new();
     for (page, difference) in found {
-        let sentence = format!("{page} {}", difference.phrase);
+        let sentence = format!("{} {}", page.name, difference.phrase);
         let allowed = allow.iter().any(|part| sentence.contains(part));
         let measured = MEASURED.contains(&difference.kind);
-        let what = if measured { page.clone() } else { difference.phrase.clone() };
+        let what = if measured { page.name.clone() } else { difference.phrase.clone() };
         groups.entry((allowed, difference.kind, what)).or_default().push((page, difference.phrase));
     }
     groups.into_iter().map(|((allowed, kind, what), pages)| change(allowed, kind, &what, pages)).collect()
 }
 
-fn change(allowed: bool, kind: &str, what: &str, found: Vec<(String, String)>) -> Change {
+fn change(allowed: bool, kind: &str, what: &str, mut found: Vec<(&Answered, String)>) -> Change {
     let phrase = found.first().map(|(_, phrase)| phrase.clone()).unwrap_or_default();
-    let mut pages: Vec<String> = found.into_iter().map(|(page, _)| page).collect();
-    pages.sort();
+    found.sort_by(|(page, _), (other, _)| page.name.cmp(&other.name));
+    // Which pages a crawl comes to depends on the data, the id must not.
+    let named = found.iter().filter(|(page, _)| !page.facts.crawled).map(|(page, _)| page.name.as_str());
     let mut hash = Sha256::new();
-    for part in [kind, what].into_iter().chain(pages.iter().map(String::as_str)) {
+    for part in [kind, what].into_iter().chain(named) {
         hash.update(part);
         hash.update([0]);
     }
     let digest = common::hex(&hash.finalize()[..4]);
     let accepted = allowed.then(|| "allow of [regressions]".to_owned());
+    let pages = found.into_iter().map(|(page, _)| page.name.clone()).collect();
     Change { id: format!("regressions.{kind}-{digest}"), kind: kind.to_owned(), phrase, pages, accepted }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::regressions::Facts;
 
-    fn found(page: &str, kind: &'static str, phrase: &str) -> (String, Difference) {
-        (page.to_owned(), Difference { kind, phrase: phrase.to_owned() })
+    fn page(name: &str, crawled: bool) -> Answered {
+        let facts = Facts { crawled, ..Facts::default() };
+        Answered { name: name.to_owned(), path: name.to_owned(), cookies: None, facts }
+    }
+
+    fn gathered(pages: &[&str], kind: &'static str, phrase: &str, allow: &[String]) -> Vec<Change> {
+        let pages: Vec<Answered> = pages.iter().map(|name| page(name, false)).collect();
+        let difference = Difference { kind, phrase: phrase.to_owned() };
+        gather(pages.iter().map(|page| (page, difference.clone())).collect(), allow)
     }
 
     #[test]
     fn one_change_on_many_pages_is_one() {
         let pages = ["GET /a", "GET /d", "GET /b", "GET /c"];
-        let changes = gather(pages.map(|page| found(page, "link-lost", "lost the link /x")).into(), &[]);
+        let changes = gathered(&pages, "link-lost", "lost the link /x", &[]);
         assert_eq!(changes.len(), 1);
         assert_eq!(changes[0].sentence(), "GET /a, GET /b, GET /c and 1 more lost the link /x");
         assert!(changes[0].accepted.is_none());
@@ -91,18 +102,22 @@ mod tests {
 
     #[test]
     fn an_id_is_that_of_the_change_not_of_the_run() {
-        let id = |page, kind, phrase| gather(vec![found(page, kind, phrase)], &[])[0].id.clone();
+        let id = |page, kind, phrase| gathered(&[page], kind, phrase, &[])[0].id.clone();
         assert_eq!(id("GET /", "slower", "takes 900 ms"), id("GET /", "slower", "takes 700 ms"));
         assert_eq!(id("GET /", "link-lost", "lost /x"), id("GET /", "link-lost", "lost /x"));
         assert_ne!(id("GET /", "link-lost", "lost /x"), id("GET /", "link-lost", "lost /y"));
         assert_ne!(id("GET /", "link-lost", "lost /x"), id("GET /a", "link-lost", "lost /x"));
+        let pages = [page("GET /", false), page("GET /7", true)];
+        let both =
+            pages.iter().map(|page| (page, Difference { kind: "link-lost", phrase: "lost /x".into() }));
+        let both = gather(both.collect(), &[]);
+        assert_eq!((both[0].id.clone(), both[0].pages.len()), (id("GET /", "link-lost", "lost /x"), 2));
     }
 
     #[test]
     fn what_is_allowed_is_accepted_page_by_page() {
-        let both = || vec![found("GET /a", "link-lost", "lost /x"), found("GET /b", "link-lost", "lost /x")];
         let accepted = |allow: &str| {
-            let changes = gather(both(), &[allow.to_owned()]);
+            let changes = gathered(&["GET /a", "GET /b"], "link-lost", "lost /x", &[allow.to_owned()]);
             changes
                 .iter()
                 .filter(|change| change.accepted.is_some())

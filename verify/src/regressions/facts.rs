@@ -34,6 +34,9 @@ pub(crate) struct Facts {
     pub(crate) forms: BTreeMap<String, BTreeSet<String>>,
     pub(crate) bytes: usize,
     pub(crate) time_ms: u64,
+    /// No route names the page.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) crawled: bool,
 }
 
 impl Facts {

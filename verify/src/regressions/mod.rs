@@ -52,8 +52,7 @@ pub(crate) fn changes(
     let mut found = Vec::new();
     for page in pages {
         let Some(saved) = before.get(&page.name) else { continue };
-        let differences = on_page(saved, page, again);
-        found.extend(differences.into_iter().map(|difference| (page.name.clone(), difference)));
+        found.extend(on_page(saved, page, again).into_iter().map(|difference| (page, difference)));
     }
     change::gather(found, allow)
 }
@@ -68,11 +67,14 @@ fn on_page(saved: &Facts, page: &Answered, again: &impl Again) -> Vec<Difference
     if since.is_empty() {
         return since;
     }
-    let Some(earlier) = again.earlier(page) else { return since };
     // One that does not answer as it did, to a login that it does not know, tells nothing.
-    if (earlier.status, &earlier.redirect, &earlier.kind) != (saved.status, &saved.redirect, &saved.kind) {
-        return since;
-    }
+    let as_it_did = |earlier: &Facts| {
+        (earlier.status, &earlier.redirect, &earlier.kind) == (saved.status, &saved.redirect, &saved.kind)
+    };
+    let Some(earlier) = again.earlier(page).filter(as_it_did) else {
+        // Nobody chose a page that was crawled: its change may be that of the data.
+        return if saved.crawled || facts.crawled { Vec::new() } else { since };
+    };
     let lasting = |found: &Difference| {
         let alike = |known: &Difference| {
             known.kind == found.kind && (!SEVERAL.contains(&found.kind) || known.phrase == found.phrase)

@@ -56,6 +56,19 @@ fn an_earlier_release_that_answers_otherwise_by_now_tells_nothing() {
 }
 
 #[test]
+fn of_a_crawled_page_only_the_earlier_release_itself_tells_what_changed() {
+    let crawled = |title: &str| Facts { crawled: true, ..page(title, &[], 1) };
+    let (saved, found) = (crawled("Before"), crawled("After"));
+    let hosts = |earlier| Hosts { now: None, earlier };
+    assert!(told(saved.clone(), found.clone(), &hosts(None)).is_empty());
+    let gone = Facts { status: 404, ..Facts::default() };
+    assert!(told(saved.clone(), found.clone(), &hosts(Some(gone))).is_empty());
+    assert!(told(saved.clone(), page("After", &[], 1), &hosts(None)).is_empty(), "a route since");
+    let same_data = hosts(Some(page("Before", &[], 1)));
+    assert_eq!(told(saved, found, &same_data), ["GET / changed its title from 'Before' to 'After'"]);
+}
+
+#[test]
 fn of_a_list_that_was_cut_no_link_is_said_to_be_lost() {
     let many = |first: usize| {
         let links: Vec<String> = (first..first + facts::MOST_LINKS).map(|at| format!("/{at:04}")).collect();

@@ -33,7 +33,6 @@ use serde_json::Value;
 pub(crate) use sight::Sight;
 
 pub(crate) use browser::Look;
-use pages::Page;
 
 use crate::explain::Explanation;
 use crate::regressions::{Answered, Change};
@@ -268,7 +267,7 @@ fn check(stage: Stage, sight: &Sight<'_>, results: &mut Results) -> Result<Vec<S
         Stage::Forms => results.noting(stage, forms::steps(sight)),
         Stage::Browser => browser::check(sight, &mut results.looks)?,
         Stage::Regressions => {
-            results.answered = sight.visit().pages.iter().filter_map(Page::answered).collect();
+            results.answered = regressions::answered(sight);
             regressions::check(subject, &results.answered, &mut results.changes)?
         }
         Stage::Commands => {

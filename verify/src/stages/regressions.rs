@@ -1,16 +1,37 @@
 //! The pages of this release beside those of the release before, and the earlier release itself,
 //! where it still runs: with the same data it shows what the code alone has changed.
 
-use std::time::Instant;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use common::instance::Instance;
 use common::report::{Problem, Step, quoted};
 use common::supervisor::Condition;
 
+use super::pages::Page;
+use super::sight::Sight;
 use super::{LIMIT, TOOL, milliseconds, skipped};
+use crate::crawl::Crawl;
 use crate::http::{Asker, Request};
 use crate::regressions::{self, Again, Answered, Change, Facts, Structure};
 use crate::subject::Subject;
+
+/// So long pages of the crawl are asked for once more; those of routes come before them.
+const CRAWLED: Duration = Duration::from_secs(20);
+
+/// The pages to compare: those of routes and, where the release says what may change, of the crawl.
+pub(super) fn answered(sight: &Sight<'_>) -> Vec<Answered> {
+    let mut pages: Vec<Answered> = sight.visit().pages.iter().filter_map(Page::answered).collect();
+    let crawl = sight.subject.checks.regressions.as_ref().and_then(|_| sight.crawl().ok());
+    let routes: HashSet<String> = pages.iter().map(|page| page.name.clone()).collect();
+    let cookies = sight.cookies();
+    for (node, answer) in crawl.into_iter().flat_map(Crawl::answered) {
+        let (name, path) = (format!("GET {}", node.path), node.path.clone());
+        let facts = answer.facts.clone().filter(|_| !routes.contains(&name));
+        pages.extend(facts.map(|facts| Answered { name, path, cookies: cookies.clone(), facts }));
+    }
+    pages
+}
 
 /// Compares `pages` with the release before; what changed goes to `changes`.
 ///
@@ -29,7 +50,8 @@ pub(super) fn check(
     };
     let begun = Instant::now();
     let rules = subject.checks.regressions.as_deref();
-    let hosts = Hosts { subject, now: Asker::new(&subject.address)?, earlier: earlier(subject, before) };
+    let (now, earlier) = (Asker::new(&subject.address)?, earlier(subject, before));
+    let hosts = Hosts { subject, now, earlier, crawled_until: begun + CRAWLED };
     *changes = regressions::changes(&before.pages, pages, &hosts, rules.unwrap_or_default());
     regressions::accept(&subject.place, subject.tree(), changes);
     let took = milliseconds(begun.elapsed());
@@ -63,10 +85,14 @@ struct Hosts<'a> {
     subject: &'a Subject,
     now: Asker,
     earlier: Option<Asker>,
+    crawled_until: Instant,
 }
 
 impl Hosts<'_> {
     fn ask(&self, asker: &Asker, page: &Answered) -> Option<Facts> {
+        if page.facts.crawled && Instant::now() > self.crawled_until {
+            return None;
+        }
         let limit = self.subject.remaining(LIMIT);
         let request = Request { cookies: page.cookies.clone(), ..Request::get(&page.path, limit) };
         let reply = asker.ask(&request).ok()?;

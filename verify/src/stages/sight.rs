@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use common::report::Problem;
 
@@ -13,6 +14,9 @@ use crate::crawl::{self, AT_ONCE, Atlas, Crawl, Sighting, Visitor, address};
 use crate::discovery::Survey;
 use crate::http::Asker;
 use crate::subject::Subject;
+
+/// So many pages that only the crawl comes to are compared with the release before.
+const COMPARED: usize = 500;
 
 /// Lazily, all that the stages judge.
 pub(crate) struct Sight<'a> {
@@ -80,6 +84,8 @@ impl<'a> Sight<'a> {
             absent: &self.subject.checks.absent,
             until: self.subject.until,
             large: Mutex::new(()),
+            secrets: self.subject.checks.regressions.as_ref().map(|_| &self.subject.secrets),
+            room: AtomicUsize::new(COMPARED),
         };
         let mut first = vec![(address::path_of(&self.asker.url(&links.start)), None)];
         first.extend(visit.pages.iter().filter_map(|page| self.known(page)));
