@@ -1,16 +1,16 @@
 //! Pages in a real browser: Chromium, headless, driven over a pipe.
 //!
-//! `process` starts and ends it, `wire` carries messages, `watch` tells what is wrong with a page;
-//! here a page is opened, looked at and pictured. Every wait ends at a given moment.
+//! `process` starts and ends it, `wire` carries messages, `tab` looks at one page, `watch` tells what
+//! is wrong with it; here several tabs are kept going. Every wait ends at a given moment.
 
 mod process;
+mod tab;
 mod watch;
 mod wire;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use common::report::{Problem, quoted};
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -19,34 +19,40 @@ use crate::checks::Browser as Rules;
 use crate::finding::Finding;
 use crate::http::Jar;
 use process::{BLANK, Process};
-use watch::Watch;
+use tab::{Command, Tab};
 pub(crate) use wire::Trouble;
 use wire::Wire;
 
 /// How long a browser may take until it can open a page.
 const START: Duration = Duration::from_secs(20);
+/// Pages that are looked at side by side: while one is watched for late errors another one loads.
+const TABS: usize = 3;
 const EVENTS: [&str; 5] =
     ["Page.enable", "Runtime.enable", "Log.enable", "Network.enable", "Inspector.enable"];
 
 /// What was seen of one page.
 #[derive(Debug, Default)]
 pub(crate) struct View {
+    /// Its number.
+    pub(crate) page: usize,
     pub(crate) findings: Vec<Finding>,
     /// PNG; none when the page could not be pictured.
     pub(crate) picture: Option<Vec<u8>>,
     /// From its navigation until it was loaded, if it ever was.
     pub(crate) load: Option<Duration>,
+    /// Of the whole visit.
+    pub(crate) duration: Duration,
 }
 
-/// A running browser and the one tab in which it opens all pages.
+/// A running browser and its tabs, each with cookies and stores of its own.
 pub(crate) struct Browser<'a> {
     rules: &'a Rules,
     wire: Wire,
     process: Process,
-    /// Names the tab in commands and events.
-    session: String,
-    /// A page hangs in it, or has crashed it.
-    is_stuck: bool,
+    tabs: Vec<Tab<'a>>,
+    /// What makes a clean start for a page.
+    cleaning: Vec<Command>,
+    seen: VecDeque<View>,
 }
 
 impl<'a> Browser<'a> {
@@ -57,9 +63,9 @@ impl<'a> Browser<'a> {
     pub(crate) fn start(rules: &'a Rules, url: &Url, jar: &Jar) -> Result<Option<Self>, Problem> {
         let Some(program) = process::find() else { return Ok(None) };
         let (process, commands, answers) = Process::start(&program)?;
-        let wire = Wire::new(commands, answers);
-        let mut browser = Self { rules, wire, process, session: String::new(), is_stuck: false };
-        match browser.prepare(url, jar) {
+        let (wire, cleaning) = (Wire::new(commands, answers), cleaning(url, jar));
+        let mut browser = Self { rules, wire, process, tabs: Vec::new(), cleaning, seen: VecDeque::new() };
+        match browser.add_tab() {
             Ok(()) => Ok(Some(browser)),
             Err(_) => Err(Problem::unverified(format!("{} does not start", program.display()))
                 .detail(browser.process.said())
@@ -67,187 +73,148 @@ impl<'a> Browser<'a> {
         }
     }
 
-    /// Whether it can open another page.
-    pub(crate) fn is_fit(&self) -> bool {
-        !self.is_stuck
+    /// Whether it can open another page beside those that are open.
+    pub(crate) fn has_room(&self) -> bool {
+        self.is_fit() && (self.tabs.len() < TABS || self.tabs.iter().any(Tab::is_idle))
     }
 
-    /// Opens `url` and looks at it until `until` at most.
+    /// Whether no page has got it stuck.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.tabs.iter().all(|tab| tab.is_fit)
+    }
+
+    /// Begins to look at `url`, the page of that number, until `until` at most.
     ///
     /// # Errors
-    /// The browser is gone, or a signal came; what is wrong with the page is in its findings.
-    pub(crate) fn visit(&mut self, url: &Url, until: Instant) -> Result<View, Trouble> {
-        let mut watch = Watch::new(self.rules);
-        let begun = Instant::now();
-        let shown = self.show(&mut watch, url, until);
-        self.is_stuck = watch.crashed || shown == Err(Trouble::Late);
-        let (mut findings, picture) = match shown {
-            Ok(picture) => (about_document(&watch, url), picture),
-            Err(Trouble::Refused(_)) if watch.crashed => (about_document(&watch, url), None),
-            Err(Trouble::Refused(words)) => (vec![unopened(&words)], None),
-            Err(Trouble::Late) => (vec![late(&watch, begun.elapsed())], None),
-            Err(trouble) => return Err(trouble),
-        };
-        let load = watch.load;
-        findings.extend(watch.findings());
-        Ok(View { findings, picture, load })
+    /// The browser is gone or cannot open a tab, or a signal came.
+    pub(crate) fn open(&mut self, page: usize, url: &Url, until: Instant) -> Result<(), Trouble> {
+        if !self.tabs.iter().any(Tab::is_idle) {
+            self.add_tab()?;
+        }
+        match self.tabs.iter_mut().find(|tab| tab.is_idle()) {
+            Some(tab) => tab.open(&mut self.wire, (page, url), until, &self.cleaning),
+            None => Err(Trouble::Late),
+        }
     }
 
-    /// Takes the tab that it opened with, every event enabled before it goes anywhere.
-    fn prepare(&mut self, url: &Url, jar: &Jar) -> Result<(), Trouble> {
-        let (until, rules) = (Instant::now() + START, self.rules);
-        let nothing = &mut Watch::new(rules);
-        let target = self.first_tab(nothing, until)?;
+    /// Waits for the next of the open pages to be over.
+    ///
+    /// # Errors
+    /// The browser is gone, or a signal came; what is wrong with a page is in its findings.
+    pub(crate) fn next(&mut self) -> Result<View, Trouble> {
+        loop {
+            if let Some(view) = self.seen.pop_front() {
+                return Ok(view);
+            }
+            let alarm = self.tabs.iter().filter_map(Tab::alarm).min();
+            self.turn(alarm.ok_or(Trouble::Late)?)?;
+        }
+    }
+
+    /// The tab that the browser began with, or one in a profile and a window of its own; every event
+    /// is enabled before it goes anywhere.
+    fn add_tab(&mut self) -> Result<(), Trouble> {
+        let until = Instant::now() + START;
+        let target = if self.tabs.is_empty() { self.first_target(until)? } else { self.new_target(until)? };
         let attach = json!({ "targetId": target, "flatten": true });
-        let attached = self.call(nothing, None, "Target.attachToTarget", attach, until)?;
-        attached["sessionId"].as_str().unwrap_or_default().clone_into(&mut self.session);
-        let mut settings: Vec<(&str, Value)> = EVENTS.iter().map(|name| (*name, json!({}))).collect();
-        settings.extend(appearance(rules));
-        if !rules.writes {
-            let kinds = ["Document", "XHR", "Fetch", "Ping"];
-            let patterns = kinds.map(|kind| json!({ "resourceType": kind }));
-            settings.push(("Fetch.enable", json!({ "patterns": patterns })));
-        }
-        let cookie = |(name, value)| json!({ "name": name, "value": value, "url": url.as_str() });
-        let cookies: Vec<Value> = jar.pairs().map(cookie).collect();
-        settings.push(("Network.setCookies", json!({ "cookies": cookies })));
-        let session = self.session.clone();
-        for (method, params) in settings {
-            self.call(nothing, Some(&session), method, params, until)?;
-        }
+        let attached = self.call(None, [("Target.attachToTarget", attach)], until)?;
+        let session = attached["sessionId"].as_str().unwrap_or_default().to_owned();
+        self.call(Some(&session), settings(self.rules), until)?;
+        self.tabs.push(Tab::new(self.rules, session));
         Ok(())
     }
 
     /// It may not have come to opening one yet.
-    fn first_tab(&mut self, nothing: &mut Watch<'_>, until: Instant) -> Result<Value, Trouble> {
-        let mut targets = self.call(nothing, None, "Target.getTargets", json!({}), until)?;
+    fn first_target(&mut self, until: Instant) -> Result<Value, Trouble> {
+        let mut targets = self.call(None, [("Target.getTargets", json!({}))], until)?;
         let known = targets["targetInfos"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let page = known.into_iter().find(|target| target["type"] == "page");
-        let mut tab = match page {
-            Some(page) => page,
-            None => self.call(nothing, None, "Target.createTarget", json!({ "url": BLANK }), until)?,
-        };
-        Ok(tab["targetId"].take())
-    }
-
-    /// Navigates, waits until the page is loaded and has settled, and takes its picture.
-    fn show(&mut self, watch: &mut Watch<'_>, url: &Url, until: Instant) -> Result<Option<Vec<u8>>, Trouble> {
-        let session = self.session.clone();
-        let session = Some(session.as_str());
-        let navigation = json!({ "url": url.as_str() });
-        let begun = self.call(watch, session, "Page.navigate", navigation, until)?;
-        if let Some(error) = begun["errorText"].as_str() {
-            return Err(Trouble::Refused(error.to_owned()));
-        }
-        loop {
-            while !watch.loaded && !watch.crashed {
-                self.take(watch, session, until)?;
-            }
-            self.settle(watch, session, until)?;
-            // A script may have led elsewhere meanwhile.
-            if watch.loaded || watch.crashed {
-                break;
-            }
-        }
-        if watch.crashed {
-            return Ok(None);
-        }
-        let format = json!({ "format": "png", "optimizeForSpeed": true });
-        let picture = self.call(watch, session, "Page.captureScreenshot", format, until)?;
-        Ok(picture["data"].as_str().and_then(|text| STANDARD.decode(text).ok()))
-    }
-
-    fn settle(
-        &mut self,
-        watch: &mut Watch<'_>,
-        session: Option<&str>,
-        until: Instant,
-    ) -> Result<(), Trouble> {
-        let settled = (Instant::now() + self.rules.settle).min(until);
-        loop {
-            match self.take(watch, session, settled) {
-                Ok(_) => {}
-                Err(Trouble::Late) => return Ok(()),
-                Err(trouble) => return Err(trouble),
-            }
+        match known.into_iter().find(|target| target["type"] == "page") {
+            Some(mut page) => Ok(page["targetId"].take()),
+            None => self.new_target(until),
         }
     }
 
-    /// Sends a command and gives what it answers.
+    fn new_target(&mut self, until: Instant) -> Result<Value, Trouble> {
+        let context = self.call(None, [("Target.createBrowserContext", json!({}))], until)?;
+        let wanted = json!({ "url": BLANK, "browserContextId": context["browserContextId"] });
+        Ok(self.call(None, [("Target.createTarget", wanted)], until)?["targetId"].take())
+    }
+
+    /// Sends commands at once and waits until all are answered; gives what the last to be answered
+    /// gave. The open pages go on meanwhile.
     fn call(
         &mut self,
-        watch: &mut Watch<'_>,
         session: Option<&str>,
-        method: &str,
-        params: Value,
+        commands: impl IntoIterator<Item = Command>,
         until: Instant,
     ) -> Result<Value, Trouble> {
-        let number = self.wire.send(session, method, params)?;
-        loop {
-            let mut message = self.take(watch, session, until)?;
-            if message["id"] != number {
-                continue;
+        let mut sent = BTreeMap::new();
+        for (method, params) in commands {
+            sent.insert(self.wire.send(session, method, params)?, method);
+        }
+        let mut result = Value::Null;
+        while !sent.is_empty() {
+            if Instant::now() >= until {
+                return Err(Trouble::Late);
             }
+            let mut message = self.turn(until)?;
+            let answered = message["id"].as_u64().and_then(|number| sent.remove(&number));
+            let Some(method) = answered else { continue };
             if let Some(refusal) = message["error"]["message"].as_str() {
                 return Err(Trouble::Refused(format!("{method}: {refusal}")));
             }
-            return Ok(message["result"].take());
+            result = message["result"].take();
         }
+        Ok(result)
     }
 
-    /// Takes the next message; an event of the tab goes to `watch`.
-    fn take(
-        &mut self,
-        watch: &mut Watch<'_>,
-        session: Option<&str>,
-        until: Instant,
-    ) -> Result<Value, Trouble> {
-        if Instant::now() >= until {
-            return Err(Trouble::Late);
-        }
-        let message = self.wire.receive(until)?;
-        let event = message["method"].as_str().filter(|_| message["sessionId"].as_str() == session);
-        if let Some((method, params)) = event.and_then(|event| watch.see(event, &message["params"])) {
-            self.wire.send(session, method, params)?;
+    /// Waits for a message or for the clock, `until` at most, and moves the tabs on.
+    fn turn(&mut self, until: Instant) -> Result<Value, Trouble> {
+        let alarms = self.tabs.iter().filter_map(Tab::alarm);
+        let message = match self.wire.receive(alarms.fold(until, Instant::min)) {
+            Err(Trouble::Late) => Value::Null,
+            received => received?,
+        };
+        for tab in &mut self.tabs {
+            if tab.is_meant(&message) {
+                self.seen.extend(tab.take(&mut self.wire, &message)?);
+            }
+            self.seen.extend(tab.advance(&mut self.wire)?);
         }
         Ok(message)
     }
 }
 
-/// The same window each time, and nothing that moves.
-fn appearance(rules: &Rules) -> [(&'static str, Value); 2] {
+/// The same window each time, in front of its user, and nothing that moves; scripts may not write
+/// unless the release says so.
+fn settings(rules: &Rules) -> Vec<Command> {
+    let mut settings: Vec<Command> = EVENTS.iter().map(|name| (*name, json!({}))).collect();
     let window =
         json!({ "width": rules.width, "height": rules.height, "deviceScaleFactor": 1, "mobile": false });
     let still = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
-    [("Emulation.setDeviceMetricsOverride", window), ("Emulation.setEmulatedMedia", still)]
+    settings.push(("Emulation.setDeviceMetricsOverride", window));
+    settings.push(("Emulation.setEmulatedMedia", still));
+    settings.push(("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })));
+    if !rules.writes {
+        let kinds = ["Document", "XHR", "Fetch", "Ping"];
+        let patterns = kinds.map(|kind| json!({ "resourceType": kind }));
+        settings.push(("Fetch.enable", json!({ "patterns": patterns })));
+    }
+    settings
 }
 
-fn about_document(watch: &Watch<'_>, url: &Url) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if watch.crashed {
-        findings.push(Finding::new("page-crashed", "makes the browser's page crash"));
-    }
-    if let Some(status) = watch.status.filter(|status| *status >= 400) {
-        findings.push(Finding::new("route-status", format!("answered {status} to the browser")));
-    }
-    let shown = watch.url.split('#').next().unwrap_or_default();
-    if shown != url.as_str().split('#').next().unwrap_or_default() {
-        let elsewhere = watch::path(shown);
-        let finding = Finding::new("redirect-unexpected", format!("leads the browser to {elsewhere}"));
-        findings.push(finding.line("expected", url.as_str()).line("actual", shown));
-    }
-    findings
-}
-
-fn unopened(words: &str) -> Finding {
-    Finding::new("page-unopened", "cannot be opened in the browser").line("actual", words)
-}
-
-fn late(watch: &Watch<'_>, waited: Duration) -> Finding {
-    let seconds = waited.as_secs_f32();
-    let what = match watch.document {
-        Some(_) => format!("has not finished loading after {seconds:.1} s"),
-        None => format!("did not answer the browser within {seconds:.1} s"),
-    };
-    Finding::new("load-slow", what)
+/// Nothing of an earlier page is left, and only the login's cookies are there: what a page shows must
+/// not depend on which tab it is opened in, nor on what is open beside it.
+fn cleaning(url: &Url, jar: &Jar) -> Vec<Command> {
+    let cookie = |(name, value)| json!({ "name": name, "value": value, "url": url.as_str() });
+    let cookies: Vec<Value> = jar.pairs().map(cookie).collect();
+    let kinds = "local_storage,indexeddb,cache_storage,service_workers";
+    let stores = json!({ "origin": url.origin().ascii_serialization(), "storageTypes": kinds });
+    vec![
+        // Where there is no page yet it throws, and nobody minds.
+        ("Runtime.evaluate", json!({ "expression": "sessionStorage.clear()" })),
+        ("Network.clearBrowserCookies", json!({})),
+        ("Storage.clearDataForOrigin", stores),
+        ("Network.setCookies", json!({ "cookies": cookies })),
+    ]
 }

@@ -76,7 +76,7 @@ pub(crate) struct Answer {
     /// What a reader of an error page sees.
     pub(crate) excerpt: String,
     /// Of a page that the next release is compared with.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) facts: Option<Box<Facts>>,
 }
 
 impl Node {

@@ -124,13 +124,13 @@ impl Visitor<'_> {
     }
 
     /// What is compared of a page, or of a redirect to one.
-    fn facts(&self, task: &Task, reply: &Reply) -> Option<Facts> {
+    fn facts(&self, task: &Task, reply: &Reply) -> Option<Box<Facts>> {
         let leads = (300..400).contains(&reply.status) || (reply.status < 300 && reply.is_html());
         let secrets = self.secrets.filter(|_| leads && task.kind == Kind::Page)?;
         let less = |room: usize| room.checked_sub(1);
         self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
         let facts = Facts::of(reply, &self.asker.url(&task.path), secrets);
-        Some(Facts { crawled: true, ..facts })
+        Some(Box::new(Facts { crawled: true, ..facts }))
     }
 
     /// The links of an answer into the app, and those that lead elsewhere, as they are written.

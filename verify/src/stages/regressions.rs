@@ -11,7 +11,6 @@ use common::supervisor::Condition;
 use super::pages::Page;
 use super::sight::Sight;
 use super::{LIMIT, TOOL, milliseconds, skipped};
-use crate::crawl::Crawl;
 use crate::http::{Asker, Request};
 use crate::regressions::{self, Again, Answered, Change, Facts, Structure};
 use crate::subject::Subject;
@@ -22,12 +21,13 @@ const CRAWLED: Duration = Duration::from_secs(20);
 /// The pages to compare: those of routes and, where the release says what may change, of the crawl.
 pub(super) fn answered(sight: &Sight<'_>) -> Vec<Answered> {
     let mut pages: Vec<Answered> = sight.visit().pages.iter().filter_map(Page::answered).collect();
-    let crawl = sight.subject.checks.regressions.as_ref().and_then(|_| sight.crawl().ok());
+    let judges = sight.subject.checks.regressions.is_some();
+    let Some(crawl) = judges.then(|| sight.crawl().ok()).flatten() else { return pages };
     let routes: HashSet<String> = pages.iter().map(|page| page.name.clone()).collect();
     let cookies = sight.cookies();
-    for (node, answer) in crawl.into_iter().flat_map(Crawl::answered) {
+    for (node, answer) in crawl.answered() {
         let (name, path) = (format!("GET {}", node.path), node.path.clone());
-        let facts = answer.facts.clone().filter(|_| !routes.contains(&name));
+        let facts = answer.facts.as_deref().cloned().filter(|_| !routes.contains(&name));
         pages.extend(facts.map(|facts| Answered { name, path, cookies: cookies.clone(), facts }));
     }
     pages

@@ -1,7 +1,7 @@
 //! Pages in a real Chromium: each fault is told apart, nothing is left behind.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::World;
+use crate::world::processes::{groups_of, is_busy, is_renderer, processes_of};
 
 const BROWSER: &[&str] = &["dev", "--slot", "blue", "--only", "browser"];
 
@@ -37,14 +38,18 @@ fn browser(pages: &[&str], more: &str) -> String {
 }
 
 fn has_browser() -> bool {
-    let found = ["chromium", "google-chrome"].iter().any(|name| {
-        let path = std::env::var_os("PATH").unwrap();
-        std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
-    });
+    let found = !programs().is_empty();
     if !found {
         tests::skipped("there is no Chromium");
     }
     found
+}
+
+/// Those that are here.
+fn programs() -> Vec<PathBuf> {
+    let dirs: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
+    let found = |name| dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
+    ["chromium-headless-shell", "chromium", "google-chrome"].into_iter().filter_map(found).collect()
 }
 
 #[test]
@@ -124,15 +129,89 @@ fn a_browser_that_does_not_start_says_why() {
     }
 }
 
-/// Processes that name this profile or anything below the directory.
-fn processes_of(mark: &str) -> Vec<i32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(mark)
-    })
-    .collect()
+/// Each page several times, under several addresses.
+fn often(pages: &[&str], times: usize) -> Vec<String> {
+    (0..times).flat_map(|number| pages.iter().map(move |page| format!("{page}?{number}"))).collect()
+}
+
+#[test]
+fn pages_side_by_side_are_seen_as_each_would_be_alone() {
+    if !has_browser() {
+        return;
+    }
+    let expected = [
+        ("front", "passed"),
+        ("drawn", "script-error"),
+        ("clean", "passed"),
+        ("late", "script-error"),
+        ("slow", "passed"),
+    ];
+    let pages = often(&expected.map(|(page, _)| page), 5);
+    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
+    let world = World::new(&browser(&pages, ""), "").serving(&[]);
+    let path = std::env::var("PATH").unwrap();
+    for program in programs() {
+        // What is found first.
+        let dir = tempfile::tempdir().unwrap();
+        symlink(&program, dir.path().join("chromium-headless-shell")).unwrap();
+        let run = world.verify_in(BROWSER, "PATH", &format!("{}:{path}", dir.path().display()));
+        for page in &pages {
+            let step = format!("browser.GET /browser/{page}");
+            let (_, ending) = expected.iter().find(|(name, _)| page.starts_with(name)).unwrap();
+            assert_eq!(run.ending(&step), *ending, "{} {page}: {}", program.display(), run.step(&step));
+        }
+        let looks = run.report["details"]["verify"]["browser"].as_array().unwrap();
+        let seen: Vec<&str> = looks.iter().map(|look| look["page"].as_str().unwrap()).collect();
+        assert_eq!(seen, pages.iter().map(|page| format!("GET /browser/{page}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_page_that_hangs_beside_others_costs_only_itself() {
+    if !has_browser() {
+        return;
+    }
+    let pages = ["sound", "endless", "sound?1", "late", "sound?2"];
+    let world = World::new(&browser(&pages, ""), "deadlines = { verify = \"8s\" }").serving(&[]);
+    let run = world.verify(BROWSER);
+    let endings = pages.map(|page| run.ending(&format!("browser.GET /browser/{page}")).to_owned());
+    assert_eq!(endings, ["passed", "load-slow", "passed", "script-error", "passed"], "{}", run.stdout);
+}
+
+#[test]
+fn a_page_that_crashes_costs_only_itself() {
+    if !has_browser() {
+        return;
+    }
+    let pages = ["sound", "hang", "slow", "sound?1", "slow?1", "sound?2"];
+    let world = World::new(&browser(&pages, ""), "").serving(&[]);
+    let temporary = world.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let run = world.verify_beside(BROWSER, &temporary, || {
+        let busy = || processes_of(&groups_of(&temporary)).into_iter().find(|pid| is_busy(*pid));
+        wait_until("the page to hang", || busy().is_some());
+        kill_process(Pid::from_raw(busy().unwrap()).unwrap(), Signal::KILL).unwrap();
+    });
+    let endings = pages.map(|page| run.ending(&format!("browser.GET /browser/{page}")).to_owned());
+    assert_eq!(endings, ["passed", "page-crashed", "passed", "passed", "passed", "passed"], "{}", run.stdout);
+}
+
+#[test]
+fn a_browser_that_ends_is_started_again_and_no_page_is_lost() {
+    if !has_browser() {
+        return;
+    }
+    let pages = ["slow", "slow?1", "slow?2", "slow?3"];
+    let world = World::new(&browser(&pages, ""), "").serving(&[]);
+    let temporary = world.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let run = world.verify_beside(BROWSER, &temporary, || {
+        wait_until("a page", || processes_of(&groups_of(&temporary)).into_iter().any(is_renderer));
+        for pid in processes_of(&groups_of(&temporary)) {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+    });
+    assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
 }
 
 /// A run of a page that never ends, killed or asked to stop while the browser is at it.
@@ -140,12 +219,13 @@ fn ended_by(signal: Signal) -> ExitStatus {
     let world = World::new(&browser(&["hang"], ""), "").serving(&[]);
     let temporary = world.path("temporary");
     fs::create_dir(&temporary).unwrap();
-    let mark = temporary.display().to_string();
     let mut process = world.spawn_in(BROWSER, &temporary);
-    wait_until("the browser to run", || processes_of(&mark).len() > 3);
+    let running = || processes_of(&groups_of(&temporary));
+    wait_until("the browser to run", || running().into_iter().any(is_renderer));
+    let groups = groups_of(&temporary);
     kill_process(Pid::from_child(&process), signal).unwrap();
     let status = process.wait().unwrap();
-    wait_until("the browser to end", || processes_of(&mark).is_empty());
+    wait_until("the browser to end", || processes_of(&groups).is_empty() && running().is_empty());
     wait_until("its profile to go", || fs::read_dir(&temporary).unwrap().next().is_none());
     status
 }
@@ -175,8 +255,7 @@ fn a_run_that_ends_leaves_neither_a_browser_nor_its_profile() {
     let temporary = world.path("temporary");
     fs::create_dir(&temporary).unwrap();
     assert!(world.spawn_in(BROWSER, &temporary).wait().unwrap().success());
-    let mark = temporary.display().to_string();
-    wait_until("the browser to end", || processes_of(&mark).is_empty());
+    wait_until("the browser to end", || groups_of(&temporary).is_empty());
     assert!(fs::read_dir(&temporary).unwrap().next().is_none());
 }
 

@@ -1,5 +1,7 @@
 //! A place as `deploy` leaves it, with a real server behind it, and `verify` run against it.
 
+pub(crate) mod processes;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -154,6 +156,13 @@ impl World {
             std::thread::yield_now();
         }
         kill_process(Pid::from_child(&process), signal).unwrap();
+        Run::end(process)
+    }
+
+    /// Runs `verify ARGS`, its temporary files in `dir`, and `meddle` beside it.
+    pub(crate) fn verify_beside(&self, args: &[&str], dir: &Path, meddle: impl FnOnce()) -> Run {
+        let process = self.command(args).env("TMPDIR", dir).spawn().unwrap();
+        meddle();
         Run::end(process)
     }
 

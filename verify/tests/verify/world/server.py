@@ -95,6 +95,10 @@ def browser_page(method, name, cookies, body):
         "away": "location.replace('/browser/sound')",
         "dialog": "alert('stop'); confirm('really?')",
         "hang": "while (true) {}",
+        "front": "if (document.hidden || !document.hasFocus()) throw new Error('behind another page')",
+        "drawn": "requestAnimationFrame(() => requestAnimationFrame(() => { throw new Error('when drawn') }))",
+        "clean": "for (const store of [localStorage, sessionStorage]) { if (store.mark) throw new Error('used store'); store.mark = 1 }"
+                 "if (document.cookie.includes('mark')) throw new Error('used cookie'); document.cookie = 'mark=1'",
     }
     if name == "written":
         if method == "POST":
@@ -111,6 +115,8 @@ def browser_page(method, name, cookies, body):
         return answer(500, "<h1>Internal Server Error</h1>")
     if name == "endless":
         return answer(200, "<h1>waits</h1><img src=/fault/silent>")
+    if name == "slow":
+        return answer(200, "<h1>slow</h1><img src=/fault/slow>")
     if name == "whose":
         return answer(200, "<h1>yours</h1>") if SESSION in cookies else answer(302, "", "Location: /login/")
     if name == "colour":

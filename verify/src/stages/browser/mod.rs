@@ -1,22 +1,27 @@
 //! Pages in a browser: what their scripts do wrong, what does not load, and how they look beside
-//! the release before.
+//! the release before. `visits` opens them.
 
-use std::time::Instant;
+mod visits;
+
+use std::panic::resume_unwind;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use common::address::Address;
 use common::report::{Problem, Step, quoted};
-use reqwest::Url;
 use serde::Serialize;
 
 use super::sight::Sight;
-use super::{LIMIT, TOOL, milliseconds, skipped};
-use crate::browser::{Browser, Trouble, View};
+use super::{TOOL, milliseconds, skipped};
+use crate::browser::{Browser, View};
 use crate::checks::Browser as Rules;
 use crate::finding::Finding;
-use crate::http::{Asker, Jar};
+use crate::http::Asker;
 use crate::past::Past;
 use crate::picture;
 use crate::subject::Subject;
+use visits::Visits;
 
 /// Of one page.
 #[derive(Debug, Serialize)]
@@ -57,13 +62,32 @@ pub(super) fn check(sight: &Sight<'_>, looks: &mut Vec<Look>) -> Result<Vec<Step
         Ok(None) => return Ok(vec![absent(rules, missing())]),
         Err(problem) => return Ok(vec![absent(rules, problem)]),
     };
-    let past = Past::of(&subject.place);
-    let mut visits = Visits { subject, rules, asker, jar, browser: Some(browser), past };
-    rules.pages.iter().map(|page| visits.visit(page, looks)).collect()
+    let judge = Judge { subject, rules, asker: &asker, past: Past::of(&subject.place) };
+    let visits = Visits::new(subject, rules, &asker, &jar, browser);
+    let mut steps = Vec::with_capacity(rules.pages.len());
+    for (_, step, look) in judged(&judge, visits)? {
+        steps.push(step);
+        looks.extend(look);
+    }
+    Ok(steps)
+}
+
+/// Has the pages opened and judged, in the order of the file; comparing pictures takes no time from
+/// the browser.
+fn judged(judge: &Judge<'_>, visits: Visits<'_>) -> Result<Vec<Judged>, Problem> {
+    thread::scope(|scope| {
+        let (sender, seen) = mpsc::channel();
+        let judging = scope.spawn(move || seen.iter().map(|(page, seen)| judge.step(page, seen)).collect());
+        visits.run(&sender)?;
+        drop(sender);
+        let mut judged: Vec<Judged> = judging.join().unwrap_or_else(|panic| resume_unwind(panic));
+        judged.sort_by_key(|(page, ..)| *page);
+        Ok(judged)
+    })
 }
 
 fn missing() -> Problem {
-    Problem::unverified("no Chromium was found").hint("sudo apt-get install chromium")
+    Problem::unverified("no Chromium was found").hint("sudo apt-get install chromium-headless-shell")
 }
 
 /// Without a browser nothing is known of the pages.
@@ -74,71 +98,59 @@ fn absent(rules: &Rules, problem: Problem) -> Step {
     skipped("browser", &problem.to_string())
 }
 
-struct Visits<'a> {
+/// What became of a page.
+enum Seen {
+    View(View),
+    /// The run had no time left for it.
+    Unasked,
+    /// It ended the browser, also alone.
+    Fatal,
+    /// The browser did not start again.
+    Absent(Problem),
+}
+
+/// Number of a page, its step, and how it looked if it was seen.
+type Judged = (usize, Step, Option<Look>);
+
+struct Judge<'a> {
     subject: &'a Subject,
     rules: &'a Rules,
-    asker: Asker,
-    jar: Jar,
-    /// None after a page that it did not get over.
-    browser: Option<Browser<'a>>,
+    asker: &'a Asker,
     past: Past,
 }
 
-impl Visits<'_> {
-    fn visit(&mut self, page: &str, looks: &mut Vec<Look>) -> Result<Step, Problem> {
-        let name = format!("GET {page}");
-        let url = self.asker.url(page);
-        let begun = Instant::now();
-        let step = |begun: Instant| {
-            let step = Step::new(TOOL, format!("browser.{name}"), milliseconds(begun.elapsed()));
-            step.target(url.as_str())
+impl Judge<'_> {
+    fn step(&self, page: usize, seen: Seen) -> Judged {
+        let name = format!("GET {}", self.rules.pages[page]);
+        let step = |duration| {
+            let step = Step::new(TOOL, format!("browser.{name}"), milliseconds(duration));
+            step.target(self.asker.url(&self.rules.pages[page]).as_str())
         };
-        if self.subject.remaining(LIMIT).is_zero() {
-            return Ok(failed(self.subject, step(begun), &name, &[Finding::unasked("was not opened")]));
-        }
-        let mut sight = match self.look(&url) {
-            Ok(Some(sight)) => sight,
-            Ok(None) => {
+        match seen {
+            Seen::View(mut view) => {
+                let mut findings = std::mem::take(&mut view.findings);
+                let step = step(view.duration);
+                let look = self.compare(&name, view, &mut findings);
+                (page, failed(self.subject, step, &name, &findings), Some(look))
+            }
+            Seen::Unasked => {
+                let findings = [Finding::unasked("was not opened")];
+                (page, failed(self.subject, step(Duration::ZERO), &name, &findings), None)
+            }
+            Seen::Fatal => {
                 let problem = Problem::unverified(format!("{name} ended the browser twice"));
-                return Ok(step(begun).fail(problem));
+                (page, step(Duration::ZERO).fail(problem), None)
             }
-            Err(problem) => {
-                common::interrupt::check()?;
-                return Ok(absent(self.rules, problem));
-            }
-        };
-        let mut findings = std::mem::take(&mut sight.findings);
-        let look = self.compare(&name, sight, &mut findings);
-        looks.push(look);
-        Ok(failed(self.subject, step(begun), &name, &findings))
-    }
-
-    /// A browser that ended is started once more, and one that a page got stuck in for the next page.
-    fn look(&mut self, url: &Url) -> Result<Option<View>, Problem> {
-        for _ in 0..2 {
-            if self.browser.is_none() {
-                self.browser = Browser::start(self.rules, url, &self.jar)?;
-            }
-            let Some(browser) = &mut self.browser else { return Ok(None) };
-            let seen = browser.visit(url, Instant::now() + self.subject.remaining(LIMIT));
-            if seen.is_err() || !browser.is_fit() {
-                self.browser = None;
-            }
-            match seen {
-                Ok(sight) => return Ok(Some(sight)),
-                Err(Trouble::Interrupted) => common::interrupt::check()?,
-                Err(_) => {}
-            }
+            Seen::Absent(problem) => (page, absent(self.rules, problem), None),
         }
-        Ok(None)
     }
 
-    fn compare(&self, name: &str, sight: View, findings: &mut Vec<Finding>) -> Look {
+    fn compare(&self, name: &str, view: View, findings: &mut Vec<Finding>) -> Look {
         let mut look = Look {
             page: name.to_owned(),
-            load_ms: sight.load.map(milliseconds),
+            load_ms: view.load.map(milliseconds),
             difference_percent: None,
-            screenshot: sight.picture,
+            screenshot: view.picture,
             marked: None,
         };
         let earlier = self.subject.earlier.as_ref();
