@@ -52,7 +52,8 @@ class Stream(threading.Thread):
 
     def __init__(self, port):
         super().__init__(daemon=True)
-        self.ended, self.steps = 0, 0
+        # Ids, since a deployment that has ended may turn into another state.
+        self.over, self.steps = set(), 0
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.sendall(f"GET /_deploy/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
         self.lines = self.socket.makefile("r")
@@ -68,7 +69,9 @@ class Stream(threading.Thread):
             elif line.startswith("data: ") and kind == "step":
                 self.steps += 1
             elif line.startswith("data: "):
-                self.ended += json.loads(line[6:])["deployment"]["outcome"] is not None
+                told = json.loads(line[6:])["deployment"]
+                if told["outcome"] is not None:
+                    self.over.add(told["id"])
 
 
 class Chromium:
@@ -165,9 +168,9 @@ def watch(lab, server, judge):
         if SOAK:
             time.sleep(60)
     limit = time.monotonic() + 10
-    while any(stream.ended < deployments for stream in streams) and time.monotonic() < limit:
+    while any(len(stream.over) < deployments for stream in streams) and time.monotonic() < limit:
         time.sleep(0.05)
-    seen = {(stream.ended, stream.steps) for stream in streams}
+    seen = {(len(stream.over), stream.steps) for stream in streams}
     if seen != {(deployments, streams[0].steps)}:
         raise SystemExit(f"serve: of {deployments} deployments the streams saw {seen}")
     judge(f"{STREAMS} streams / {MIB} MiB", most / MIB, 1.0,
