@@ -67,11 +67,9 @@ pub fn serves(site: &Site, deployment: &Deployment) -> bool {
 pub fn start(site: &Site, instance: &Instance) -> Result<(), Problem> {
     let serving = site.ledger.serving(&site.environment)?;
     relocation::check(&site.config, &site.place, serving.as_ref(), Some(&site.ledger))?;
-    // That the errors of what ran here are known is worth no failure.
+    // The log of what ran here begins anew; that its errors are known is worth no failure.
     let (ledger, place, ended) = (&site.ledger, &site.place, Some(instance.slot));
     drop(errors::keep(ledger, place, &site.supervisor, ended, || Ok(site.secrets.clone())));
-    // Before the slot has another name: what is written by then is not of the one that comes.
-    site.supervisor.begin_log(place, instance.slot);
     instance.write(place)?;
     site.gateway.make_room(&instance.address)?;
     fault::point("instance.before-start");

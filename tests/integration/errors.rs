@@ -3,7 +3,6 @@
 use std::fs;
 
 use serde_json::Value;
-use tests::fault::Act;
 use tests::world::World;
 
 const SECRET: &str = "sentinel-log-93ad";
@@ -108,18 +107,4 @@ fn a_release_with_a_new_kind_of_error_is_refused_also_the_second_time() {
     world.write("verify.toml", "[routes]\n\"/complain\" = \"200\"\n[errors]\nignore = [\"ERROR no\"]\n");
     world.release("v4");
     world.run("deploy", &["dev"]).ok();
-}
-
-#[test]
-fn a_release_that_never_started_has_no_errors_of_the_one_whose_slot_it_got() {
-    let world = world();
-    complain(&world, 2);
-    world.release("v2");
-    world.run("deploy", &["dev"]).ok();
-    world.release("v3");
-    let (killed, _) = Act::new("deploy", &["dev"]).run(&world, Some("deploy:instance.before-start#1"));
-    assert_eq!(killed.status, -1);
-    assert_eq!(errors(&world)["errors"][0]["count"], 2);
-    world.run("deploy", &["dev"]).ok();
-    assert_eq!(errors(&world)["errors"][0]["count"], 2);
 }

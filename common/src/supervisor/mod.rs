@@ -228,13 +228,6 @@ impl Supervisor {
         }
     }
 
-    /// Lets what runs next in a slot begin a log of its own; a journal tells them apart by itself.
-    pub fn begin_log(&self, place: &Place, slot: Slot) {
-        if let Log::File(path) = self.log(place, slot) {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
     /// The instance's own output.
     pub fn log(&self, place: &Place, slot: Slot) -> Log {
         match self {

@@ -108,6 +108,7 @@ pub(super) fn start(place: &Place, start: Start<'_>) -> Result<(), Problem> {
         .current_dir(&start.dir)
         .env_clear()
         .envs(start.environment);
+    let _ = fs::remove_file(dir.join("app.log"));
     start_keeper(&dir, command, Stdio::null()).map(drop)
 }
 
