@@ -10,6 +10,7 @@ use common::backups::{self, Backup};
 use common::cli::Run;
 use common::database;
 use common::exec::Sibling;
+use common::interrupt;
 use common::journal;
 use common::ledger::Kind;
 use common::migrations::{self, Applied, Source};
@@ -23,10 +24,10 @@ use crate::salvage;
 /// How long trying out a way may take.
 const TRIAL: Duration = Duration::from_secs(30 * 60);
 
-/// How long damage is looked for where the schema may stay as it is.
+/// How long damage is looked for.
 const GLANCE: Duration = Duration::from_secs(1);
-/// The same before anything is done to the database, which would read all of it anyway.
-const SEARCH: Duration = Duration::from_secs(5 * 60);
+/// The same where a way back has failed on a copy, which damage may be the reason of.
+const SEARCH: Duration = Duration::from_secs(30);
 
 /// How the schema becomes one that the target can live with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,20 +115,17 @@ pub(crate) fn choose(run: &mut Run, site: &Site, release: &str, discard: bool) -
         return Ok(choice);
     }
     let (applied, fit) = compare(site, release, &path)?;
-    let (oldest, is_known) = match fit {
+    let chosen = match fit {
         Fit::Behind { file } => return Err(behind(site, &file)),
         Fit::Lives => return Ok(Choice::code("the schema is the same, or has only grown")),
-        Fit::Changed(row) => (row, true),
-        Fit::Doubtful(row) => (row, false),
+        Fit::Changed(row) => climb(run, site, &applied, &row, discard),
+        Fit::Doubtful(row) => ask_schema(run, site, &applied, &row, discard),
     };
-    if let Some(choice) = salvage(site, release, &path, SEARCH)? {
-        return Ok(choice);
-    }
-    if is_known {
-        climb(run, site, &applied, &oldest, discard)
-    } else {
-        ask_schema(run, site, &applied, &oldest, discard)
-    }
+    chosen.or_else(|problem| {
+        interrupt::check()?;
+        let found = if discard { None } else { salvage(site, release, &path, SEARCH)? };
+        found.ok_or(problem)
+    })
 }
 
 /// The rung of a damaged database; none where no damage is found in time.
