@@ -13,7 +13,7 @@ const LEVEL: i32 = 2;
 const FRAME: usize = 1 << 20;
 /// Lanes on a large machine: more would wait for the disk.
 const LANES: usize = 4;
-/// Parts that wait before and behind a lane, so that it never waits for the file.
+/// Parts that a lane has at a time; more would take memory.
 const AHEAD: usize = 1;
 
 /// Takes a part as it was read, and its frame.
