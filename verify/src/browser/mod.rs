@@ -42,6 +42,8 @@ pub(crate) struct View {
     pub(crate) load: Option<Duration>,
     /// Of the whole visit.
     pub(crate) duration: Duration,
+    /// It was not over in time.
+    pub(crate) late: bool,
 }
 
 /// A running browser and its tabs, each with cookies and stores of its own.
@@ -83,14 +85,15 @@ impl<'a> Browser<'a> {
         self.tabs.iter().all(|tab| tab.is_fit)
     }
 
-    /// Begins to look at `url`, the page of that number, until `until` at most.
+    /// Begins to look at `url`, the page of that number, for `limit` at most.
     ///
     /// # Errors
     /// The browser is gone or cannot open a tab, or a signal came.
-    pub(crate) fn open(&mut self, page: usize, url: &Url, until: Instant) -> Result<(), Trouble> {
+    pub(crate) fn open(&mut self, page: usize, url: &Url, limit: Duration) -> Result<(), Trouble> {
         if !self.tabs.iter().any(Tab::is_idle) {
             self.add_tab()?;
         }
+        let until = Instant::now() + limit;
         match self.tabs.iter_mut().find(|tab| tab.is_idle()) {
             Some(tab) => tab.open(&mut self.wire, (page, url), until, &self.cleaning),
             None => Err(Trouble::Late),

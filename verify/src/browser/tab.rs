@@ -145,17 +145,17 @@ impl<'a> Tab<'a> {
     fn end(&mut self, ending: Ending) -> Option<View> {
         let visit = self.visit.take()?;
         let watch = replace(&mut self.watch, Watch::new(self.rules));
-        self.is_fit = !watch.crashed && !matches!(ending, Ending::Late);
-        let duration = visit.begun.elapsed();
+        let (duration, late) = (visit.begun.elapsed(), matches!(ending, Ending::Late));
+        self.is_fit = !watch.crashed && !late;
         let (mut findings, picture) = match ending {
             Ending::Seen(picture) => (about_document(&watch, &visit.url), picture),
             Ending::Refused(words) if !watch.crashed => (vec![unopened(&words)], None),
-            Ending::Late => (vec![late(&watch, duration)], None),
+            Ending::Late => (vec![unloaded(&watch, duration)], None),
             Ending::Refused(_) | Ending::Crashed => (about_document(&watch, &visit.url), None),
         };
         let load = watch.load;
         findings.extend(watch.findings());
-        Some(View { page: visit.page, findings, picture, load, duration })
+        Some(View { page: visit.page, findings, picture, load, duration, late })
     }
 }
 
@@ -207,7 +207,7 @@ fn unopened(words: &str) -> Finding {
     Finding::new("page-unopened", "cannot be opened in the browser").line("actual", words)
 }
 
-fn late(watch: &Watch<'_>, waited: Duration) -> Finding {
+fn unloaded(watch: &Watch<'_>, waited: Duration) -> Finding {
     let seconds = waited.as_secs_f32();
     let what = match watch.document {
         Some(_) => format!("has not finished loading after {seconds:.1} s"),

@@ -25,23 +25,27 @@ fn is_readable(written: &str) -> bool {
     !inline && !written.contains('\u{fffd}')
 }
 
-/// Reads one block; in it a quoted text is an address if it `is_fetched`, or imported.
+/// Reads one block; in it a quoted text is an address if it `is_fetched`, or imported: that is heeded
+/// before the first block alone.
 fn read(parser: &mut Parser<'_, '_>, is_fetched: bool, depth: usize, found: &mut Vec<String>) {
-    let mut rule = String::new();
+    let (mut rule, mut imports) = (String::new(), depth == 0);
     while let Ok(token) = parser.next().cloned() {
         match token {
             Token::AtKeyword(name) => rule = name.to_ascii_lowercase(),
             Token::Semicolon => rule.clear(),
-            Token::UnquotedUrl(written) if !is_naming(&rule) => found.push(written.to_string()),
-            Token::QuotedString(written) if is_fetched || rule == "import" => found.push(written.to_string()),
+            Token::UnquotedUrl(written) if is_heeded(&rule, imports) => found.push(written.to_string()),
+            Token::QuotedString(written) if is_fetched || (rule == "import" && imports) => {
+                found.push(written.to_string());
+            }
             Token::Function(name) => {
                 let name = name.to_ascii_lowercase();
-                let fetches = FETCHING.contains(&name.as_str()) && !is_naming(&rule);
+                let fetches = FETCHING.contains(&name.as_str()) && is_heeded(&rule, imports);
                 enter(parser, fetches, depth, found);
             }
             Token::ParenthesisBlock | Token::SquareBracketBlock => enter(parser, false, depth, found),
             Token::CurlyBracketBlock => {
                 rule.clear();
+                imports = false;
                 enter(parser, false, depth, found);
             }
             _ => {}
@@ -49,8 +53,8 @@ fn read(parser: &mut Parser<'_, '_>, is_fetched: bool, depth: usize, found: &mut
     }
 }
 
-fn is_naming(rule: &str) -> bool {
-    NAMING.contains(&rule)
+fn is_heeded(rule: &str, imports: bool) -> bool {
+    !NAMING.contains(&rule) && (imports || rule != "import")
 }
 
 /// Reads the block that begins here; one that is too deep is passed over.
@@ -88,6 +92,8 @@ mod tests {
             p { fill: url(#gradient); behavior: url( ); background: url(data:image/png;base64,AA==),
             url('DATA:,x'), url(b\u{fffd}d.png), url(bad\"url.png); content: 'url(no.png)' }";
         assert_eq!(addresses(css), Vec::<String>::new());
+        let late = "p { @import 'no.css'; } @import url(no.css); @import 'no.css'; b { fill: url(a.png) }";
+        assert_eq!(addresses(late), ["a.png"]);
         assert_eq!(addresses("p { background: url(unended.png"), ["unended.png"]);
         assert_eq!(addresses("}}} ) p { background: url(x.png) }"), ["x.png"]);
     }

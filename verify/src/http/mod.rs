@@ -30,6 +30,7 @@ use crate::finding::Finding;
 
 /// What is read of a body.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
+const TOO_LARGE: &str = "body-too-large";
 /// A body that is not wanted and no longer than this costs less than a new connection.
 const PASSED_OVER: u64 = 256 * 1024;
 /// A gateway that is being replaced is back after this.
@@ -121,7 +122,11 @@ impl Asker {
             pass_over(response);
             Vec::new()
         } else {
-            read_body(response, begun, request.limit)?
+            let is_passed_over = request.leads_only && reply::is_style(&headers);
+            match read_body(response, begun, request.limit) {
+                Err(finding) if is_passed_over && finding.kind == TOO_LARGE => Vec::new(),
+                body => body?,
+            }
         };
         Ok(Reply::new(status, headers, &body, begun.elapsed()))
     }
@@ -135,8 +140,8 @@ fn client(address: &Address, kept: usize) -> Result<Client, Problem> {
         .or_problem("unverified", || "cannot make an HTTP client".into())
 }
 
-/// Whether links can be in it. A style sheet that says that it is too large is not read, a page that
-/// says so is a finding.
+/// Whether links can be in it. A style sheet that is too large is not read, a page that is so is a
+/// finding.
 fn leads_on(response: &Response) -> bool {
     let is_short = response.content_length().is_none_or(|length| length <= BODY_LIMIT as u64);
     reply::is_html(response.headers()) || (is_short && reply::is_style(response.headers()))
@@ -159,7 +164,7 @@ fn read_body(mut response: Response, begun: Instant, limit: Duration) -> Result<
             return Ok(body);
         }
         if body.len() > BODY_LIMIT {
-            return Err(Finding::new("body-too-large", "sends a body that does not end")
+            return Err(Finding::new(TOO_LARGE, "sends a body that does not end")
                 .line("expected", format!("at most {BODY_LIMIT} bytes"))
                 .line("actual", format!("{} bytes and more to come", body.len())));
         }

@@ -42,7 +42,8 @@ pub(crate) trait Again {
 }
 
 /// The changes since `before`. What the earlier release itself does otherwise by now, since the
-/// data has changed, is none; and what was slow once is measured again.
+/// data has changed, is none, nor is what this one does not do each time; and what was slow once is
+/// measured again.
 pub(crate) fn changes(
     before: &BTreeMap<String, Facts>,
     pages: &[Answered],
@@ -75,13 +76,22 @@ fn on_page(saved: &Facts, page: &Answered, again: &impl Again) -> Vec<Difference
         // Nobody chose a page that was crawled: its change may be that of the data.
         return if saved.crawled || facts.crawled { Vec::new() } else { since };
     };
-    let lasting = |found: &Difference| {
-        let alike = |known: &Difference| {
-            known.kind == found.kind && (!SEVERAL.contains(&found.kind) || known.phrase == found.phrase)
-        };
-        since.iter().any(alike)
+    let mut found = comparison::differences(&earlier, &facts);
+    keep_known(&mut found, &since);
+    if !found.is_empty()
+        && let Some(now) = again.now(page)
+    {
+        keep_known(&mut found, &comparison::differences(&earlier, &now));
+    }
+    found
+}
+
+/// Keeps those that `known` has, too.
+fn keep_known(found: &mut Vec<Difference>, known: &[Difference]) {
+    let alike = |found: &Difference, known: &Difference| {
+        known.kind == found.kind && (!SEVERAL.contains(&found.kind) || known.phrase == found.phrase)
     };
-    comparison::differences(&earlier, &facts).into_iter().filter(lasting).collect()
+    found.retain(|found| known.iter().any(|known| alike(found, known)));
 }
 
 #[cfg(test)]

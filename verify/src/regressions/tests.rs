@@ -69,6 +69,16 @@ fn of_a_crawled_page_only_the_earlier_release_itself_tells_what_changed() {
 }
 
 #[test]
+fn what_a_page_does_not_do_each_time_is_no_change() {
+    let (saved, found) = (page("T", &["/a", "/b"], 1), page("T", &["/a"], 1));
+    let earlier = || Some(page("T", &["/a", "/b"], 1));
+    let random = Hosts { now: Some(page("T", &["/b"], 1)), earlier: earlier() };
+    assert!(told(saved.clone(), found.clone(), &random).is_empty());
+    let lost = Hosts { now: Some(page("T", &["/a"], 1)), earlier: earlier() };
+    assert_eq!(told(saved, found, &lost), ["GET / lost the link /b"]);
+}
+
+#[test]
 fn of_a_list_that_was_cut_no_link_is_said_to_be_lost() {
     let many = |first: usize| {
         let links: Vec<String> = (first..first + facts::MOST_LINKS).map(|at| format!("/{at:04}")).collect();

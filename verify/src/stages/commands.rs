@@ -69,7 +69,10 @@ fn run(subject: &Subject, command: &Command, log: &RunLog) -> Result<Vec<Finding
             let phrase = format!("did not end within {} s", limit.as_secs_f32());
             return Ok(vec![Finding::new("time-limit", phrase).line("output", tail_of(&output))]);
         }
-        Err(problem) => return Err(problem),
+        // The shell itself: that says nothing of the release.
+        Err(problem) => {
+            return Err(Problem::unverified(problem.title.clone()).detail(problem.to_string()));
+        }
     };
     let mut findings = Vec::new();
     if finished.status.code() != Some(command.exit) {

@@ -18,15 +18,17 @@ use crate::subject::Subject;
 /// So long pages of the crawl are asked for once more; those of routes come before them.
 const CRAWLED: Duration = Duration::from_secs(20);
 
-/// The pages to compare: those of routes and, where the release says what may change, of the crawl.
+/// The pages to compare: those of routes and, where the release says what may change, of the crawl. An
+/// address with a query may be of one visitor alone, and is kept nowhere.
 pub(super) fn answered(sight: &Sight<'_>) -> Vec<Answered> {
     let mut pages: Vec<Answered> = sight.visit().pages.iter().filter_map(Page::answered).collect();
     let judges = sight.subject.checks.regressions.is_some();
     let Some(crawl) = judges.then(|| sight.crawl().ok()).flatten() else { return pages };
     let routes: HashSet<String> = pages.iter().map(|page| page.name.clone()).collect();
     let cookies = sight.cookies();
-    for (node, answer) in crawl.answered() {
-        let (name, path) = (format!("GET {}", node.path), node.path.clone());
+    for (node, answer) in crawl.answered().filter(|(node, _)| !node.path.contains('?')) {
+        let name = sight.subject.secrets.hide(&format!("GET {}", node.path));
+        let path = node.path.clone();
         let facts = answer.facts.as_deref().cloned().filter(|_| !routes.contains(&name));
         pages.extend(facts.map(|facts| Answered { name, path, cookies: cookies.clone(), facts }));
     }

@@ -172,7 +172,7 @@ fn a_page_that_hangs_beside_others_costs_only_itself() {
         return;
     }
     let pages = ["sound", "endless", "sound?1", "late", "sound?2"];
-    let world = World::new(&browser(&pages, ""), "deadlines = { verify = \"8s\" }").serving(&[]);
+    let world = World::new(&browser(&pages, ""), "deadlines = { verify = \"40s\" }").serving(&[]);
     let run = world.verify(BROWSER);
     let endings = pages.map(|page| run.ending(&format!("browser.GET /browser/{page}")).to_owned());
     assert_eq!(endings, ["passed", "load-slow", "passed", "script-error", "passed"], "{}", run.stdout);

@@ -107,12 +107,14 @@ fn what_style_sheets_name_is_asked_too() {
 
 #[test]
 fn a_style_sheet_that_is_too_large_is_not_read() {
-    let large = json!({"body": "/* much */ p { background: url(/never.png) } ", "times": 120_000,
-        "headers": ["Content-Type: text/css"]});
-    let (world, run) =
-        crawled("[links]", &json!({"/": "<link rel=stylesheet href=/a.css>", "/a.css": large}));
-    assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
-    assert_eq!(paths(&world), ["/", "/a.css"]);
+    for chunked in [false, true] {
+        let large = json!({"body": "/* much */ p { background: url(/never.png) } ", "times": 120_000,
+            "headers": ["Content-Type: text/css"], "chunked": chunked});
+        let (world, run) =
+            crawled("[links]", &json!({"/": "<link rel=stylesheet href=/a.css>", "/a.css": large}));
+        assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
+        assert_eq!(paths(&world), ["/", "/a.css"]);
+    }
 }
 
 #[test]

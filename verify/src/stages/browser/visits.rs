@@ -1,19 +1,21 @@
 //! Which page is opened when, and again: a browser that ended, or got stuck, must cost only the page
 //! at fault. Pages end in any order.
 
-use std::collections::VecDeque;
-use std::sync::mpsc::Sender;
-use std::time::Instant;
-
 use common::interrupt;
 use common::report::Problem;
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use super::super::LIMIT;
 use super::{Seen, missing};
-use crate::browser::{Browser, Trouble};
+use crate::browser::{Browser, Trouble, View};
 use crate::checks::Browser as Rules;
 use crate::http::{Asker, Jar};
 use crate::subject::Subject;
+
+/// A page that has less time, since the whole run ends, is not blamed for being late.
+const FAIR: Duration = Duration::from_secs(2);
 
 /// A page to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ struct Task {
     alone: bool,
     /// It was open when the browser ended.
     suspect: bool,
+    /// It has no fair time.
+    hurried: bool,
 }
 
 /// All pages, those that wait and those that are open.
@@ -46,7 +50,7 @@ impl<'a> Visits<'a> {
         jar: &'a Jar,
         browser: Browser<'a>,
     ) -> Self {
-        let task = |page| Task { page, alone: page == 0, suspect: false };
+        let task = |page| Task { page, alone: page == 0, suspect: false, hurried: false };
         let waiting = (0..rules.pages.len()).map(task).collect();
         Self { subject, rules, asker, jar, browser: Some(browser), waiting, open: Vec::new() }
     }
@@ -69,8 +73,7 @@ impl<'a> Visits<'a> {
             match browser.next() {
                 Ok(view) => {
                     let is_fit = browser.is_fit();
-                    self.open.retain(|task| task.page != view.page);
-                    tell(view.page, Seen::View(view));
+                    self.close(view, &tell);
                     if !is_fit {
                         self.begin_again(false, &tell);
                     }
@@ -80,14 +83,24 @@ impl<'a> Visits<'a> {
         }
     }
 
+    /// Tells what was seen of a page, unless it was late and may only have waited for the others, or
+    /// for want of time.
+    fn close(&mut self, view: View, tell: &impl Fn(usize, Seen)) {
+        let at = self.open.iter().position(|task| task.page == view.page);
+        match at.map(|at| self.open.remove(at)).filter(|_| view.late) {
+            Some(task) if task.hurried => tell(view.page, Seen::Unasked),
+            Some(task) if !task.alone => self.waiting.push_front(Task { alone: true, ..task }),
+            _ => tell(view.page, Seen::View(view)),
+        }
+    }
+
     /// Opens as many of the pages that wait as may be open at once.
     fn open_more(&mut self, tell: &impl Fn(usize, Seen)) -> Result<(), Problem> {
         while let Some(task) = self.waiting.front().copied() {
             if !self.open.is_empty() && (task.alone || self.open.iter().any(|task| task.alone)) {
                 return Ok(());
             }
-            let left = self.subject.remaining(LIMIT);
-            if left.is_zero() {
+            if self.subject.remaining(LIMIT).is_zero() {
                 self.waiting.pop_front();
                 tell(task.page, Seen::Unasked);
                 continue;
@@ -102,9 +115,10 @@ impl<'a> Visits<'a> {
                 return Ok(());
             };
             self.waiting.pop_front();
-            self.open.push(task);
+            let left = self.subject.remaining(LIMIT);
+            self.open.push(Task { hurried: left < FAIR, ..task });
             let url = self.asker.url(&self.rules.pages[task.page]);
-            if let Err(trouble) = browser.open(task.page, &url, Instant::now() + left) {
+            if let Err(trouble) = browser.open(task.page, &url, left) {
                 self.lose(&trouble, tell)?;
             }
         }

@@ -37,7 +37,17 @@ def of_site(method, target, headers, body):
         found = {"body": found}
     if found and "cookie" in found and found["cookie"] not in headers.get("cookie", ""):
         found = found["else"]
-    return found and answer(found.get("status", 200), found.get("body", "") * found.get("times", 1), *found.get("headers", []))
+    if not found:
+        return None
+    whole = answer(found.get("status", 200), found.get("body", "") * found.get("times", 1), *found.get("headers", []))
+    return in_chunks(whole) if found.get("chunked") else whole
+
+
+def in_chunks(whole):
+    """The same, without saying how long it is."""
+    head, body = whole.split(b"\r\n\r\n", 1)
+    head = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
+    return b"%s\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (head, len(body), body)
 
 
 def page(method, path, headers, body):
