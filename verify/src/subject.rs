@@ -21,6 +21,9 @@ use crate::checks::Checks;
 use crate::past::{KEPT, Past};
 use crate::regressions::Structure;
 
+/// A page that had so much time and did not answer is at fault; with less, when the whole run ends,
+/// nothing is said of it.
+pub(crate) const FAIR: Duration = Duration::from_secs(2);
 /// Of the deadline; the rest is for the report, before a caller with the same deadline kills us.
 const OWN_SHARE: f32 = 0.9;
 

@@ -16,6 +16,7 @@ use crate::checks::Links;
 use crate::finding::Finding;
 use crate::http::{Asker, Reply, Request};
 use crate::regressions::Facts;
+use crate::subject::FAIR;
 
 /// How long one answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -27,8 +28,6 @@ const DELAYS: u32 = 3;
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// What a server with few workers does to those who wait for them.
 const LATE: [&str; 2] = ["no-answer", "body-slow"];
-/// An address that had so much time and did not answer is at fault.
-const FAIR: Duration = Duration::from_secs(2);
 /// Pages of more than this are taken apart one at a time: the tree is much larger than the text.
 const LARGE: usize = 256 * 1024;
 

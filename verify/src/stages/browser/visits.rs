@@ -1,21 +1,18 @@
 //! Which page is opened when, and again: a browser that ended, or got stuck, must cost only the page
 //! at fault. Pages end in any order.
 
-use common::interrupt;
-use common::report::Problem;
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+
+use common::interrupt;
+use common::report::Problem;
 
 use super::super::LIMIT;
 use super::{Seen, missing};
 use crate::browser::{Browser, Trouble, View};
 use crate::checks::Browser as Rules;
 use crate::http::{Asker, Jar};
-use crate::subject::Subject;
-
-/// A page that has less time, since the whole run ends, is not blamed for being late.
-const FAIR: Duration = Duration::from_secs(2);
+use crate::subject::{FAIR, Subject};
 
 /// A page to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
