@@ -133,7 +133,7 @@ impl Ledger {
     pub fn open_untouched(config: &Config) -> Result<Option<Self>, Problem> {
         let path = file(config);
         ownership::check_file(&path)?;
-        if fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
+        if is_made(config) {
             let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             if ledger.age().is_ok_and(|age| age == Age::Older) {
                 return Err(Problem::new(
