@@ -3,28 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
-use std::time::Instant;
 
 use common::backups::{self, Backup, FORMAT, Manifest, Verified};
-use common::cli::{Meter, Run, warn};
+use common::cli::Run;
 use common::durable;
-use common::ledger::Ledger;
-use common::migrations::read_applied;
-use common::relocation;
 use common::report::{OrProblem, Problem, Status, now};
 use serde_json::{Map, Value};
 
-use crate::archive::Compressed;
 use crate::arguments::MANUAL;
-use crate::content::Content;
 use crate::draft::Draft;
 use crate::files::{self, Stock};
+use crate::proof::{self, Damage};
 use crate::readable::{self, RAW};
 use crate::site::Site;
-use crate::{archive, content, provenance, space};
+use crate::{archive, provenance, space};
 
 /// A kept snapshot, before it takes the place of an equal one.
 const LINK: &str = "kept.db.zst";
@@ -34,19 +27,6 @@ pub(crate) struct Request<'a> {
     pub(crate) reason: &'a str,
     pub(crate) protect: bool,
     pub(crate) deployment: Option<String>,
-    /// Taken in a hurry, before the database is overwritten: kept even when it is damaged.
-    pub(crate) rescue: bool,
-}
-
-impl Request<'_> {
-    /// Who waits for the backup, and not for its readable text.
-    fn waits(&self) -> Option<&'static str> {
-        match self.reason {
-            MANUAL => None,
-            _ if self.rescue => Some("writers wait; added by the next command, or by: backup ENV export"),
-            _ => Some("a deployment waits; added once it is verified"),
-        }
-    }
 }
 
 /// Makes one backup under the lock; `None` when there is no database yet.
@@ -59,8 +39,7 @@ pub(crate) fn create(
     site: &Site<'_>,
     request: &Request<'_>,
 ) -> Result<Option<Backup>, Problem> {
-    let ledger = Ledger::open_read_only(site.config)?;
-    relocation::check(site.config, &site.place, site.serving_in(ledger.as_ref())?.as_ref(), ledger.as_ref())?;
+    site.refuse_relocated()?;
     let Some(live) = site.database() else {
         run.skip("backup.database", "no database is configured");
         return Ok(None);
@@ -70,7 +49,7 @@ pub(crate) fn create(
         return Ok(None);
     }
     let root = site.place.backups();
-    run.step("backup.space", || space::require(&live, further_bytes(site, request)?, &root))?;
+    run.step("backup.space", || space::require(&live, further_bytes(site)?, &root))?;
     let (draft, scratch) = (Draft::begin(&site.place)?, site.scratch()?);
     let raw = scratch.path().join(RAW);
     let manifest =
@@ -81,9 +60,10 @@ pub(crate) fn create(
     if let Ok(Some(serving)) = site.serving() {
         provenance::tag(site, &backup.manifest.id, &serving);
     }
-    match request.waits() {
-        Some(reason) => run.skip("backup.export", reason),
-        None => readable::follow_creation(run, site, &mut backup, scratch.path()),
+    if request.reason == MANUAL {
+        readable::follow_creation(run, site, &mut backup, scratch.path());
+    } else {
+        run.skip("backup.export", "a deployment waits; added once it is verified");
     }
     Ok(Some(backup))
 }
@@ -116,22 +96,16 @@ fn fill(
 ) -> Result<Manifest, Problem> {
     let copied = run.step("backup.snapshot", || archive::snapshot(live, raw))?;
     let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
-    manifest.raw_bytes = copied.size;
-    manifest.raw_sha256 = copied.sha256;
-    let content = prove_and_compress(run, request, (raw, draft), &mut manifest)?;
+    proof::describe(raw, copied, &mut manifest)?;
+    proof::prove_and_compress(run, raw, &draft.path(backups::DATABASE), &mut manifest, Damage::Refused)?;
     share_snapshot(site, draft, &manifest)?;
-    if !request.rescue {
-        collect_further(run, site, draft, &mut manifest)?;
-    }
+    collect_further(run, site, draft, &mut manifest)?;
     run.step("backup.settings", || write_provenance(site, draft, &mut manifest))?;
-    manifest.tables = content.tables;
-    manifest.schema_hash = content.schema_hash;
-    manifest.user_version = content.user_version;
-    manifest.application_id = content.application_id;
     Ok(manifest)
 }
 
-fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> Manifest {
+/// A manifest without what the copy itself tells.
+pub(crate) fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> Manifest {
     Manifest {
         format: FORMAT,
         id: draft.id.clone(),
@@ -159,74 +133,6 @@ fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, number: u64) -> 
     }
 }
 
-/// Checks the copy and reads its content.
-fn prove(
-    run: &mut Run,
-    request: &Request<'_>,
-    raw: &Path,
-    manifest: &mut Manifest,
-) -> Result<Content, Problem> {
-    let header = content::Header::read(raw)?;
-    manifest.page_size = header.page_size;
-    header.journal_mode().clone_into(&mut manifest.journal_mode);
-    let copy = content::open_private(raw)?;
-    manifest.applied = read_applied(&copy).ok().map(|rows| rows.iter().map(|row| row.version).collect());
-    run.step("backup.check", || {
-        match content::check(&copy) {
-            Ok(foreign_keys_hold) => {
-                manifest.verified.integrity_check = true;
-                manifest.verified.foreign_key_check = foreign_keys_hold;
-            }
-            Err(problem) if request.rescue => warn(&problem.to_string()),
-            Err(problem) => return Err(problem.hint(format!("backup {} list", manifest.environment))),
-        }
-        match content::read(&copy) {
-            Err(_) if request.rescue => Ok(Content::default()),
-            content => content,
-        }
-    })
-}
-
-/// Compresses the copy while it is checked.
-fn prove_and_compress(
-    run: &mut Run,
-    request: &Request<'_>,
-    (raw, draft): (&Path, &Draft),
-    manifest: &mut Manifest,
-) -> Result<Content, Problem> {
-    let target = draft.path(backups::DATABASE);
-    let (content, packed) = thread::scope(|scope| {
-        let packing = scope.spawn(|| {
-            let begun = Instant::now();
-            (compress(raw, &target), begun.elapsed())
-        });
-        let content = prove(run, request, raw, manifest);
-        (content, packing.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    });
-    let (packed, took) = packed;
-    let content = content?;
-    run.end_step("backup.compress", None, took, packed.as_ref().err());
-    let packed = packed?;
-    if packed.raw.sha256 != manifest.raw_sha256 {
-        return Err(Problem::new(
-            "snapshot-failed",
-            "the copy of the database does not read back as it was written",
-        )
-        .detail(raw.display().to_string())
-        .hint("journalctl -k   # what the kernel says of the disk"));
-    }
-    manifest.verified.read_back = true;
-    manifest.files.insert(backups::DATABASE.to_owned(), packed.file);
-    Ok(content)
-}
-
-fn compress(raw: &Path, target: &Path) -> Result<Compressed, Problem> {
-    let total = raw.metadata().map_or(0, |meta| meta.len());
-    let mut meter = Meter::new("compress");
-    archive::compress(raw, target, &mut |done| meter.update(done, total))
-        .or_problem("snapshot-failed", || format!("cannot write {}", target.display()))
-}
-
 /// Keeps one copy of a snapshot that the newest backup has as well: commands that are repeated in a
 /// loop must not fill the disk. That one is read first.
 fn share_snapshot(site: &Site<'_>, draft: &Draft, manifest: &Manifest) -> Result<(), Problem> {
@@ -244,8 +150,8 @@ fn share_snapshot(site: &Site<'_>, draft: &Draft, manifest: &Manifest) -> Result
 }
 
 /// Files that an earlier backup keeps take no room; of an equal size they most likely are the same.
-fn further_bytes(site: &Site<'_>, request: &Request<'_>) -> Result<u64, Problem> {
-    if request.rescue || site.settings.backups.files.is_empty() {
+fn further_bytes(site: &Site<'_>) -> Result<u64, Problem> {
+    if site.settings.backups.files.is_empty() {
         return Ok(0);
     }
     let stock = Stock::of(&backups::list(&site.place)?.backups);
@@ -273,7 +179,15 @@ fn collect_further(
     Ok(())
 }
 
-fn write_provenance(site: &Site<'_>, draft: &Draft, manifest: &mut Manifest) -> Result<(), Problem> {
+/// Writes from where the backup comes.
+///
+/// # Errors
+/// `state-unwritable`.
+pub(crate) fn write_provenance(
+    site: &Site<'_>,
+    draft: &Draft,
+    manifest: &mut Manifest,
+) -> Result<(), Problem> {
     let serving = site.serving()?;
     let texts = [
         (backups::GIT_TAG, provenance::git_tag(site, &draft.id, serving.as_ref())),

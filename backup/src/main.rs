@@ -2,8 +2,8 @@
 //! database that are proved before they count, and the way back from them.
 //!
 //! The story in a page: which verb, on which environment. `creation` makes a backup,
-//! `restoration` puts one back, `verification` checks one, `retention` says which may go, `readable`
-//! adds the text, `second` brings copies to another place.
+//! `restoration` puts one back, `verification` checks one, `retention` says which may go, `provisional`
+//! and `readable` complete what nobody waited for, `second` brings copies to another place.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
@@ -18,7 +18,10 @@ mod further;
 mod listing;
 mod operation;
 mod overwriting;
+mod pages;
+mod proof;
 mod provenance;
+mod provisional;
 mod readable;
 mod replacement;
 mod restoration;
@@ -120,12 +123,8 @@ fn continue_report(shared: &cli::Shared, mut options: CreateOptions, run: &mut R
 
 fn create(run: &mut Run, site: &Site<'_>, options: CreateOptions) -> Result<(), Problem> {
     let lock = site.lock("backup create", options.wait.limit())?;
-    let request = Request {
-        reason: &options.reason,
-        protect: options.protect,
-        deployment: options.deployment,
-        rescue: false,
-    };
+    let request =
+        Request { reason: &options.reason, protect: options.protect, deployment: options.deployment };
     let Some(backup) = creation::create(run, site, &request)? else { return Ok(()) };
     creation::describe(run, &backup);
     retention::follow_creation(run, site);

@@ -1,151 +1,136 @@
-//! Another content into a database in use: its writers are let in one by one, kept out for a
-//! moment, and see the change as one great transaction.
+//! Another content into a database in use: what it holds is set aside, its writers are kept out for a
+//! moment, and they see the change as one great transaction.
+//!
+//! One connection does all of it, so that nobody can write between what is set aside and the change.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use common::backups::Backup;
+use common::backups::{Backup, DATABASE_PLAIN, FileFacts};
 use common::cli::Run;
 use common::database;
+use common::durable;
 use common::fault;
+use common::interrupt;
 use common::report::{OrProblem, Problem, quoted};
-use rusqlite::backup::{Backup as PageCopy, StepResult};
 use rusqlite::{Connection, ErrorCode};
 
-use crate::content::{self, Header, number};
-use crate::creation::{self, Request};
+use crate::content::{self, number};
 use crate::site::Site;
+use crate::{archive, pages, provisional};
 
-/// How long we wait for readers and writers of the live database to let us in.
-const ENTRY: Duration = Duration::from_secs(30);
+/// Times that we ask readers and writers of the live database to let us in, and the pause between:
+/// SQLite's own pauses, which grow, would never meet the short gaps of a steady writer. 30 s.
+const TRIES: i32 = 150_000;
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Refuses what SQLite cannot do.
-///
-/// # Errors
-/// `page-size`.
-pub(crate) fn refuse_page_size(backup: &Backup, live: &Path) -> Result<(), Problem> {
-    let header = Header::read(live)?;
-    let (has, wants) = (header.page_size, backup.manifest.page_size);
-    if !header.wal || has == wants {
-        return Ok(());
-    }
-    Err(Problem::new("page-size", "the page size cannot change while the database is in WAL mode")
-        .detail(format!("the live database has {has}, the backup {wants}"))
-        .hint(format!(
-            "sqlite3 {} 'PRAGMA journal_mode=DELETE'   # with the app stopped",
-            quoted(live.display())
-        )))
+/// A copy of the live database as it was at one moment.
+pub(crate) struct Taken {
+    live: Connection,
+    pub(crate) copy: PathBuf,
+    facts: FileFacts,
+    /// What only the commits of others change.
+    version: i64,
 }
 
-/// Takes the protected snapshot and then keeps writers out, so that all they had acknowledged is
-/// in it. Only when they wrote meanwhile is it taken once more, while they wait.
-///
-/// # Errors
-/// Those of a creation; `database-busy`.
-pub(crate) fn rescue(run: &mut Run, site: &Site<'_>, live: &Path) -> Result<Connection, Problem> {
-    let watcher = database::open_read_only(live)?;
-    let version = || number(&watcher, "data_version").map_err(|error| content::unreadable(&error));
-    let before = version()?;
-    take_snapshot(run, site)?;
-    let gate = run.step("backup.hold", || hold_writers(live))?;
-    if version()? != before {
-        take_snapshot(run, site)?;
+impl Taken {
+    /// # Errors
+    /// `database-unreadable`, `database-busy`, `snapshot-failed`.
+    pub(crate) fn take(live: &Path, copy: PathBuf) -> Result<Self, Problem> {
+        let live = database::open_existing(live)?;
+        let prepare = || {
+            live.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA wal_autocheckpoint = 0; BEGIN")?;
+            live.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
+            number(&live, "data_version")
+        };
+        let version = prepare().map_err(|error| content::unreadable(&error))?;
+        let facts = archive::snapshot_in(&live, &copy)?;
+        live.execute_batch("COMMIT").map_err(|error| content::unreadable(&error))?;
+        Ok(Self { live, copy, facts, version })
     }
-    Ok(gate)
-}
 
-fn take_snapshot(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
-    let request = Request {
-        reason: "pre-restore",
-        protect: true,
-        deployment: run.report.deployment.clone(),
-        rescue: true,
-    };
-    if let Some(snapshot) = creation::create(run, site, &request)? {
-        run.detail("protected_snapshot", snapshot.manifest.id);
-    }
-    Ok(())
-}
-
-/// Keeps asking: SQLite's own waiting would never meet the short gaps of a steady writer.
-fn hold_writers(live: &Path) -> Result<Connection, Problem> {
-    let gate = database::open_existing(live)?;
-    let limit = Instant::now() + ENTRY;
-    gate.busy_timeout(Duration::ZERO).map_err(|error| content::unreadable(&error))?;
-    while let Err(error) = gate.execute_batch("BEGIN IMMEDIATE") {
-        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || Instant::now() > limit {
-            return Err(busy(live).detail(error.to_string()));
+    /// Keeps all others out, and takes the copy once more when they have written since.
+    fn hold(&mut self) -> Result<(), Problem> {
+        self.live
+            .busy_handler(Some(|tries| {
+                std::thread::sleep(PAUSE);
+                tries < TRIES
+            }))
+            .and_then(|()| self.live.execute_batch("BEGIN EXCLUSIVE"))
+            .map_err(|error| refused(&self.live, &error))?;
+        let version = number(&self.live, "data_version").map_err(|error| content::unreadable(&error))?;
+        if version != self.version {
+            self.version = version;
+            self.copy = self.copy.with_file_name("live-again.db");
+            self.facts = archive::snapshot_in(&self.live, &self.copy)?;
         }
-        std::thread::sleep(PAUSE);
+        Ok(())
     }
-    Ok(gate)
-}
 
-/// Copies all pages in one transaction; an error means that nothing was copied. Gives the
-/// connection and its `data_version`, which only the commits of others change.
-///
-/// # Errors
-/// `restore-failed`, `database-busy`.
-pub(crate) fn apply(raw: &Path, live: &Path, gate: Connection) -> Result<(Connection, i64), Problem> {
-    let title = || format!("cannot restore into {}", live.display());
-    let source = source_of(raw)?;
-    let mut target = database::open_existing(live)?;
-    let prepare = || {
-        target.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA wal_autocheckpoint = 0;")?;
-        target.busy_timeout(Duration::ZERO)?;
-        number(&target, "data_version")
-    };
-    let version = prepare().or_problem("restore-failed", title)?;
-    let limit = Instant::now() + ENTRY;
-    let copy = PageCopy::new(&source, &mut target).or_problem("restore-failed", title)?;
-    drop(gate);
-    fault::point("restore.before-commit");
-    while copy.step(-1).or_problem("restore-failed", title)? != StepResult::Done {
-        if Instant::now() > limit {
-            return Err(busy(live));
-        }
-        std::thread::sleep(PAUSE);
+    /// Puts the content of `image`, which has the page size of the live database, in the place of its
+    /// own, after a protected backup of that.
+    ///
+    /// # Errors
+    /// `restore-failed`, `database-busy`, those of [`provisional::keep`]: the database is as it was.
+    pub(crate) fn overwrite(
+        mut self,
+        run: &mut Run,
+        site: &Site<'_>,
+        image: &Path,
+    ) -> Result<Overwritten, Problem> {
+        // Most of it is on disk then before anybody waits.
+        run.step("backup.sync", || {
+            let file = File::open(&self.copy).and_then(|file| durable::sync_file(&file));
+            file.or_problem("state-unwritable", || format!("cannot write {}", self.copy.display()))
+        })?;
+        run.step("backup.hold", || self.hold())?;
+        let kept = provisional::keep(run, site, &self.copy, &self.facts)?;
+        run.detail("protected_snapshot", &kept.manifest.id);
+        interrupt::check()?;
+        interrupt::shield();
+        run.step("backup.restore", || self.apply(&kept, image))?;
+        Ok(Overwritten { live: self.live, version: self.version })
     }
-    fault::point("restore.after-commit");
-    drop(copy);
-    let _ = target.busy_timeout(ENTRY);
-    Ok((target, version))
+
+    fn apply(&self, kept: &Backup, image: &Path) -> Result<(), Problem> {
+        pages::exchange(&self.live, &kept.directory.join(DATABASE_PLAIN), image)?;
+        fault::point("restore.before-commit");
+        pages::commit(&self.live).map_err(|error| refused(&self.live, &error))?;
+        fault::point("restore.after-commit");
+        Ok(())
+    }
 }
 
-/// The unpacked snapshot without the mark of WAL mode: the live database keeps its own mode.
-fn source_of(raw: &Path) -> Result<Connection, Problem> {
-    let connection = database::open_existing(raw)?;
-    connection
-        .pragma_update(None, "journal_mode", "DELETE")
-        .or_problem("restore-failed", || format!("cannot prepare {}", raw.display()))?;
-    Ok(connection)
+fn refused(live: &Connection, error: &rusqlite::Error) -> Problem {
+    let path = live.path().unwrap_or_default();
+    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+        return Problem::new("database-busy", format!("{path} is kept locked by another process"))
+            .detail(error.to_string())
+            .hint(format!("fuser -v {}", quoted(path)))
+            .retryable();
+    }
+    Problem::new("restore-failed", format!("cannot restore into {path}")).detail(error.to_string())
 }
 
-fn busy(live: &Path) -> Problem {
-    Problem::new("database-busy", format!("{} is kept locked by another process", live.display()))
-        .hint(format!("fuser -v {}", quoted(live.display())))
-        .retryable()
+/// The live database with its new content.
+pub(crate) struct Overwritten {
+    live: Connection,
+    version: i64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Overwritten {
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.live
+    }
 
-    #[test]
-    fn only_the_commits_of_others_count_as_written_since() {
-        for mode in ["WAL", "DELETE"] {
-            let dir = tempfile::tempdir().unwrap();
-            let (raw, live) = (dir.path().join("raw.db"), dir.path().join("live.db"));
-            let script = format!("PRAGMA journal_mode = {mode}; CREATE TABLE t(a);");
-            Connection::open(&raw).unwrap().execute_batch(&script).unwrap();
-            let app = Connection::open(&live).unwrap();
-            app.execute_batch(&format!("{script} INSERT INTO t VALUES (1)")).unwrap();
-            let gate = hold_writers(&live).unwrap();
-            let (target, version) = apply(&raw, &live, gate).unwrap();
-            assert_eq!(number(&target, "data_version").unwrap(), version, "{mode}");
-            app.execute_batch("INSERT INTO t VALUES (2)").unwrap();
-            assert_ne!(number(&target, "data_version").unwrap(), version, "{mode}");
-        }
+    /// Whether nobody has written since.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        number(&self.live, "data_version").is_ok_and(|now| now == self.version)
+    }
+
+    /// Brings the pages from the log into the file: the app's next commit would have to.
+    pub(crate) fn settle(self) {
+        let _ = self.live.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 }

@@ -10,7 +10,7 @@ use common::durable;
 use common::report::{OrProblem, Problem};
 
 use crate::site::Site;
-use crate::{export, space, verification};
+use crate::{export, provisional, space, verification};
 
 /// The snapshot before compression, and the database that the text is loaded into.
 pub(crate) const RAW: &str = "raw.db";
@@ -30,11 +30,15 @@ pub(crate) fn follow_creation(run: &mut Run, site: &Site<'_>, backup: &mut Backu
     }
 }
 
-/// `backup ENV export`, under the lock: adds it to all backups that lack it, newest first.
+/// `backup ENV export`, under the lock: completes provisional backups and adds the text to all that
+/// lack it, newest first.
 ///
 /// # Errors
 /// `no-space`, `backup-damaged`, `state-unreadable`, `state-unwritable`.
 pub(crate) fn export(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
+    let completed = provisional::complete_all(run, site)?;
+    run.report.changed |= !completed.is_empty();
+    run.detail("completed", completed);
     let (mut exported, mut refused) = (Vec::new(), Vec::new());
     let result = run.step("backup.export", || {
         for mut backup in backups::list(&site.place)?.backups.into_iter().filter(lacks_it) {

@@ -17,12 +17,13 @@ use common::recovery;
 use common::report::{OrProblem, Problem, quoted};
 use rusqlite::Connection;
 
-use crate::content::{self, Content, Header, number};
+use crate::content::Header;
 use crate::difference::{self, Difference, Lost};
 use crate::further::Further;
 use crate::operation::Operation;
+use crate::overwriting::Taken;
 use crate::site::Site;
-use crate::{overwriting, replacement, salvaging, second, space, verification};
+use crate::{pages, provisional, replacement, salvaging, second, space, verification};
 
 /// Tables named in a refusal.
 const NAMED: usize = 20;
@@ -56,12 +57,13 @@ pub(crate) fn restore(run: &mut Run, site: &Site<'_>, request: &Request<'_>) -> 
     second::locate(site, request.id, request.second)?;
     let lock = site.lock("backup restore", request.wait)?;
     recovery::refuse_unconfirmed(&Ledger::open(site.config)?, site.name())?;
-    let backup = second::locate(site, request.id, request.second)?;
+    let mut backup = second::locate(site, request.id, request.second)?;
     let operation = Operation::begin(site)?;
     run.begin(site.name(), Some(&operation.id));
     run.detail("restored", request.id);
     run.detail("directory", backup.directory.display().to_string());
-    let result = put_back(run, site, &backup, request, lock.is_own());
+    let result = provisional::complete(run, &mut backup)
+        .and_then(|()| put_back(run, site, &backup, request, lock.is_own()));
     operation.end(run, &result);
     second::follow(run, site, &lock);
     result
@@ -72,7 +74,7 @@ enum Way {
     Nothing,
     /// A new file: there is none, or none that SQLite can open.
     NewFile,
-    Overwrite,
+    Overwrite(Taken),
 }
 
 /// Further files only `with_files`: an undo brings back the database alone, while requests wait.
@@ -87,14 +89,13 @@ fn put_back(
         Problem::configuration(format!("'{}' has no database", site.name()))
             .hint(format!("grep -n database {}", quoted(site.config.file.display())))
     })?;
-    run.step("backup.files", || verification::check_files(backup))?;
+    run.step("backup.files", || verification::check_restored(backup))?;
     let scratch = site.scratch()?;
     let raw = scratch.path().join("raw.db");
     run.step("backup.unpack", || verification::unpack(backup, &raw))
         .map_err(|problem| space::explain(problem, scratch.path()))?;
-    let mut expected = verification::expected(backup);
     let way = if request.salvage && live.exists() {
-        expected = salvage(run, &raw, &live)?;
+        salvage(run, &raw, &live)?;
         Way::NewFile
     } else {
         decide(run, site, backup, &raw, &live, request.discard_writes)?
@@ -107,9 +108,9 @@ fn put_back(
         }
         Way::NewFile => {
             let stamp = request.deployment.map_or_else(stamp_of_now, str::to_owned);
-            replace(run, backup, &expected, (&raw, &live), &stamp)
+            replace(run, backup, (&raw, &live), &stamp)
         }
-        Way::Overwrite => overwrite(run, site, backup, &raw, &live),
+        Way::Overwrite(taken) => overwrite(run, site, backup, &raw, taken),
     };
     match &mut further {
         Some(further) => further.finish(run, site, done),
@@ -117,8 +118,8 @@ fn put_back(
     }
 }
 
-/// Puts what can be read of the live database upon the unpacked backup; gives what it holds then.
-fn salvage(run: &mut Run, raw: &Path, live: &Path) -> Result<Content, Problem> {
+/// Puts what can be read of the live database upon the unpacked backup.
+fn salvage(run: &mut Run, raw: &Path, live: &Path) -> Result<(), Problem> {
     replacement::refuse_holders(live)?;
     let damaged = raw.with_file_name("damaged.db");
     let salvaged = run.step("backup.salvage", || {
@@ -131,7 +132,7 @@ fn salvage(run: &mut Run, raw: &Path, live: &Path) -> Result<Content, Problem> {
         salvaging::merge(raw, &damaged)
     })?;
     run.detail("salvaged", salvaged);
-    content::read(&content::open_private(raw)?)
+    Ok(())
 }
 
 fn decide(
@@ -145,23 +146,33 @@ fn decide(
     if !live.exists() {
         return Ok(Way::NewFile);
     }
+    // Before SQLite opens it: whoever closes a file gives up all of its process's locks on it.
+    let header = Header::read(live)?;
     let copy = raw.with_file_name("live.db");
+    let taken = run.step("backup.snapshot", || Ok(Taken::take(live, copy.clone())))?;
     let difference = run
-        .step("backup.compare", || compare(backup, raw, live, &copy))
+        .step("backup.compare", || compare(backup, raw, &taken))
         .map_err(|problem| space::explain(problem, &copy))?;
     if matches!(difference, Difference::None) {
         return Ok(Way::Nothing);
     }
     refuse_loss(run, site, backup, &difference, discard_writes)?;
-    Ok(if Header::read(live)?.valid { Way::Overwrite } else { Way::NewFile })
+    if !header.valid {
+        return Ok(Way::NewFile);
+    }
+    if header.page_size != backup.manifest.page_size || backup.manifest.raw_bytes == 0 {
+        run.step("backup.resize", || pages::resize(raw, header.page_size, &verification::expected(backup)))
+            .map_err(|problem| space::explain(problem, &copy))?;
+    }
+    taken.map(Way::Overwrite)
 }
 
 /// Compares a copy of the live database, so that its writers are not kept waiting.
-fn compare(backup: &Backup, raw: &Path, live: &Path, copy: &Path) -> Result<Difference, Problem> {
-    match database::snapshot(live, copy, &mut |_, _| {}) {
-        Ok(()) => difference::compare(copy, raw, &verification::expected(backup)),
-        Err(problem) if common::space::is_full(copy.parent().unwrap_or(copy)) => Err(problem),
-        Err(problem) => Ok(Difference::Unknown(problem)),
+fn compare(backup: &Backup, raw: &Path, taken: &Result<Taken, Problem>) -> Result<Difference, Problem> {
+    match taken {
+        Ok(taken) => difference::compare(&taken.copy, raw, &verification::expected(backup)),
+        Err(problem) if common::space::is_full(raw.parent().unwrap_or(raw)) => Err(problem.clone()),
+        Err(problem) => Ok(Difference::Unknown(problem.clone())),
     }
 }
 
@@ -208,26 +219,22 @@ fn overwrite(
     site: &Site<'_>,
     backup: &Backup,
     raw: &Path,
-    live: &Path,
+    taken: Taken,
 ) -> Result<(), Problem> {
-    overwriting::refuse_page_size(backup, live)?;
-    let gate = overwriting::rescue(run, site, live)?;
-    interrupt::check()?;
-    interrupt::shield();
-    let (target, version) = run.step("backup.restore", || overwriting::apply(raw, live, gate))?;
+    site.refuse_relocated()?;
+    let written = taken.overwrite(run, site, raw)?;
     run.report.changed = true;
-    let unchanged = || number(&target, "data_version").is_ok_and(|now| now == version);
-    confirm(run, backup, &verification::expected(backup), &target, &unchanged)
+    run.skip(
+        "backup.complete",
+        "writers wait; done once the next deployment is verified, or by: backup ENV export",
+    );
+    let confirmed = confirm(run, backup, raw, written.connection(), &|| written.is_unchanged());
+    written.settle();
+    confirmed
 }
 
 /// Makes a new file where none is, or where one is that SQLite cannot open.
-fn replace(
-    run: &mut Run,
-    backup: &Backup,
-    expected: &Content,
-    (raw, live): (&Path, &Path),
-    stamp: &str,
-) -> Result<(), Problem> {
+fn replace(run: &mut Run, backup: &Backup, (raw, live): (&Path, &Path), stamp: &str) -> Result<(), Problem> {
     let moved = run.step("backup.aside", || replacement::move_aside(live, stamp))?;
     if !moved.is_empty() {
         run.report.changed = true;
@@ -237,37 +244,32 @@ fn replace(
     run.step("backup.restore", || replacement::put_new(raw, live))?;
     run.report.changed = true;
     let target = database::open_read_only(live)?;
-    confirm(run, backup, expected, &target, &|| true)
+    confirm(run, backup, raw, &target, &|| true)
 }
 
 fn stamp_of_now() -> String {
     common::report::now().strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// Compares the live database with the manifest. Once the app writes again it differs, rightly;
+/// Compares the live database with what was unpacked. Once the app writes again it differs, rightly;
 /// `unchanged` tells whether it has.
 fn confirm(
     run: &mut Run,
     backup: &Backup,
-    expected: &Content,
+    raw: &Path,
     target: &Connection,
     unchanged: &dyn Fn() -> bool,
 ) -> Result<(), Problem> {
     let id = &backup.manifest.id;
     let begun = Instant::now();
-    target
-        .execute_batch("BEGIN")
-        .or_problem("restore-unfaithful", || format!("cannot read what was restored from {id}"))?;
-    let held = content::read(target);
-    let ended = target.execute_batch("COMMIT");
-    let problem = match held {
-        Ok(held) if held == *expected && ended.is_ok() => None,
+    let problem = match pages::is_same(target, raw) {
+        Ok(true) => None,
         _ if !unchanged() => {
             run.skip("backup.content", "the app has written since");
             return Ok(());
         }
-        Ok(_) => Some("the content differs".to_owned()),
-        Err(problem) => Some(problem.to_string()),
+        Ok(false) => Some("the content differs".to_owned()),
+        Err(error) => Some(error.to_string()),
     };
     let problem = problem.map(|why| {
         Problem::new("restore-unfaithful", format!("the database is not what backup {id} holds"))

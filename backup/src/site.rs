@@ -11,6 +11,7 @@ use common::layout::Place;
 use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
 use common::recovery;
+use common::relocation;
 use common::report::{OrProblem, Problem};
 use common::secrets::Secrets;
 use common::site::enter;
@@ -109,6 +110,16 @@ impl<'a> Site<'a> {
     pub(crate) fn named_by_report(&self, id: Option<&str>) -> Result<Option<String>, Problem> {
         let (Some(id), Some(ledger)) = (id, Ledger::open_read_only(self.config)?) else { return Ok(None) };
         Ok(ledger.named_by_report(self.name(), id)?.map(|row| row.id))
+    }
+
+    /// Refuses a database that is no longer where the serving release has it.
+    ///
+    /// # Errors
+    /// As those of [`relocation::check`].
+    pub(crate) fn refuse_relocated(&self) -> Result<(), Problem> {
+        let ledger = Ledger::open_read_only(self.config)?;
+        let serving = self.serving_in(ledger.as_ref())?;
+        relocation::check(self.config, &self.place, serving.as_ref(), ledger.as_ref()).map(drop)
     }
 
     /// Deployments whose backups a rollback may need: the serving one, the verified one before it, and

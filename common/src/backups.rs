@@ -21,6 +21,8 @@ pub const FORMAT: u32 = 1;
 
 /// The page-exact snapshot: what a restore reads.
 pub const DATABASE: &str = "database.db.zst";
+/// The snapshot of a provisional backup, before it is compressed.
+pub const DATABASE_PLAIN: &str = "database.db";
 /// The readable export, and its name once a newer backup exists.
 pub const EXPORT: &str = "database.sql";
 pub const EXPORT_COMPRESSED: &str = "database.sql.zst";
@@ -100,7 +102,7 @@ pub struct Manifest {
     /// Size and hex SHA-256 of the database before compression.
     pub raw_bytes: u64,
     pub raw_sha256: String,
-    /// Hashes are over the rows in order.
+    /// Hashes are over the rows in order. Empty while it is provisional.
     pub tables: BTreeMap<String, TableFacts>,
     pub schema_hash: String,
     /// Absent where no further files are configured.
@@ -137,6 +139,11 @@ pub struct Listing {
 }
 
 impl Manifest {
+    /// Whether it was taken while writers waited, and is still to be checked and compressed.
+    pub fn is_provisional(&self) -> bool {
+        self.files.contains_key(DATABASE_PLAIN)
+    }
+
     /// Reads the manifest of a backup directory; its seal covers every byte of the file.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
-//! Compresses a stream as a row of independent zstd frames, on several cores at once. Each frame is
-//! unpacked again and compared before it is handed back. `zstd -d` reads the row as one file.
+//! A stream as a row of independent zstd frames, packed and unpacked on several cores at once. Each
+//! packed frame is unpacked again and compared before it is handed back. `zstd -d` reads the row as
+//! one file.
 
 use std::io::{self, Read};
+use std::mem;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope};
 
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, get_error_name};
 
 const LEVEL: i32 = 2;
 /// Bytes before compression: small frames compress worse, large ones take memory on every lane. Twice
@@ -16,40 +19,10 @@ const LANES: usize = 4;
 /// Parts that a lane has at a time; more would take memory.
 const AHEAD: usize = 1;
 
-/// Takes a part as it was read, and its frame.
-type Act<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<()> + 'a;
-
 /// Bytes as they were read, and the frame that unpacks to them.
-struct Packed {
-    plain: Vec<u8>,
-    frame: Vec<u8>,
-}
-
-/// One thread that packs what it is given, in order.
-struct Lane {
-    plain: SyncSender<Vec<u8>>,
-    packed: Receiver<io::Result<Packed>>,
-}
-
-impl Lane {
-    fn begin<'scope>(scope: &'scope Scope<'scope, '_>) -> Self {
-        let (plain, due) = sync_channel(AHEAD);
-        let (done, packed) = sync_channel(AHEAD);
-        scope.spawn(move || pack_all(&due, &done));
-        Self { plain, packed }
-    }
-
-    fn give(&self, plain: Vec<u8>) -> io::Result<()> {
-        self.plain.send(plain).map_err(|_| ended())
-    }
-
-    fn take(&self) -> io::Result<Packed> {
-        self.packed.recv().map_err(|_| ended())?
-    }
-}
-
-fn ended() -> io::Error {
-    io::Error::other("a thread that compresses has ended")
+pub(super) struct Packed {
+    pub(super) plain: Vec<u8>,
+    pub(super) frame: Vec<u8>,
 }
 
 /// Gives `act` each part of `from`, in order, as it was read and as a frame of its own; an empty
@@ -57,49 +30,97 @@ fn ended() -> io::Error {
 ///
 /// # Errors
 /// Of reading, of zstd, or of `act`; a frame that does not unpack to what it was made from.
-pub(super) fn each(mut from: impl Read, act: &mut Act<'_>) -> io::Result<()> {
+pub(super) fn pack(mut from: impl Read, act: &mut dyn FnMut(Packed) -> io::Result<()>) -> io::Result<()> {
+    let mut is_first = true;
+    let mut next = || {
+        let mut plain = Vec::with_capacity(FRAME);
+        (&mut from).take(FRAME as u64).read_to_end(&mut plain)?;
+        Ok((mem::take(&mut is_first) || !plain.is_empty()).then_some(plain))
+    };
+    each(&mut next, &Packer::new, act)
+}
+
+/// Gives `act` what the frames of `from` unpack to, in order.
+///
+/// # Errors
+/// Of reading, of zstd, or of `act`; a frame larger than those of [`pack`].
+pub(super) fn unpack(from: impl Read, act: &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    let mut frames = Frames { from, held: Vec::new() };
+    each(&mut || frames.next(), &Unpacker::new, act)
+}
+
+/// What a lane does with each part.
+trait Work {
+    type Made: Send;
+
+    fn make(&mut self, part: Vec<u8>) -> io::Result<Self::Made>;
+}
+
+/// One thread that works on what it is given, in order.
+struct Lane<T> {
+    part: SyncSender<Vec<u8>>,
+    made: Receiver<io::Result<T>>,
+}
+
+impl<T: Send> Lane<T> {
+    fn begin<'scope, W: Work<Made = T>>(
+        scope: &'scope Scope<'scope, '_>,
+        begin: &'scope (dyn Fn() -> io::Result<W> + Sync),
+    ) -> Self
+    where
+        T: 'scope,
+    {
+        let (part, due) = sync_channel::<Vec<u8>>(AHEAD);
+        let (done, made) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            let mut work = begin();
+            while let Ok(part) = due.recv() {
+                let made = match &mut work {
+                    Ok(work) => work.make(part),
+                    Err(error) => Err(io::Error::other(error.to_string())),
+                };
+                if done.send(made).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { part, made }
+    }
+
+    fn give(&self, part: Vec<u8>) -> io::Result<()> {
+        self.part.send(part).map_err(|_| ended())
+    }
+
+    fn take(&self) -> io::Result<T> {
+        self.made.recv().map_err(|_| ended())?
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("a thread of the compression has ended")
+}
+
+/// Works on all parts that `next` gives, on a lane for each core; `act` gets the results in order.
+fn each<W: Work>(
+    next: &mut dyn FnMut() -> io::Result<Option<Vec<u8>>>,
+    begin: &(dyn Fn() -> io::Result<W> + Sync),
+    act: &mut dyn FnMut(W::Made) -> io::Result<()>,
+) -> io::Result<()> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let lanes: Vec<Lane> = (0..cores.min(LANES)).map(|_| Lane::begin(scope)).collect();
-        let mut hand_on = |number: usize| {
-            let packed = lanes[number % lanes.len()].take()?;
-            act(&packed.plain, &packed.frame)
-        };
+        let lanes: Vec<Lane<W::Made>> = (0..cores.min(LANES)).map(|_| Lane::begin(scope, begin)).collect();
+        let mut hand_on = |number: usize| act(lanes[number % lanes.len()].take()?);
         let ahead = lanes.len() * AHEAD;
         let mut given = 0;
-        loop {
-            let plain = next_part(&mut from)?;
-            if plain.is_empty() && given > 0 {
-                break;
-            }
+        while let Some(part) = next()? {
             if given >= ahead {
                 hand_on(given - ahead)?;
             }
-            lanes[given % lanes.len()].give(plain)?;
+            lanes[given % lanes.len()].give(part)?;
             given += 1;
         }
         (given.saturating_sub(ahead)..given).try_for_each(hand_on)
     })
-}
-
-/// Up to a frame's worth of bytes; none at the end.
-fn next_part(from: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut plain = Vec::with_capacity(FRAME);
-    from.take(FRAME as u64).read_to_end(&mut plain)?;
-    Ok(plain)
-}
-
-fn pack_all(due: &Receiver<Vec<u8>>, done: &SyncSender<io::Result<Packed>>) {
-    let mut made = Packer::new();
-    while let Ok(plain) = due.recv() {
-        let part = match &mut made {
-            Ok(packer) => packer.pack(plain),
-            Err(error) => Err(io::Error::other(error.to_string())),
-        };
-        if done.send(part).is_err() {
-            return;
-        }
-    }
 }
 
 struct Packer {
@@ -114,14 +135,56 @@ impl Packer {
         compressor.include_checksum(true)?;
         Ok(Self { compressor, decompressor: Decompressor::new()?, unpacked: vec![0; FRAME] })
     }
+}
 
-    fn pack(&mut self, plain: Vec<u8>) -> io::Result<Packed> {
+impl Work for Packer {
+    type Made = Packed;
+
+    fn make(&mut self, plain: Vec<u8>) -> io::Result<Packed> {
         let frame = self.compressor.compress(&plain)?;
         let size = self.decompressor.decompress_to_buffer(&frame, &mut self.unpacked)?;
         if self.unpacked[..size] != plain {
             return Err(io::Error::other("a compressed part does not unpack to what it was made from"));
         }
         Ok(Packed { plain, frame })
+    }
+}
+
+struct Unpacker(Decompressor<'static>);
+
+impl Unpacker {
+    fn new() -> io::Result<Self> {
+        Decompressor::new().map(Self)
+    }
+}
+
+impl Work for Unpacker {
+    type Made = Vec<u8>;
+
+    fn make(&mut self, frame: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.0.decompress(&frame, FRAME)
+    }
+}
+
+/// Cuts a row of frames apart.
+struct Frames<R> {
+    from: R,
+    /// Bytes that were read and not given yet.
+    held: Vec<u8>,
+}
+
+impl<R: Read> Frames<R> {
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let missing = compress_bound(FRAME).saturating_sub(self.held.len());
+        self.held.reserve_exact(missing);
+        (&mut self.from).take(missing as u64).read_to_end(&mut self.held)?;
+        if self.held.is_empty() {
+            return Ok(None);
+        }
+        let size =
+            find_frame_compressed_size(&self.held).map_err(|code| io::Error::other(get_error_name(code)))?;
+        let rest = self.held.split_off(size);
+        Ok(Some(mem::replace(&mut self.held, rest)))
     }
 }
 
@@ -157,27 +220,55 @@ mod tests {
         for size in [0, 1, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME, 9 * FRAME + 12_345] {
             let bytes = text(size);
             let (mut seen, mut packed) = (Vec::new(), Vec::new());
-            each(Slow { rest: &bytes, fails: false }, &mut |plain, frame| {
-                seen.extend_from_slice(plain);
-                packed.extend_from_slice(frame);
+            pack(Slow { rest: &bytes, fails: false }, &mut |part| {
+                seen.extend_from_slice(&part.plain);
+                packed.extend_from_slice(&part.frame);
                 Ok(())
             })
             .unwrap();
             assert!(seen == bytes, "{size}");
             assert!(zstd::stream::decode_all(packed.as_slice()).unwrap() == bytes, "{size}");
+            let mut unpacked = Vec::new();
+            unpack(Slow { rest: &packed, fails: false }, &mut |part| {
+                unpacked.extend_from_slice(&part);
+                Ok(())
+            })
+            .unwrap();
+            assert!(unpacked == bytes, "{size}");
         }
     }
 
     #[test]
     fn what_fails_ends_every_lane() {
         let bytes = text(7 * FRAME);
-        let torn = each(Slow { rest: &bytes, fails: true }, &mut |_, _| Ok(()));
+        let torn = pack(Slow { rest: &bytes, fails: true }, &mut |_| Ok(()));
         assert_eq!(torn.unwrap_err().to_string(), "torn");
         let mut left = 3;
-        let full = each(Slow { rest: &bytes, fails: false }, &mut |_, _| {
+        let full = pack(Slow { rest: &bytes, fails: false }, &mut |_| {
             left -= 1;
             if left == 0 { Err(io::Error::other("full")) } else { Ok(()) }
         });
         assert_eq!(full.unwrap_err().to_string(), "full");
+    }
+
+    #[test]
+    fn what_is_cut_flipped_or_no_frame_does_not_unpack() {
+        let bytes = text(3 * FRAME);
+        let mut packed = Vec::new();
+        pack(bytes.as_slice(), &mut |part| {
+            packed.extend_from_slice(&part.frame);
+            Ok(())
+        })
+        .unwrap();
+        for cut in [1, packed.len() / 2, packed.len() - 1] {
+            assert!(unpack(&packed[..cut], &mut |_| Ok(())).is_err(), "cut at {cut}");
+        }
+        for at in [0, 3, packed.len() / 3, packed.len() - 1] {
+            let mut flipped = packed.clone();
+            flipped[at] ^= 1;
+            assert!(unpack(flipped.as_slice(), &mut |_| Ok(())).is_err(), "flipped at {at}");
+        }
+        packed.extend_from_slice(b"rubbish");
+        assert!(unpack(packed.as_slice(), &mut |_| Ok(())).is_err());
     }
 }

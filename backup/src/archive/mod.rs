@@ -4,7 +4,7 @@
 mod frames;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -16,6 +16,7 @@ use common::cli::Meter;
 use common::database;
 use common::durable;
 use common::report::Problem;
+use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
 const PART: usize = 1 << 20;
@@ -82,12 +83,27 @@ pub(crate) fn write_small(path: &Path, text: &str) -> io::Result<FileFacts> {
 /// # Errors
 /// As those of [`database::snapshot`].
 pub(crate) fn snapshot(live: &Path, copy: &Path) -> Result<FileFacts, Problem> {
+    measured(&mut |act| database::snapshot(live, copy, act))
+}
+
+/// The same of what the open transaction of `live` sees.
+///
+/// # Errors
+/// As those of [`database::snapshot_in`].
+pub(crate) fn snapshot_in(live: &Connection, copy: &Path) -> Result<FileFacts, Problem> {
+    measured(&mut |act| database::snapshot_in(live, copy, act))
+}
+
+/// Takes each part of a copy and the bytes there are in total.
+type Part<'a> = dyn FnMut(&[u8], u64) + 'a;
+
+fn measured(copy: &mut dyn FnMut(&mut Part<'_>) -> Result<(), Problem>) -> Result<FileFacts, Problem> {
     let mut meter = Meter::new("snapshot");
     thread::scope(|scope| {
         let (parts, due) = sync_channel(AHEAD);
         let measuring = scope.spawn(|| measure_all(due));
         let mut done = 0;
-        let copied = database::snapshot(live, copy, &mut |part, total| {
+        let copied = copy(&mut |part, total| {
             done += part.len() as u64;
             meter.update(done, total);
             // The thread takes parts until the last one.
@@ -116,10 +132,10 @@ pub(crate) fn compress(
 ) -> io::Result<Compressed> {
     let mut raw = Measured::new(io::sink());
     let mut out = Measured::new(create_private(target)?);
-    frames::each(File::open(source)?, &mut |plain, frame| {
-        raw.write_all(plain)?;
+    frames::pack(File::open(source)?, &mut |part| {
+        raw.write_all(&part.plain)?;
         progress(raw.size);
-        out.write_all(frame)
+        out.write_all(&part.frame)
     })?;
     let (file, written) = out.finish();
     durable::sync_file(&file)?;
@@ -129,17 +145,21 @@ pub(crate) fn compress(
     Ok(Compressed { file: written, raw: raw.finish().1 })
 }
 
+/// Copies `source`, which is not compressed, into `out`.
+pub(crate) fn copy_out(source: &Path, out: File) -> io::Result<Compressed> {
+    let mut out = Measured::new(out);
+    copy(File::open(source)?, &mut out)?;
+    let (_, file) = out.finish();
+    Ok(Compressed { raw: file.clone(), file })
+}
+
 /// Decompresses `source` into `out`, measuring both.
-pub(crate) fn decompress(source: &Path, out: impl Write) -> io::Result<Compressed> {
-    let tee = Tee { input: File::open(source)?, seen: Measured::new(io::sink()) };
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(PART, tee))?;
+pub(crate) fn decompress(source: &Path, out: File) -> io::Result<Compressed> {
+    let mut packed = Tee { input: File::open(source)?, seen: Measured::new(io::sink()) };
     let mut raw = Measured::new(out);
-    copy(&mut decoder, &mut raw)?;
-    let mut rest = decoder.finish();
-    io::copy(&mut rest, &mut io::sink())?;
-    let (_, file) = rest.into_inner().seen.finish();
+    frames::unpack(&mut packed, &mut |part| raw.write_all(&part))?;
     let (_, raw) = raw.finish();
-    Ok(Compressed { file, raw })
+    Ok(Compressed { file: packed.seen.finish().1, raw })
 }
 
 /// Size and hash of a file.
@@ -161,7 +181,7 @@ pub(crate) fn copy_new(from: impl Read, target: &Path) -> io::Result<(File, File
     Ok(out.finish())
 }
 
-/// Hashes the compressed bytes on their way into the decoder.
+/// Hashes the compressed bytes on their way to where they are unpacked.
 struct Tee {
     input: File,
     seen: Measured<io::Sink>,

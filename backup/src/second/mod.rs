@@ -142,11 +142,12 @@ fn bring(run: &mut Run, site: &Site<'_>, lock: &Lock) -> Result<(), Problem> {
     done
 }
 
-/// Of the backups here those that are missing among the `held` ones and would be kept there, oldest
+/// Of the complete backups here those that are missing among the `held` ones and would be kept there, oldest
 /// first: a run that is cut off leaves no gap.
 fn due(site: &Site<'_>, held: &[Backup], known: &BTreeSet<Key>) -> Result<Vec<Backup>, Problem> {
     let here = backups::list(&site.place)?.backups;
-    let missing: Vec<Backup> = here.into_iter().filter(|backup| !known.contains(&key(backup))).collect();
+    let is_due = |backup: &Backup| !known.contains(&key(backup)) && !backup.manifest.is_provisional();
+    let missing: Vec<Backup> = here.into_iter().filter(is_due).collect();
     let all: Vec<Backup> = held.iter().chain(&missing).cloned().collect();
     let doomed = retention::doomed(site, &all, site.settings.kept_in_second())?;
     Ok(missing.into_iter().rev().filter(|backup| !doomed.contains(&backup.manifest.id)).collect())

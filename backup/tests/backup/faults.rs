@@ -133,6 +133,34 @@ fn a_restore_cut_off_between_database_and_files_is_told_until_it_is_finished() {
 }
 
 #[test]
+fn a_completion_ended_at_any_point_is_done_by_the_next() {
+    let project = project();
+    let id = project.backup();
+    let set_aside = || {
+        forget_all_but(&project, &id);
+        go_on(&project);
+        let done = project.run(&["dev", "restore", &id, "--discard-writes"]);
+        done.succeeded();
+        done.facts()["protected_snapshot"].as_str().unwrap().to_owned()
+    };
+    set_aside();
+    let points = points(&project, &["dev", "export"]);
+    assert!(points.len() > 5, "{points:?}");
+    for point in &points {
+        let snapshot = set_aside();
+        broken_at(&project, &["dev", "export"], point);
+        project.run(&["dev", "verify", &snapshot]).succeeded();
+        project.run(&["dev", "export"]).succeeded();
+        assert_eq!(
+            names(&project.backups().join(&snapshot)),
+            ["config.json", "database.db.zst", "database.sql", "git-tag.txt", "manifest.json"],
+            "{point}"
+        );
+        project.run(&["dev", "verify", &snapshot]).succeeded();
+    }
+}
+
+#[test]
 fn a_creation_ended_at_any_point_leaves_whole_backups_in_both_places() {
     let project = project();
     project.backup();

@@ -70,17 +70,54 @@ fn the_live_journal_mode_stays_whatever_the_backup_had() {
 }
 
 #[test]
-fn another_page_size_is_refused_in_wal_mode_and_taken_otherwise() {
+fn the_live_page_size_stays_whatever_the_backup_had() {
+    for mode in ["WAL", "DELETE"] {
+        let project = Project::new();
+        project.sql(&format!("PRAGMA page_size = 1024; {TABLE}"));
+        let id = project.backup();
+        project.sql(&format!("PRAGMA page_size = 8192; VACUUM; PRAGMA journal_mode = {mode}; DELETE FROM t"));
+        let app = project.database();
+        project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
+        assert_eq!(app.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)), Ok(3), "{mode}");
+        assert_eq!(project.count("PRAGMA page_size"), 8192, "{mode}");
+        assert_eq!(project.run(&["dev", "restore", &id]).succeeded()["changed"], false, "{mode}");
+    }
+}
+
+#[test]
+fn what_is_set_aside_is_completed_later_and_sent_then() {
     let project = Project::new();
-    project.sql(&format!("PRAGMA page_size = 1024; {TABLE}"));
+    project.configure("{ keep = 3 }", "{ keep = 3, second = \"mount\" }");
+    let second = project.dir.path().join("mount");
+    fs::create_dir(&second).unwrap();
+    project.sql(TABLE);
     let id = project.backup();
-    project.sql("PRAGMA page_size = 8192; VACUUM; PRAGMA journal_mode = WAL; DELETE FROM t");
-    assert_eq!(project.run(&["dev", "restore", &id, "--discard-writes"]).failed(1), "page-size");
-    assert_eq!(project.count("SELECT count(*) FROM t"), 0);
-    project.sql("PRAGMA journal_mode = DELETE");
-    project.run(&["dev", "restore", &id, "--discard-writes"]).succeeded();
-    assert_eq!(project.count("SELECT count(*) FROM t"), 3);
-    assert_eq!(project.count("PRAGMA page_size"), 1024);
+    project.sql("DELETE FROM t WHERE id = 1");
+    let done = project.run(&["dev", "restore", &id, "--discard-writes"]);
+    done.succeeded();
+    let snapshot = done.facts()["protected_snapshot"].as_str().unwrap().to_owned();
+    let listed = |project: &Project| {
+        let facts = project.run(&["dev", "list"]).facts();
+        let backups = facts["backups"].as_array().unwrap().clone();
+        backups.into_iter().find(|backup| backup["id"] == snapshot.as_str()).unwrap()
+    };
+    assert_eq!(listed(&project)["verified"], false);
+    assert_eq!(listed(&project)["places"], serde_json::json!(["here"]));
+    assert!(names(&project.backups().join(&snapshot)).contains(&"database.db".to_owned()));
+
+    let exported = project.run(&["dev", "export"]);
+    assert_eq!(exported.succeeded()["changed"], true);
+    assert_eq!(exported.facts()["completed"], serde_json::json!([snapshot]));
+    assert_eq!(
+        names(&project.backups().join(&snapshot)),
+        ["config.json", "database.db.zst", "database.sql", "git-tag.txt", "manifest.json"]
+    );
+    project.run(&["dev", "send"]).succeeded();
+    assert_eq!(listed(&project)["verified"], true);
+    assert_eq!(listed(&project)["places"], serde_json::json!(["here", "second"]));
+    project.run(&["dev", "verify", &snapshot]).succeeded();
+    project.run(&["dev", "restore", &snapshot, "--discard-writes"]).succeeded();
+    assert_eq!(project.count("SELECT count(*) FROM t"), 2);
 }
 
 #[test]

@@ -30,22 +30,32 @@ const _: () = assert!(
 /// # Errors
 /// `database-unreadable`, `snapshot-failed` (target exists, disk full, source unreadable).
 pub fn snapshot(source: &Path, target: &Path, act: &mut dyn FnMut(&[u8], u64)) -> Result<(), Problem> {
-    let failed = || format!("cannot copy {} to {}", source.display(), target.display());
     let from = open_read_only(source)?;
-    let pages = pin(&from).or_problem("snapshot-failed", failed)?;
+    from.pragma_update(None, "cache_size", CACHED_PAGES)
+        .and_then(|()| from.execute_batch("BEGIN"))
+        .or_problem("snapshot-failed", || format!("cannot read {}", source.display()))?;
+    snapshot_in(&from, target, act)
+}
+
+/// As [`snapshot`], of what the open transaction of `from` sees.
+///
+/// # Errors
+/// `snapshot-failed`.
+pub fn snapshot_in(from: &Connection, target: &Path, act: &mut dyn FnMut(&[u8], u64)) -> Result<(), Problem> {
+    let failed = || format!("cannot copy {} to {}", from.path().unwrap_or("the database"), target.display());
+    let size = size_of(from).or_problem("snapshot-failed", failed)?;
     let mut to = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(target)
         .or_problem("snapshot-failed", failed)?;
-    copy_pages(&from, &mut to, pages, act).or_problem("snapshot-failed", failed)
+    copy_pages(from, &mut to, size, act).or_problem("snapshot-failed", failed)
 }
 
-/// Bytes of the database as it is from now on for this connection.
-fn pin(from: &Connection) -> rusqlite::Result<u64> {
-    from.pragma_update(None, "cache_size", CACHED_PAGES)?;
-    from.execute_batch("BEGIN; SELECT count(*) FROM sqlite_master;")?;
+/// Bytes of the database, which from now on stays the same for this transaction.
+fn size_of(from: &Connection) -> rusqlite::Result<u64> {
+    from.execute_batch("SELECT count(*) FROM sqlite_master;")?;
     let number = |pragma| from.pragma_query_value(None, pragma, |row| row.get::<_, u32>(0)).map(u64::from);
     Ok(number("page_count")? * number("page_size")?)
 }
