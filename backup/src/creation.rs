@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use common::backups::{self, Backup, FORMAT, Manifest, Verified};
 use common::cli::Run;
@@ -57,9 +58,7 @@ pub(crate) fn create(
     let mut backup = run
         .step("backup.publish", || draft.publish(manifest))
         .map_err(|problem| space::explain(problem, &root))?;
-    if let Ok(Some(serving)) = site.serving() {
-        provenance::tag(site, &backup.manifest.id, &serving);
-    }
+    provenance::tag(site, &backup.manifest.id);
     if request.reason == MANUAL {
         readable::follow_creation(run, site, &mut backup, scratch.path());
     } else {
@@ -97,7 +96,10 @@ fn fill(
     let copied = run.step("backup.snapshot", || archive::snapshot(live, raw))?;
     let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
     proof::describe(raw, copied, &mut manifest)?;
-    proof::prove_and_compress(run, raw, &draft.path(backups::DATABASE), &mut manifest, Damage::Refused)?;
+    let begun = Instant::now();
+    proof::prove_and_compress(raw, &draft.path(backups::DATABASE), &mut manifest, Damage::Refused)
+        .inspect_err(|problem| run.end_step("backup.check", None, begun.elapsed(), Some(problem)))?
+        .tell(run);
     share_snapshot(site, draft, &manifest)?;
     collect_further(run, site, draft, &mut manifest)?;
     run.step("backup.settings", || write_provenance(site, draft, &mut manifest))?;

@@ -3,7 +3,7 @@
 //!
 //! One connection does all of it, so that nobody can write between what is set aside and the change.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::content::{self, number};
 use crate::site::Site;
-use crate::{archive, pages, provisional};
+use crate::{archive, pages, provenance, provisional};
 
 /// Times that we ask readers and writers of the live database to let us in, and the pause between:
 /// SQLite's own pauses, which grow, would never meet the short gaps of a steady writer. 30 s.
@@ -62,7 +62,8 @@ impl Taken {
         let version = number(&self.live, "data_version").map_err(|error| content::unreadable(&error))?;
         if version != self.version {
             self.version = version;
-            self.copy = self.copy.with_file_name("live-again.db");
+            let again = fs::remove_file(&self.copy);
+            again.or_problem("state-unwritable", || format!("cannot remove {}", self.copy.display()))?;
             self.facts = archive::snapshot_in(&self.live, &self.copy)?;
         }
         Ok(())
@@ -90,6 +91,7 @@ impl Taken {
         interrupt::check()?;
         interrupt::shield();
         run.step("backup.restore", || self.apply(&kept, image))?;
+        provenance::tag(site, &kept.manifest.id);
         Ok(Overwritten { live: self.live, version: self.version })
     }
 

@@ -4,7 +4,7 @@
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::backups::{DATABASE, FileFacts, Manifest};
 use common::cli::{Meter, Run, warn};
@@ -37,29 +37,35 @@ pub(crate) fn describe(raw: &Path, copied: FileFacts, manifest: &mut Manifest) -
     Ok(())
 }
 
+/// How long each part took; they run side by side.
+pub(crate) struct Took {
+    check: Duration,
+    compress: Duration,
+}
+
+impl Took {
+    pub(crate) fn tell(&self, run: &mut Run) {
+        run.end_step("backup.check", None, self.check, None);
+        run.end_step("backup.compress", None, self.compress, None);
+    }
+}
+
 /// Checks the copy `raw` and reads its content, while it is compressed into the new file `target`.
 ///
 /// # Errors
 /// `database-damaged`, `database-unreadable`, `snapshot-failed`.
 pub(crate) fn prove_and_compress(
-    run: &mut Run,
     raw: &Path,
     target: &Path,
     manifest: &mut Manifest,
     damage: Damage,
-) -> Result<(), Problem> {
-    let (content, packed) = thread::scope(|scope| {
-        let packing = scope.spawn(|| {
-            let begun = Instant::now();
-            (compress(raw, target), begun.elapsed())
-        });
-        let content = run.step("backup.check", || prove(raw, manifest, damage));
+) -> Result<Took, Problem> {
+    let ((content, check), (packed, compress)) = thread::scope(|scope| {
+        let packing = scope.spawn(|| timed(|| compress(raw, target)));
+        let content = timed(|| prove(raw, manifest, damage));
         (content, packing.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    let (packed, took) = packed;
-    let content = content?;
-    run.end_step("backup.compress", None, took, packed.as_ref().err());
-    let packed = packed?;
+    let (content, packed) = (content?, packed?);
     if packed.raw.sha256 != manifest.raw_sha256 {
         return Err(Problem::new(
             "snapshot-failed",
@@ -74,7 +80,13 @@ pub(crate) fn prove_and_compress(
     manifest.schema_hash = content.schema_hash;
     manifest.user_version = content.user_version;
     manifest.application_id = content.application_id;
-    Ok(())
+    Ok(Took { check, compress })
+}
+
+fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = Instant::now();
+    let result = act();
+    (result, begun.elapsed())
 }
 
 fn prove(raw: &Path, manifest: &mut Manifest, damage: Damage) -> Result<Content, Problem> {

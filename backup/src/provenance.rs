@@ -28,8 +28,9 @@ pub(crate) fn git_tag(site: &Site<'_>, id: &str, serving: Option<&Deployment>) -
     )
 }
 
-/// Tags the serving revision; a backup without its tag is still a backup.
-pub(crate) fn tag(site: &Site<'_>, id: &str, serving: &Deployment) {
+/// Tags the serving revision, if one serves; a backup without its tag is still a backup.
+pub(crate) fn tag(site: &Site<'_>, id: &str) {
+    let Ok(Some(serving)) = site.serving() else { return };
     let Ok(repository) = Repository::open(site.config.root()) else { return };
     let message = format!("backup {id} of {}", site.name());
     if let Err(problem) = repository.tag(&tag_name(site, id), &serving.revision, &message) {

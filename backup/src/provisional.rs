@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use common::backups::{self, Backup, DATABASE, DATABASE_PLAIN, FileFacts};
 use common::cli::Run;
@@ -14,7 +15,7 @@ use crate::creation::{self, Request};
 use crate::draft::Draft;
 use crate::proof::{self, Damage};
 use crate::site::Site;
-use crate::{provenance, space, verification};
+use crate::{restoration, space, verification};
 
 /// Makes the `copy` of the database a protected backup, on disk when this returns; the file moves there.
 ///
@@ -27,13 +28,9 @@ pub(crate) fn keep(
     facts: &FileFacts,
 ) -> Result<Backup, Problem> {
     let request = Request { reason: "pre-restore", protect: true, deployment: run.report.deployment.clone() };
-    let backup = run.step("backup.set_aside", || {
+    run.step("backup.set_aside", || {
         publish(site, &request, copy, facts).map_err(|problem| space::explain(problem, &site.place.backups()))
-    })?;
-    if let Ok(Some(serving)) = site.serving() {
-        provenance::tag(site, &backup.manifest.id, &serving);
-    }
-    Ok(backup)
+    })
 }
 
 fn publish(
@@ -53,43 +50,70 @@ fn publish(
     draft.publish(manifest)
 }
 
+/// Completes what a person's restore has set aside. Where that fails the restore is done all the same,
+/// and whoever comes next tries again; who restores for a deployment keeps nobody waiting.
+pub(crate) fn follow_restore(run: &mut Run, site: &Site<'_>, request: &restoration::Request<'_>) {
+    if due(site).is_ok_and(|due| due.is_empty()) {
+        return;
+    }
+    if request.deployment.is_some() {
+        return run.skip(
+            "backup.complete",
+            "a deployment waits; done once it is verified, or by: backup ENV export",
+        );
+    }
+    let begun = Instant::now();
+    match complete_all(site) {
+        Ok(_) => run.end_step("backup.complete", None, begun.elapsed(), None),
+        Err(problem) => {
+            run.skip("backup.complete", &problem.title);
+            run.warn_all(&[format!("{problem}; tried again by: backup {} export", site.name())]);
+        }
+    }
+}
+
 /// Checks and compresses it; only under the lock. A database that is damaged stays what it is, and
 /// never counts as verified.
 ///
 /// # Errors
 /// `backup-damaged`, `no-space`, `snapshot-failed`, `state-unwritable`: it is as it was.
-pub(crate) fn complete(run: &mut Run, backup: &mut Backup) -> Result<(), Problem> {
+pub(crate) fn complete(backup: &mut Backup) -> Result<(), Problem> {
     let (plain, packed) = (backup.directory.join(DATABASE_PLAIN), backup.directory.join(DATABASE));
     let title = || format!("cannot complete {}", backup.directory.display());
     if backup.manifest.is_provisional() {
         remove(&packed).or_problem("state-unwritable", title)?;
         verification::check_file(backup, DATABASE_PLAIN)?;
         let mut manifest = backup.manifest.clone();
-        proof::prove_and_compress(run, &plain, &packed, &mut manifest, Damage::Kept)
+        proof::prove_and_compress(&plain, &packed, &mut manifest, Damage::Kept)
             .map_err(|problem| space::explain(problem, &backup.directory))
             .inspect_err(|_| drop(remove(&packed)))?;
         manifest.files.remove(DATABASE_PLAIN);
         manifest.write(&backup.directory)?;
         backup.manifest = manifest;
     }
-    remove(&plain).and_then(|()| durable::sync_dir(&backup.directory)).or_problem("state-unwritable", title)
+    if plain.exists() {
+        durable::remove(&plain).or_problem("state-unwritable", title)?;
+    }
+    Ok(())
 }
 
 /// Completes all that are to be; only under the lock. Gives their ids.
 ///
 /// # Errors
 /// As those of [`complete`].
-pub(crate) fn complete_all(run: &mut Run, site: &Site<'_>) -> Result<Vec<String>, Problem> {
+pub(crate) fn complete_all(site: &Site<'_>) -> Result<Vec<String>, Problem> {
     let mut completed = Vec::new();
-    for mut backup in backups::list(&site.place)?.backups {
-        if !backup.directory.join(DATABASE_PLAIN).exists() {
-            continue;
-        }
+    for mut backup in due(site)? {
         interrupt::check()?;
-        complete(run, &mut backup)?;
+        complete(&mut backup)?;
         completed.push(backup.manifest.id);
     }
     Ok(completed)
+}
+
+fn due(site: &Site<'_>) -> Result<Vec<Backup>, Problem> {
+    let all = backups::list(&site.place)?.backups;
+    Ok(all.into_iter().filter(|backup| backup.directory.join(DATABASE_PLAIN).exists()).collect())
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

@@ -36,7 +36,7 @@ pub(crate) fn follow_creation(run: &mut Run, site: &Site<'_>, backup: &mut Backu
 /// # Errors
 /// `no-space`, `backup-damaged`, `state-unreadable`, `state-unwritable`.
 pub(crate) fn export(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
-    let completed = provisional::complete_all(run, site)?;
+    let completed = run.step("backup.complete", || provisional::complete_all(site))?;
     run.report.changed |= !completed.is_empty();
     run.detail("completed", completed);
     let (mut exported, mut refused) = (Vec::new(), Vec::new());

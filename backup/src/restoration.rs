@@ -62,9 +62,14 @@ pub(crate) fn restore(run: &mut Run, site: &Site<'_>, request: &Request<'_>) -> 
     run.begin(site.name(), Some(&operation.id));
     run.detail("restored", request.id);
     run.detail("directory", backup.directory.display().to_string());
-    let result = provisional::complete(run, &mut backup)
-        .and_then(|()| put_back(run, site, &backup, request, lock.is_own()));
+    let completed = if backup.manifest.is_provisional() {
+        run.step("backup.complete", || provisional::complete(&mut backup))
+    } else {
+        Ok(())
+    };
+    let result = completed.and_then(|()| put_back(run, site, &backup, request, lock.is_own()));
     operation.end(run, &result);
+    provisional::follow_restore(run, site, request);
     second::follow(run, site, &lock);
     result
 }
@@ -224,10 +229,6 @@ fn overwrite(
     site.refuse_relocated()?;
     let written = taken.overwrite(run, site, raw)?;
     run.report.changed = true;
-    run.skip(
-        "backup.complete",
-        "writers wait; done once the next deployment is verified, or by: backup ENV export",
-    );
     let confirmed = confirm(run, backup, raw, written.connection(), &|| written.is_unchanged());
     written.settle();
     confirmed

@@ -9,7 +9,10 @@ What each number contains:
                       zstd, each frame unpacked again, SHA-256 of both sides, syncs; a part of `create`
   create              all of it: then the SQL export, loading and comparing that
   restic              a new repository with this one file: chunks, SHA-256, zstd, encryption; no check
-  restore             comparing hashes, unpacking, comparing rows, protected snapshot, the change, comparing rows again
+  restore             until the app has its database back: hashes, unpacking, a copy of what is there, comparing rows,
+                      the change on disk, comparing pages; every row of the largest table has changed
+  small restore       the same where a thousand rows have changed
+  restore, complete   all of it: then checks and compression of the copy
 """
 
 import json
@@ -35,7 +38,7 @@ CREATE TABLE sessions(sid TEXT, user INTEGER, data BLOB);
 CREATE INDEX comments_doc ON comments(doc); CREATE INDEX events_at ON events(at);"""
 WRITER = """
 import select, sqlite3, sys, time
-db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+db = sqlite3.connect(sys.argv[1], timeout=float(sys.argv[2]), isolation_level=None)
 written = refused = 0
 took = []
 print('x', flush=True)
@@ -47,7 +50,7 @@ while not select.select([sys.stdin], [], [], 0.002)[0]:
     except sqlite3.OperationalError:
         refused += 1
     took.append(time.monotonic() - begun)
-print(written, refused, sorted(took)[len(took) * 99 // 100] * 1000)
+print(written, refused, sorted(took)[len(took) * 99 // 100] * 1000, max(took) * 1000)
 """
 
 
@@ -86,7 +89,7 @@ class Place:
         self.bench, self.home = bench, bench.home
         self.copies = self.home / "copies"
         self.copies.mkdir()
-        self.details = {}
+        self.details, self.steps = {}, []
         # Peak MiB of each run of ours, by its verb.
         self.peaks = {}
         put(self.home / "own/deploy.toml", CONFIG.format(database=bench.database) + "backups = { keep = 1 }\n")
@@ -98,13 +101,19 @@ class Place:
         report, peak = self.home / "report.json", self.home / "peak"
         line = f'exec /usr/bin/time -f %M -o {peak} "$0" dev {" ".join(arguments)} --quiet > {report}'
         found = run(["sh", "-c", line, self.bench.tool], cwd=self.home / "own")
-        self.details = json.loads(report.read_text())["details"]["backup"]
+        told = json.loads(report.read_text())
+        self.details, self.steps = told["details"]["backup"], told["steps"]
         self.peaks.setdefault(arguments[0], []).append(int(peak.read_text()) / 1024)
         return found
 
     def part(self, *names):
         """Seconds of some parts of the last creation."""
         return sum(self.details["duration_parts_ms"].get(name, 0) for name in names) / 1000
+
+    def before(self, name):
+        """Seconds of the steps before the one of that name in the last run."""
+        names = [step["name"] for step in self.steps]
+        return sum(step["duration_ms"] for step in self.steps[:names.index(name)]) / 1000
 
     def manifest(self):
         return json.loads((pathlib.Path(self.details["directory"]) / "manifest.json").read_text())
@@ -165,17 +174,24 @@ def restore(place, judge):
     database = place.bench.database
     shutil.copy(database, place.home / "kept.db")
 
-    def change():
+    def change(condition="true"):
         place.forget()
         for path in (place.home / "own/.deploy/backups/dev").iterdir():
             if path.is_dir() and path.name != identity:
                 shutil.rmtree(path)
         db = sqlite3.connect(database)
-        db.execute("UPDATE documents SET rev = rev + 1")
+        db.execute(f"UPDATE documents SET rev = rev + 1 WHERE {condition}")
         db.commit()
         db.close()
+    complete = []
+
+    def ours():
+        found = place.ours("restore", identity, "--discard-writes")
+        complete.append(found[0])
+        return place.before("backup.complete"), found[1]
     sides = {
-        "restore": (change, lambda: place.ours("restore", identity, "--discard-writes")),
+        "restore": (change, ours),
+        "small restore": (lambda: change("id <= 1000"), ours),
         "cp": (lambda: None, lambda: run(["cp", place.home / "kept.db", place.home / "back.db"])),
     }
     if shutil.which("restic"):
@@ -185,23 +201,33 @@ def restore(place, judge):
         sides["restic"] = (prepared, lambda: run([*place.restic, "restore", "latest", "--target", place.copies / "back"]))
     medians = place.bench.paired(sides)
     tell(place.bench, "restore", medians)
+    print(f"restore, complete: {statistics.median(complete):.2f} s", flush=True)
     judge("backup: restore / cp", place.bench.ratio("restore", "cp"), 3)
+    if "restic" in sides:
+        judge("backup: restore / restic", place.bench.ratio("restore", "restic"), 2)
+    change()
+    _, refused, _, longest = writing(place, lambda _: ours(), patience=5)
+    judge("backup: refused writes beside a restore", refused, 0)
+    judge("backup: a writer's longest wait in it / 5 s", longest / 5000, 1.0, f"{longest:.0f} ms")
     judge("backup: peak memory of restore / 24 MiB", max(place.peaks["restore"]) / 24, 1.0)
 
 
-def writing(place, during):
-    """Commits one after the other while `during` runs: how many, how many refused, p99 in ms."""
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, place.bench.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def writing(place, during, patience=0):
+    """
+    Commits one after the other while `during` runs, each with so many seconds of patience: how many,
+    how many refused, p99 and the longest in ms.
+    """
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, place.bench.database, str(patience)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     writer.stdout.readline()
     during(writer)
-    written, refused, p99 = writer.communicate("")[0].split()
-    return int(written), int(refused), float(p99)
+    written, refused, p99, longest = writer.communicate("")[0].split()
+    return int(written), int(refused), float(p99), float(longest)
 
 
 def beside_a_writer(place, judge):
     # Alone for as long as a backup takes, at most 10 s.
-    _, _, alone = writing(place, lambda writer: select.select([writer.stdout], [], [], min(10, place.bench.samples["create"][-1][0])))
-    written, refused, beside = writing(place, lambda _: place.ours("create"))
+    _, _, alone, _ = writing(place, lambda writer: select.select([writer.stdout], [], [], min(10, place.bench.samples["create"][-1][0])))
+    written, refused, beside, _ = writing(place, lambda _: place.ours("create"))
     judge("backup: refused writes in WAL mode", refused, 0, f"of {written}")
     judge("backup: a writer's p99 beside it / alone", beside / alone, 2.0, f"{beside:.1f} ms, {alone:.1f} ms")
 

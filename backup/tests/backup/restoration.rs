@@ -93,7 +93,8 @@ fn what_is_set_aside_is_completed_later_and_sent_then() {
     project.sql(TABLE);
     let id = project.backup();
     project.sql("DELETE FROM t WHERE id = 1");
-    let done = project.run(&["dev", "restore", &id, "--discard-writes"]);
+    let args = ["dev", "restore", &id, "--discard-writes", "--deployment", "D1"];
+    let done = project.run(&args);
     done.succeeded();
     let snapshot = done.facts()["protected_snapshot"].as_str().unwrap().to_owned();
     let listed = |project: &Project| {
@@ -118,6 +119,35 @@ fn what_is_set_aside_is_completed_later_and_sent_then() {
     project.run(&["dev", "verify", &snapshot]).succeeded();
     project.run(&["dev", "restore", &snapshot, "--discard-writes"]).succeeded();
     assert_eq!(project.count("SELECT count(*) FROM t"), 2);
+}
+
+#[test]
+fn what_a_person_sets_aside_is_completed_at_once_and_before_it_is_restored() {
+    let project = Project::new();
+    project.sql(TABLE);
+    let id = project.backup();
+    project.sql("DELETE FROM t WHERE id = 1");
+    let set_aside = |args: &[&str]| {
+        let done = project.run(&[&["dev", "restore", &id, "--discard-writes"], args].concat());
+        done.succeeded();
+        let snapshot = done.facts()["protected_snapshot"].as_str().unwrap().to_owned();
+        let directory = project.backups().join(&snapshot);
+        (snapshot, directory)
+    };
+    let (_, directory) = set_aside(&[]);
+    assert!(names(&directory).contains(&"database.db.zst".to_owned()));
+    project.sql("DELETE FROM t WHERE id = 2");
+    let (snapshot, directory) = set_aside(&["--deployment", "D1"]);
+    let plain = directory.join("database.db");
+    let good = fs::read(&plain).unwrap();
+    fs::write(&plain, [&good[..good.len() - 1], b"x"].concat()).unwrap();
+    for verb in ["verify", "restore"] {
+        assert_eq!(project.run(&["dev", verb, &snapshot]).failed(1), "backup-damaged");
+    }
+    fs::write(&plain, good).unwrap();
+    project.run(&["dev", "restore", &snapshot, "--discard-writes"]).succeeded();
+    assert_eq!(project.count("SELECT count(*) FROM t"), 2);
+    assert!(!plain.exists());
 }
 
 #[test]
