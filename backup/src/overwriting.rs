@@ -3,7 +3,7 @@
 //!
 //! One connection does all of it, so that nobody can write between what is set aside and the change.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Taken {
         Ok(Self { live, copy, facts, version })
     }
 
-    /// Keeps all others out, and takes the copy once more when they have written since.
+    /// Keeps all others out, and brings the copy up to date when they have written since.
     fn hold(&mut self) -> Result<(), Problem> {
         self.live
             .busy_handler(Some(|tries| {
@@ -62,11 +62,16 @@ impl Taken {
         let version = number(&self.live, "data_version").map_err(|error| content::unreadable(&error))?;
         if version != self.version {
             self.version = version;
-            let again = fs::remove_file(&self.copy);
-            again.or_problem("state-unwritable", || format!("cannot remove {}", self.copy.display()))?;
-            self.facts = archive::snapshot_in(&self.live, &self.copy)?;
+            self.facts = archive::refresh_in(&self.live, &self.copy)?;
+            self.sync()?;
         }
         Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Problem> {
+        File::open(&self.copy)
+            .and_then(|file| durable::sync_file(&file))
+            .or_problem("state-unwritable", || format!("cannot write {}", self.copy.display()))
     }
 
     /// Puts the content of `image`, which has the page size of the live database, in the place of its
@@ -81,10 +86,7 @@ impl Taken {
         image: &Path,
     ) -> Result<Overwritten, Problem> {
         // Most of it is on disk then before anybody waits.
-        run.step("backup.sync", || {
-            let file = File::open(&self.copy).and_then(|file| durable::sync_file(&file));
-            file.or_problem("state-unwritable", || format!("cannot write {}", self.copy.display()))
-        })?;
+        run.step("backup.sync", || self.sync())?;
         run.step("backup.hold", || self.hold())?;
         let kept = provisional::keep(run, site, &self.copy, &self.facts)?;
         run.detail("protected_snapshot", &kept.manifest.id);

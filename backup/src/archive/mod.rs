@@ -94,6 +94,14 @@ pub(crate) fn snapshot_in(live: &Connection, copy: &Path) -> Result<FileFacts, P
     measured(&mut |act| database::snapshot_in(live, copy, act))
 }
 
+/// Brings the `copy` of an earlier moment up to what the open transaction of `live` sees.
+///
+/// # Errors
+/// As those of [`database::refresh_in`].
+pub(crate) fn refresh_in(live: &Connection, copy: &Path) -> Result<FileFacts, Problem> {
+    measured(&mut |act| database::refresh_in(live, copy, act))
+}
+
 /// Takes each part of a copy and the bytes there are in total.
 type Part<'a> = dyn FnMut(&[u8], u64) + 'a;
 

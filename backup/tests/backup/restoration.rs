@@ -225,18 +225,19 @@ while True:
     n += 1
     db.execute('INSERT INTO counted(n) VALUES (?)', (n,))
     print(n, flush=True)
-    time.sleep(0.003)
+    time.sleep(float(sys.argv[2]))
 ";
 
 #[test]
 fn what_was_acknowledged_before_a_restore_is_in_its_snapshot() {
-    for mode in ["WAL", "DELETE"] {
+    for (mode, pause) in [("WAL", "0.003"), ("DELETE", "0.003"), ("WAL", "0"), ("DELETE", "0")] {
         let project = Project::new();
         project.sql(&format!("PRAGMA journal_mode = {mode}; CREATE TABLE counted(n); {TABLE}"));
         let id = project.backup();
         let mut app = Command::new("python3")
             .args(["-c", COUNTER])
             .arg(project.live())
+            .arg(pause)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

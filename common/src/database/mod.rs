@@ -18,7 +18,7 @@ pub use content::{Table, TableFacts, quote};
 pub use damage::find_damage;
 pub use files::{aside, files_of, with_suffix};
 pub use schema::{Change, RECORDS, Schema};
-pub use snapshot::{snapshot, snapshot_in};
+pub use snapshot::{refresh_in, snapshot, snapshot_in};
 
 use crate::report::{OrProblem, Problem, quoted};
 

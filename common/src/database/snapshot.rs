@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -51,6 +51,30 @@ pub fn snapshot_in(from: &Connection, target: &Path, act: &mut dyn FnMut(&[u8], 
         .open(target)
         .or_problem("snapshot-failed", failed)?;
     copy_pages(from, &mut to, size, act).or_problem("snapshot-failed", failed)
+}
+
+/// Brings an earlier copy up to what the open transaction of `from` sees; only what differs is written.
+///
+/// # Errors
+/// `snapshot-failed`: the copy is neither the one nor the other.
+pub fn refresh_in(from: &Connection, copy: &Path, act: &mut dyn FnMut(&[u8], u64)) -> Result<(), Problem> {
+    let failed = || format!("cannot bring {} up to date", copy.display());
+    let size = size_of(from).or_problem("snapshot-failed", failed)?;
+    let mut refresh = || {
+        let to = File::options().read(true).write(true).open(copy)?;
+        let (mut held, mut offset) = (vec![0; PART], 0);
+        each_part(from, &mut |part| {
+            held.resize(part.len(), 0);
+            if to.read_exact_at(&mut held, offset).is_err() || held != part {
+                to.write_all_at(part, offset)?;
+            }
+            offset += part.len() as u64;
+            act(part, size);
+            Ok(())
+        })?;
+        to.set_len(size)
+    };
+    refresh().or_problem("snapshot-failed", failed)
 }
 
 /// Bytes of the database, which from now on stays the same for this transaction.
@@ -153,6 +177,31 @@ mod tests {
             .unwrap();
         assert_eq!(found, (2, 1_800_000));
         super::super::check(&copied).unwrap();
+    }
+
+    #[test]
+    fn a_refreshed_copy_is_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let rows = "CREATE TABLE t(x); INSERT INTO t SELECT randomblob(900000) FROM (VALUES (1), (2));";
+        for change in [
+            "",
+            "UPDATE t SET x = 1 WHERE rowid = 2",
+            "INSERT INTO t SELECT x FROM t",
+            "DELETE FROM t; VACUUM",
+        ] {
+            let db = Connection::open(path("live")).unwrap();
+            db.execute_batch(&format!("PRAGMA synchronous = OFF; {rows}")).unwrap();
+            snapshot(&path("live"), &path("copy"), &mut |_, _| {}).unwrap();
+            db.execute_batch(change).unwrap();
+            let mut seen = Vec::new();
+            db.execute_batch("BEGIN").unwrap();
+            refresh_in(&db, &path("copy"), &mut |part, _| seen.extend_from_slice(part)).unwrap();
+            let bytes = fs::read(path("live")).unwrap();
+            assert!(fs::read(path("copy")).unwrap() == bytes && seen == bytes, "{change}");
+            drop(db);
+            fs::remove_file(path("live")).and_then(|()| fs::remove_file(path("copy"))).unwrap();
+        }
     }
 
     #[test]
