@@ -100,7 +100,7 @@ fn fill(
     proof::prove_and_compress(raw, &draft.path(backups::DATABASE), &mut manifest, Damage::Refused)
         .inspect_err(|problem| run.end_step("backup.check", None, begun.elapsed(), Some(problem)))?
         .tell(run);
-    share_snapshot(site, draft, &manifest)?;
+    share_snapshot(site, &draft.directory, &manifest)?;
     collect_further(run, site, draft, &mut manifest)?;
     run.step("backup.settings", || write_provenance(site, draft, &mut manifest))?;
     Ok(manifest)
@@ -137,13 +137,16 @@ pub(crate) fn blank(site: &Site<'_>, request: &Request<'_>, draft: &Draft, numbe
 
 /// Keeps one copy of a snapshot that the newest backup has as well: commands that are repeated in a
 /// loop must not fill the disk. That one is read first.
-fn share_snapshot(site: &Site<'_>, draft: &Draft, manifest: &Manifest) -> Result<(), Problem> {
+///
+/// # Errors
+/// `state-unreadable`, `state-unwritable`.
+pub(crate) fn share_snapshot(site: &Site<'_>, directory: &Path, manifest: &Manifest) -> Result<(), Problem> {
     let listing = backups::list(&site.place)?;
     let facts = &manifest.files[backups::DATABASE];
-    let newest =
-        listing.backups.first().filter(|backup| backup.manifest.files.get(backups::DATABASE) == Some(facts));
+    let others = listing.backups.iter().filter(|backup| backup.manifest.id != manifest.id);
+    let newest = others.take(1).find(|backup| backup.manifest.files.get(backups::DATABASE) == Some(facts));
     let Some(kept) = newest.map(|backup| backup.directory.join(backups::DATABASE)) else { return Ok(()) };
-    let (own, link) = (draft.path(backups::DATABASE), draft.path(LINK));
+    let (own, link) = (directory.join(backups::DATABASE), directory.join(LINK));
     let is_sound = archive::measure(&kept).is_ok_and(|held| &held == facts);
     if !is_sound || fs::hard_link(&kept, &link).is_err() {
         return Ok(());

@@ -35,13 +35,13 @@ impl Further {
     /// # Errors
     /// `files-outside`, `files-unreadable`, `no-space`: nothing is changed. `files-unplaced`.
     pub(crate) fn begin(run: &mut Run, site: &Site<'_>, backup: &Backup) -> Result<Self, Problem> {
-        let (shared, stamp) = (site.place.shared(), now().strftime("%Y%m%dT%H%M%SZ").to_string());
+        let stamp = now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let id = backup.manifest.id.clone();
         if backup.manifest.further.is_none() {
-            let placing = Placing::plan(&shared, backup, &stamp)?;
+            let placing = Placing::plan(site, backup, &stamp)?;
             return Ok(Self { placing, newer: 0, id, disks: Vec::new() });
         }
-        let placing = run.step("backup.compare_files", || Placing::plan(&shared, backup, &stamp))?;
+        let placing = run.step("backup.compare_files", || Placing::plan(site, backup, &stamp))?;
         let index = Index::of(backup)?;
         let found = files::survey(site)?.found;
         let newer = found.keys().filter(|path| !index.holds(path)).count();

@@ -50,28 +50,28 @@ impl Taken {
         Ok(Self { live, copy, facts, version })
     }
 
-    /// Keeps all others out, and brings the copy up to date when they have written since.
+    /// Brings the copy up to date, as far as others have written since.
+    fn refresh(&mut self) -> Result<(), Problem> {
+        let version = number(&self.live, "data_version").map_err(|error| content::unreadable(&error))?;
+        if version != self.version {
+            self.facts = archive::refresh_in(&self.live, &self.copy)?;
+            self.version = version;
+        }
+        File::open(&self.copy)
+            .and_then(|file| durable::sync_file(&file))
+            .or_problem("state-unwritable", || format!("cannot write {}", self.copy.display()))
+    }
+
+    /// Keeps other writers out; with a rollback journal readers, too, once pages are written.
     fn hold(&mut self) -> Result<(), Problem> {
         self.live
             .busy_handler(Some(|tries| {
                 std::thread::sleep(PAUSE);
                 tries < TRIES
             }))
-            .and_then(|()| self.live.execute_batch("BEGIN EXCLUSIVE"))
+            .and_then(|()| self.live.execute_batch("BEGIN IMMEDIATE"))
             .map_err(|error| refused(&self.live, &error))?;
-        let version = number(&self.live, "data_version").map_err(|error| content::unreadable(&error))?;
-        if version != self.version {
-            self.version = version;
-            self.facts = archive::refresh_in(&self.live, &self.copy)?;
-            self.sync()?;
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), Problem> {
-        File::open(&self.copy)
-            .and_then(|file| durable::sync_file(&file))
-            .or_problem("state-unwritable", || format!("cannot write {}", self.copy.display()))
+        self.refresh()
     }
 
     /// Puts the content of `image`, which has the page size of the live database, in the place of its
@@ -86,15 +86,19 @@ impl Taken {
         image: &Path,
     ) -> Result<Overwritten, Problem> {
         // Most of it is on disk then before anybody waits.
-        run.step("backup.sync", || self.sync())?;
+        run.step("backup.refresh", || {
+            let failed = |error| content::unreadable(&error);
+            self.live.execute_batch("BEGIN; SELECT count(*) FROM sqlite_master").map_err(failed)?;
+            self.refresh()?;
+            self.live.execute_batch("COMMIT").map_err(failed)
+        })?;
         run.step("backup.hold", || self.hold())?;
         let kept = provisional::keep(run, site, &self.copy, &self.facts)?;
         run.detail("protected_snapshot", &kept.manifest.id);
         interrupt::check()?;
         interrupt::shield();
         run.step("backup.restore", || self.apply(&kept, image))?;
-        provenance::tag(site, &kept.manifest.id);
-        Ok(Overwritten { live: self.live, version: self.version })
+        Ok(Overwritten { live: self.live, version: self.version, kept: kept.manifest.id })
     }
 
     fn apply(&self, kept: &Backup, image: &Path) -> Result<(), Problem> {
@@ -121,6 +125,8 @@ fn refused(live: &Connection, error: &rusqlite::Error) -> Problem {
 pub(crate) struct Overwritten {
     live: Connection,
     version: i64,
+    /// The protected backup of what was there.
+    kept: String,
 }
 
 impl Overwritten {
@@ -128,13 +134,15 @@ impl Overwritten {
         &self.live
     }
 
-    /// Whether nobody has written since.
+    /// Whether nobody has written since, as far as the connection's open transaction sees it.
     pub(crate) fn is_unchanged(&self) -> bool {
         number(&self.live, "data_version").is_ok_and(|now| now == self.version)
     }
 
-    /// Brings the pages from the log into the file: the app's next commit would have to.
-    pub(crate) fn settle(self) {
+    /// Brings the pages from the log into the file, which the app's next commit would have to, and tags
+    /// what serves.
+    pub(crate) fn settle(self, site: &Site<'_>) {
+        provenance::tag(site, &self.kept);
         let _ = self.live.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 }

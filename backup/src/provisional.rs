@@ -9,13 +9,14 @@ use common::backups::{self, Backup, DATABASE, DATABASE_PLAIN, FileFacts};
 use common::cli::Run;
 use common::durable;
 use common::interrupt;
+use common::lock::Lock;
 use common::report::{OrProblem, Problem};
 
 use crate::creation::{self, Request};
 use crate::draft::Draft;
 use crate::proof::{self, Damage};
 use crate::site::Site;
-use crate::{restoration, space, verification};
+use crate::{archive, space, verification};
 
 /// Makes the `copy` of the database a protected backup, on disk when this returns; the file moves there.
 ///
@@ -50,21 +51,18 @@ fn publish(
     draft.publish(manifest)
 }
 
-/// Completes what a person's restore has set aside. Where that fails the restore is done all the same,
-/// and whoever comes next tries again; who restores for a deployment keeps nobody waiting.
-pub(crate) fn follow_restore(run: &mut Run, site: &Site<'_>, request: &restoration::Request<'_>) {
+/// Completes what a restore has set aside. Where that fails the restore is done all the same, and
+/// whoever comes next tries again. Whoever passed the lock on to us waits.
+pub(crate) fn follow_restore(run: &mut Run, site: &Site<'_>, lock: &Lock) {
     if due(site).is_ok_and(|due| due.is_empty()) {
         return;
     }
-    if request.deployment.is_some() {
-        return run.skip(
-            "backup.complete",
-            "a deployment waits; done once it is verified, or by: backup ENV export",
-        );
+    if !lock.is_own() {
+        return run.skip("backup.complete", "a deployment waits; done when it has ended");
     }
     let begun = Instant::now();
-    match complete_all(site) {
-        Ok(_) => run.end_step("backup.complete", None, begun.elapsed(), None),
+    match complete_all(site, &mut Vec::new()) {
+        Ok(()) => run.end_step("backup.complete", None, begun.elapsed(), None),
         Err(problem) => {
             run.skip("backup.complete", &problem.title);
             run.warn_all(&[format!("{problem}; tried again by: backup {} export", site.name())]);
@@ -72,43 +70,58 @@ pub(crate) fn follow_restore(run: &mut Run, site: &Site<'_>, request: &restorati
     }
 }
 
-/// Checks and compresses it; only under the lock. A database that is damaged stays what it is, and
+/// Checks and compresses it, where that is still to be done; only under the lock. A database that is damaged stays what it is, and
 /// never counts as verified.
 ///
 /// # Errors
 /// `backup-damaged`, `no-space`, `snapshot-failed`, `state-unwritable`: it is as it was.
-pub(crate) fn complete(backup: &mut Backup) -> Result<(), Problem> {
+pub(crate) fn complete(site: &Site<'_>, backup: &mut Backup) -> Result<bool, Problem> {
     let (plain, packed) = (backup.directory.join(DATABASE_PLAIN), backup.directory.join(DATABASE));
     let title = || format!("cannot complete {}", backup.directory.display());
-    if backup.manifest.is_provisional() {
+    let is_provisional = backup.manifest.is_provisional();
+    if is_provisional {
         remove(&packed).or_problem("state-unwritable", title)?;
         verification::check_file(backup, DATABASE_PLAIN)?;
         let mut manifest = backup.manifest.clone();
         proof::prove_and_compress(&plain, &packed, &mut manifest, Damage::Kept)
             .map_err(|problem| space::explain(problem, &backup.directory))
             .inspect_err(|_| drop(remove(&packed)))?;
+        creation::share_snapshot(site, &backup.directory, &manifest)?;
         manifest.files.remove(DATABASE_PLAIN);
         manifest.write(&backup.directory)?;
         backup.manifest = manifest;
     }
-    if plain.exists() {
+    if plain.exists() && is_leftover(backup, &plain)? {
         durable::remove(&plain).or_problem("state-unwritable", title)?;
     }
-    Ok(())
+    Ok(is_provisional)
 }
 
-/// Completes all that are to be; only under the lock. Gives their ids.
+/// Whether a plain file is what was compressed, and not somebody's own.
+fn is_leftover(backup: &Backup, plain: &Path) -> Result<bool, Problem> {
+    let manifest = &backup.manifest;
+    let raw = FileFacts { size: manifest.raw_bytes, sha256: manifest.raw_sha256.clone() };
+    verification::check_file(backup, DATABASE)?;
+    Ok(archive::measure(plain).is_ok_and(|held| held == raw))
+}
+
+/// Completes all that are to be; only under the lock. Their ids go into `completed`; a damaged one does
+/// not keep back the rest.
 ///
 /// # Errors
 /// As those of [`complete`].
-pub(crate) fn complete_all(site: &Site<'_>) -> Result<Vec<String>, Problem> {
-    let mut completed = Vec::new();
+pub(crate) fn complete_all(site: &Site<'_>, completed: &mut Vec<String>) -> Result<(), Problem> {
+    let mut damaged = Ok(());
     for mut backup in due(site)? {
         interrupt::check()?;
-        complete(&mut backup)?;
-        completed.push(backup.manifest.id);
+        match complete(site, &mut backup) {
+            Ok(true) => completed.push(backup.manifest.id),
+            Ok(false) => {}
+            Err(problem) if problem.kind == "backup-damaged" => damaged = Err(problem),
+            Err(problem) => return Err(problem),
+        }
     }
-    Ok(completed)
+    damaged
 }
 
 fn due(site: &Site<'_>) -> Result<Vec<Backup>, Problem> {

@@ -36,7 +36,8 @@ pub(crate) fn follow_creation(run: &mut Run, site: &Site<'_>, backup: &mut Backu
 /// # Errors
 /// `no-space`, `backup-damaged`, `state-unreadable`, `state-unwritable`.
 pub(crate) fn export(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
-    let completed = run.step("backup.complete", || provisional::complete_all(site))?;
+    let mut completed = Vec::new();
+    let completion = run.step("backup.complete", || provisional::complete_all(site, &mut completed));
     run.report.changed |= !completed.is_empty();
     run.detail("completed", completed);
     let (mut exported, mut refused) = (Vec::new(), Vec::new());
@@ -55,7 +56,7 @@ pub(crate) fn export(run: &mut Run, site: &Site<'_>) -> Result<(), Problem> {
     run.report.changed |= !exported.is_empty();
     run.detail("exported", exported);
     run.detail("unexportable", refused);
-    result
+    result.and(completion)
 }
 
 fn lacks_it(backup: &Backup) -> bool {

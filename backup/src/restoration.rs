@@ -44,7 +44,7 @@ pub(crate) struct Request<'a> {
 /// Restores a backup under the lock.
 ///
 /// # Errors
-/// Usage (exit 2) for an unknown id; `backup-damaged`, `would-lose-writes`, `page-size`,
+/// Usage (exit 2) for an unknown id; `backup-damaged`, `would-lose-writes`,
 /// `database-busy`, `database-in-use`, `no-space`, `files-outside`, `files-unreadable`: the database
 /// is as it was. `restore-unfaithful`: it is not what the backup holds. `files-unplaced`: it is, and
 /// not all further files are.
@@ -63,13 +63,15 @@ pub(crate) fn restore(run: &mut Run, site: &Site<'_>, request: &Request<'_>) -> 
     run.detail("restored", request.id);
     run.detail("directory", backup.directory.display().to_string());
     let completed = if backup.manifest.is_provisional() {
-        run.step("backup.complete", || provisional::complete(&mut backup))
+        run.step("backup.complete", || provisional::complete(site, &mut backup))
     } else {
-        Ok(())
+        Ok(false)
     };
-    let result = completed.and_then(|()| put_back(run, site, &backup, request, lock.is_own()));
+    let result = completed.and_then(|_| put_back(run, site, &backup, request, lock.is_own()));
     operation.end(run, &result);
-    provisional::follow_restore(run, site, request);
+    if result.is_ok() && run.report.changed {
+        provisional::follow_restore(run, site, &lock);
+    }
     second::follow(run, site, &lock);
     result
 }
@@ -90,6 +92,7 @@ fn put_back(
     request: &Request<'_>,
     with_files: bool,
 ) -> Result<(), Problem> {
+    site.refuse_relocated()?;
     let live = site.database().ok_or_else(|| {
         Problem::configuration(format!("'{}' has no database", site.name()))
             .hint(format!("grep -n database {}", quoted(site.config.file.display())))
@@ -226,11 +229,10 @@ fn overwrite(
     raw: &Path,
     taken: Taken,
 ) -> Result<(), Problem> {
-    site.refuse_relocated()?;
     let written = taken.overwrite(run, site, raw)?;
     run.report.changed = true;
     let confirmed = confirm(run, backup, raw, written.connection(), &|| written.is_unchanged());
-    written.settle();
+    written.settle(site);
     confirmed
 }
 
@@ -263,9 +265,14 @@ fn confirm(
 ) -> Result<(), Problem> {
     let id = &backup.manifest.id;
     let begun = Instant::now();
-    let problem = match pages::is_same(target, raw) {
+    target
+        .execute_batch("BEGIN")
+        .or_problem("restore-unfaithful", || format!("cannot read what was restored from {id}"))?;
+    let (same, unchanged) = (pages::is_same(target, raw), unchanged());
+    let _ = target.execute_batch("COMMIT");
+    let problem = match same {
         Ok(true) => None,
-        _ if !unchanged() => {
+        _ if !unchanged => {
             run.skip("backup.content", "the app has written since");
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! `backup ENV verify ID`: every file is what was written, and what a restore would give is the
 //! database that was backed up. A restore begins with the same two checks.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -25,10 +25,9 @@ pub(crate) fn verify(run: &mut Run, site: &Site<'_>, id: &str, in_second: bool) 
     let mut backup = locate()?;
     run.detail("id", id);
     run.detail("directory", backup.directory.display().to_string());
-    run.step("backup.files", || check_files_again(&mut backup, &locate))?;
     let scratch = site.check_scratch()?;
     let raw = scratch.path().join("raw.db");
-    run.step("backup.unpack", || unpack(&backup, &raw))
+    check_and_unpack(run, &mut backup, &locate, &raw)
         .map_err(|problem| space::explain(problem, scratch.path()))?;
     let copy = content::open_private(&raw)?;
     run.step("backup.check", || {
@@ -47,7 +46,7 @@ pub(crate) fn verify(run: &mut Run, site: &Site<'_>, id: &str, in_second: bool) 
             Err(damaged(&backup, "its tables are not those of the manifest"))
         })?;
     }
-    run.detail("verified", true);
+    run.detail("verified", !backup.manifest.is_provisional());
     Ok(())
 }
 
@@ -64,8 +63,8 @@ pub(crate) fn extract(run: &mut Run, site: &Site<'_>, id: &str, target: &Path) -
             .hint(format!("ls -l {}", quoted(target.display()))));
     }
     run.detail("id", id);
-    run.step("backup.files", || check_files_again(&mut backup, &locate))?;
-    run.step("backup.unpack", || unpack(&backup, target).and_then(|()| sync(target)))
+    check_and_unpack(run, &mut backup, &locate, target)
+        .and_then(|()| sync(target))
         .map_err(|problem| space::explain(problem, target.parent().unwrap_or(target)))?;
     run.detail("file", target.display().to_string());
     Ok(())
@@ -82,18 +81,29 @@ pub(crate) fn expected(backup: &Backup) -> Content {
     }
 }
 
-/// Checks without the lock: a newer backup may just have had the export compressed.
-fn check_files_again(
+/// Works without the lock: a newer backup may just have had the export compressed, or this one have been
+/// completed. Then it is done once more with what there is now.
+fn check_and_unpack(
+    run: &mut Run,
     backup: &mut Backup,
     locate: &dyn Fn() -> Result<Backup, Problem>,
+    target: &Path,
 ) -> Result<(), Problem> {
-    let Err(problem) = check_files(backup) else { return Ok(()) };
+    let mut act = |backup: &Backup| {
+        run.step("backup.files", || check_files(backup))?;
+        run.step("backup.unpack", || unpack(backup, target))
+    };
+    let Err(problem) = act(backup) else { return Ok(()) };
     let again = locate()?;
     if again.manifest == backup.manifest {
         return Err(problem);
     }
     *backup = again;
-    check_files(backup)
+    if target.exists() {
+        fs::remove_file(target)
+            .or_problem("state-unwritable", || format!("cannot remove {}", target.display()))?;
+    }
+    act(backup)
 }
 
 /// Compares every file with the manifest.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::backups;
 use crate::exec::Sibling;
 use crate::git::{Repository, short};
 use crate::instance::Instance;
@@ -51,9 +52,15 @@ fn finish_backups(site: &Site) -> Result<(), Problem> {
     exported
 }
 
-/// Tries again what failed before; the sentences returned are warnings.
+/// Tries again what failed before, and completes what a restore has set aside; the sentences returned
+/// are warnings.
 pub fn retry(site: &Site) -> Vec<String> {
-    retry_but(site, None)
+    let mut warnings = retry_but(site, None);
+    let listing = backups::list(&site.place).unwrap_or_default();
+    if listing.backups.iter().any(|backup| backup.manifest.is_provisional()) {
+        warnings.extend(finish_backups(site).err().map(|problem| site.secrets.hide(&problem.to_string())));
+    }
+    warnings
 }
 
 /// Records all chores of a deployment as still to be done: the run has no time for them.

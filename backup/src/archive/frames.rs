@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope};
 
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, get_error_name};
+use zstd::stream::read::Decoder;
+use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, get_error_name, get_frame_content_size};
 
 const LEVEL: i32 = 2;
 /// Bytes before compression: small frames compress worse, large ones take memory on every lane. Twice
@@ -33,20 +34,35 @@ pub(super) struct Packed {
 pub(super) fn pack(mut from: impl Read, act: &mut dyn FnMut(Packed) -> io::Result<()>) -> io::Result<()> {
     let mut is_first = true;
     let mut next = || {
-        let mut plain = Vec::with_capacity(FRAME);
-        (&mut from).take(FRAME as u64).read_to_end(&mut plain)?;
-        Ok((mem::take(&mut is_first) || !plain.is_empty()).then_some(plain))
+        let empty = mem::take(&mut is_first).then(Vec::new);
+        Ok(next_part(&mut from)?.or(empty))
     };
     each(&mut next, &Packer::new, act)
 }
 
-/// Gives `act` what the frames of `from` unpack to, in order.
+/// Gives `act` what the frames of `from` unpack to, in order. One great frame, as earlier versions and
+/// other programs make it, takes one core.
 ///
 /// # Errors
-/// Of reading, of zstd, or of `act`; a frame larger than those of [`pack`].
+/// Of reading, of zstd, or of `act`.
 pub(super) fn unpack(from: impl Read, act: &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
     let mut frames = Frames { from, held: Vec::new() };
-    each(&mut || frames.next(), &Unpacker::new, act)
+    frames.fill()?;
+    if frames.are_parts() {
+        return each(&mut || frames.next(), &Unpacker::new, act);
+    }
+    let mut stream = Decoder::new(frames.held.as_slice().chain(frames.from))?;
+    while let Some(plain) = next_part(&mut stream)? {
+        act(plain)?;
+    }
+    Ok(())
+}
+
+/// Up to a frame's worth of bytes; none at the end.
+fn next_part(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut plain = Vec::with_capacity(FRAME);
+    from.take(FRAME as u64).read_to_end(&mut plain)?;
+    Ok((!plain.is_empty()).then_some(plain))
 }
 
 /// What a lane does with each part.
@@ -174,10 +190,20 @@ struct Frames<R> {
 }
 
 impl<R: Read> Frames<R> {
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    fn fill(&mut self) -> io::Result<()> {
         let missing = compress_bound(FRAME).saturating_sub(self.held.len());
         self.held.reserve_exact(missing);
-        (&mut self.from).take(missing as u64).read_to_end(&mut self.held)?;
+        (&mut self.from).take(missing as u64).read_to_end(&mut self.held).map(drop)
+    }
+
+    /// Whether the first is whole and unpacks to a part of ours.
+    fn are_parts(&self) -> bool {
+        let size = get_frame_content_size(&self.held).ok().flatten();
+        size.is_some_and(|size| size <= FRAME as u64) && find_frame_compressed_size(&self.held).is_ok()
+    }
+
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.fill()?;
         if self.held.is_empty() {
             return Ok(None);
         }
@@ -249,6 +275,22 @@ mod tests {
             if left == 0 { Err(io::Error::other("full")) } else { Ok(()) }
         });
         assert_eq!(full.unwrap_err().to_string(), "full");
+    }
+
+    #[test]
+    fn one_great_frame_unpacks_too() {
+        let bytes = text(3 * FRAME + 5);
+        let packed = zstd::stream::encode_all(bytes.as_slice(), 3).unwrap();
+        let mut unpacked = Vec::new();
+        unpack(packed.as_slice(), &mut |part| {
+            unpacked.extend_from_slice(&part);
+            Ok(())
+        })
+        .unwrap();
+        assert!(unpacked == bytes);
+        for cut in [1, packed.len() / 2, packed.len() - 1] {
+            assert!(unpack(&packed[..cut], &mut |_| Ok(())).is_err(), "cut at {cut}");
+        }
     }
 
     #[test]

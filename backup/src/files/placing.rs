@@ -17,9 +17,10 @@ use common::report::{Problem, quoted};
 use sha2::{Digest, Sha256};
 
 use super::folder::Folder;
-use super::survey::split;
+use super::survey::{database_files, split};
 use super::{Entry, Index, kept, naming};
 use crate::archive;
+use crate::site::Site;
 
 const DRAFT: &str = ".restoring";
 
@@ -38,6 +39,9 @@ pub(crate) struct Placing {
     shared: PathBuf,
     directory: PathBuf,
     stamp: String,
+    /// The live database's own files, which were others when the backup was taken: left alone. Closing one
+    /// would give up what locks this process has on it.
+    database: Vec<(u64, u64)>,
     entries: Vec<(PathBuf, Entry, Way)>,
     /// Directories among them: what lies below one has to be put back with it.
     roots: BTreeMap<PathBuf, Way>,
@@ -53,11 +57,18 @@ impl Placing {
     ///
     /// # Errors
     /// `files-outside`, `files-unreadable`, `backup-damaged`.
-    pub(crate) fn plan(shared: &Path, backup: &Backup, stamp: &str) -> Result<Self, Problem> {
-        let (shared, directory) = (shared.to_owned(), backup.directory.clone());
-        let (stamp, aside) = (stamp.to_owned(), Vec::new());
-        let (entries, roots, stale) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let mut plan = Self { shared, directory, stamp, entries, roots, stale, aside, placed: 0 };
+    pub(crate) fn plan(site: &Site<'_>, backup: &Backup, stamp: &str) -> Result<Self, Problem> {
+        let mut plan = Self {
+            shared: site.place.shared(),
+            directory: backup.directory.clone(),
+            stamp: stamp.to_owned(),
+            database: database_files(site),
+            entries: Vec::new(),
+            roots: BTreeMap::new(),
+            stale: Vec::new(),
+            aside: Vec::new(),
+            placed: 0,
+        };
         let index = Index::of(backup)?;
         if index.entries.is_empty() {
             return Ok(plan);
@@ -107,6 +118,9 @@ impl Placing {
             self.stale.push(path.to_owned());
         }
         let Some(meta) = meta else { return Ok(Some(Way::Missing)) };
+        if self.database.contains(&(meta.dev(), meta.ino())) {
+            return Ok(None);
+        }
         let is_same = match entry {
             Entry::Directory { .. } if meta.is_symlink() => return Err(self.outside(path)),
             Entry::Directory { .. } => Ok(meta.is_dir()),

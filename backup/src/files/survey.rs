@@ -179,7 +179,8 @@ fn special(kind: FileType) -> &'static str {
     }
 }
 
-fn database_files(site: &Site<'_>) -> Vec<(u64, u64)> {
+/// The files of the live database, by device and inode.
+pub(super) fn database_files(site: &Site<'_>) -> Vec<(u64, u64)> {
     let files = site.database().map(|database| files_of(&database)).unwrap_or_default();
     let metas = files.iter().filter_map(|file| fs::metadata(file).ok());
     metas.map(|meta| (meta.dev(), meta.ino())).collect()

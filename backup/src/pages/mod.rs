@@ -15,7 +15,7 @@ use common::durable;
 use common::report::{OrProblem, Problem};
 use rusqlite::Connection;
 
-use crate::content::{self, Content, number};
+use crate::content::{self, Content, Header, number};
 
 /// SQLite locks the bytes at 1 GiB; a page that lies there holds nothing and cannot be written.
 const LOCKED: u32 = 1 << 30;
@@ -61,10 +61,13 @@ impl Pages {
 /// `live`, in its open transaction. Journal mode and counters stay the database's own.
 ///
 /// # Errors
-/// `restore-failed`.
+/// `restore-failed`, `database-unreadable`.
 pub(crate) fn exchange(live: &Connection, copy: &Path, image: &Path) -> std::result::Result<(), Problem> {
     let title = || format!("cannot put the pages of {} into the database", image.display());
     let size = page_size(live).or_problem("restore-failed", title)?;
+    if Header::read(image)?.page_size != size || Header::read(copy)?.page_size != size {
+        return Err(Problem::new("restore-failed", title()).detail("its page size has changed just now"));
+    }
     let open = |path| Pages::open(path, size).or_problem("restore-failed", title);
     let (mut old, mut new) = (open(copy)?, open(image)?);
     let locked = LOCKED / size + 1;
@@ -89,7 +92,7 @@ fn exchange_rest(live: &Connection, old: &mut Pages, new: &mut Pages, locked: u3
 
 /// The first page, then the end of the file, then the counter that tells all connections of the new
 /// schema: each statement needs the schema that was there when it was prepared.
-fn finish(live: &Connection, mut first: Vec<u8>, old: &Pages, count: u32) -> rusqlite::Result<()> {
+fn finish(live: &Connection, mut first: Vec<u8>, old: &Pages, count: u32) -> Result<()> {
     let schema = number(live, "schema_version")?;
     // Of a full auto-vacuum SQLite would move pages at the commit.
     if number(live, "auto_vacuum")? == 1 {
@@ -97,6 +100,9 @@ fn finish(live: &Connection, mut first: Vec<u8>, old: &Pages, count: u32) -> rus
     }
     let held: Vec<u8> =
         live.query_row("SELECT data FROM sqlite_dbpage WHERE pgno = 1", [], |row| row.get(0))?;
+    if utf16_of(&first) != utf16_of(&held) {
+        return Err("its text encoding is not that of the database, which has to be moved aside first, with the app stopped".into());
+    }
     for range in OF_THE_FILE {
         first[range.clone()].copy_from_slice(&held[range]);
     }
@@ -105,7 +111,12 @@ fn finish(live: &Connection, mut first: Vec<u8>, old: &Pages, count: u32) -> rus
     if old.count > count {
         live.execute(PUT, (count + 1, rusqlite::types::Null))?;
     }
-    live.pragma_update(None, "schema_version", schema.wrapping_add(1) & 0x7fff_ffff)
+    Ok(live.pragma_update(None, "schema_version", schema.wrapping_add(1) & 0x7fff_ffff)?)
+}
+
+/// Which UTF-16 a first page says; none for UTF-8, also where there is no schema yet.
+fn utf16_of(first: &[u8]) -> Option<u8> {
+    first.get(59).copied().filter(|encoding| *encoding > 1)
 }
 
 /// Ends the transaction of an [`exchange`]. What SQLite has decoded of the pages of before goes with it.
@@ -136,18 +147,11 @@ pub(crate) fn resize(raw: &Path, page_size: u32, expected: &Content) -> std::res
     durable::rename_for_now(&resized, raw).or_problem("state-unwritable", title)
 }
 
-/// Whether the database of `live` has the content of `image`, page by page.
+/// Whether the database of `live`, as its transaction sees it, has the content of `image`, page by page.
 ///
 /// # Errors
 /// Of SQLite or of reading.
 pub(crate) fn is_same(live: &Connection, image: &Path) -> Result<bool> {
-    live.execute_batch("BEGIN")?;
-    let found = compare(live, image);
-    live.execute_batch("COMMIT")?;
-    found
-}
-
-fn compare(live: &Connection, image: &Path) -> Result<bool> {
     let mut wanted = Pages::open(image, page_size(live)?)?;
     let mut statement = live.prepare("SELECT data FROM sqlite_dbpage")?;
     let mut rows = statement.query([])?;

@@ -141,7 +141,24 @@ fn another_page_size_is_made_that_of_the_database() {
         Connection::open(&raw).unwrap().execute_batch(&sql).unwrap();
         let expected = content::read(&content::open_private(&raw).unwrap()).unwrap();
         resize(&raw, size, &expected).unwrap();
-        assert_eq!(content::Header::read(&raw).unwrap().page_size, size);
+        assert_eq!(Header::read(&raw).unwrap().page_size, size);
         assert_eq!(content::read(&content::open_private(&raw).unwrap()).unwrap(), expected);
     }
+}
+
+/// Whoever has the database open could no longer read it: SQLite fixes the encoding at the first look.
+#[test]
+fn another_encoding_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let sql = format!("PRAGMA encoding = 'UTF-16le'; {TABLE} INSERT INTO t VALUES (1, 'ö')");
+    Connection::open(path("image.db")).unwrap().execute_batch(&sql).unwrap();
+    let db = Connection::open(path("live.db")).unwrap();
+    db.execute_batch(TABLE).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    database::snapshot_in(&db, &path("copy.db"), &mut |_, _| {}).unwrap();
+    let problem = exchange(&db, &path("copy.db"), &path("image.db")).unwrap_err();
+    assert!(problem.detail.unwrap().contains("encoding"));
+    db.execute_batch("ROLLBACK").unwrap();
+    assert!(is_same(&db, &path("copy.db")).unwrap());
 }

@@ -139,7 +139,7 @@ fn a_completion_ended_at_any_point_is_done_by_the_next() {
     let set_aside = || {
         forget_all_but(&project, &id);
         go_on(&project);
-        let done = project.run(&["dev", "restore", &id, "--discard-writes", "--deployment", "D1"]);
+        let done = project.run_for_a_deployment(&["dev", "restore", &id, "--discard-writes"]);
         done.succeeded();
         done.facts()["protected_snapshot"].as_str().unwrap().to_owned()
     };

@@ -132,6 +132,16 @@ impl Project {
         ended(&self.command(args).output().unwrap())
     }
 
+    /// As a tool runs it that holds the lock and waits.
+    pub(crate) fn run_for_a_deployment(&self, args: &[&str]) -> Ended {
+        let own = self.command(args);
+        let mut command = Command::new("sh");
+        let passed = r#"exec 9<>"$0"; export DEPLOY_LOCK_FD=9; exec "$@""#;
+        command.args(["-c", passed]).arg(self.dir.path().join(".deploy/dev/lock"));
+        command.arg(own.get_program()).args(own.get_args()).current_dir(&self.dir);
+        ended(&command.env_remove("DEPLOY_CONFIG").stdin(Stdio::null()).output().unwrap())
+    }
+
     pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &str) -> Ended {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-use crate::project::{Project, names};
+use crate::project::{Ended, Project, names};
 
 const TABLE: &str =
     "CREATE TABLE t(id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three');";
@@ -93,8 +93,7 @@ fn what_is_set_aside_is_completed_later_and_sent_then() {
     project.sql(TABLE);
     let id = project.backup();
     project.sql("DELETE FROM t WHERE id = 1");
-    let args = ["dev", "restore", &id, "--discard-writes", "--deployment", "D1"];
-    let done = project.run(&args);
+    let done = project.run_for_a_deployment(&["dev", "restore", &id, "--discard-writes"]);
     done.succeeded();
     let snapshot = done.facts()["protected_snapshot"].as_str().unwrap().to_owned();
     let listed = |project: &Project| {
@@ -127,17 +126,17 @@ fn what_a_person_sets_aside_is_completed_at_once_and_before_it_is_restored() {
     project.sql(TABLE);
     let id = project.backup();
     project.sql("DELETE FROM t WHERE id = 1");
-    let set_aside = |args: &[&str]| {
-        let done = project.run(&[&["dev", "restore", &id, "--discard-writes"], args].concat());
+    let args = ["dev", "restore", &id, "--discard-writes"];
+    let set_aside = |done: &Ended| {
         done.succeeded();
         let snapshot = done.facts()["protected_snapshot"].as_str().unwrap().to_owned();
         let directory = project.backups().join(&snapshot);
         (snapshot, directory)
     };
-    let (_, directory) = set_aside(&[]);
+    let (_, directory) = set_aside(&project.run(&args));
     assert!(names(&directory).contains(&"database.db.zst".to_owned()));
     project.sql("DELETE FROM t WHERE id = 2");
-    let (snapshot, directory) = set_aside(&["--deployment", "D1"]);
+    let (snapshot, directory) = set_aside(&project.run_for_a_deployment(&args));
     let plain = directory.join("database.db");
     let good = fs::read(&plain).unwrap();
     fs::write(&plain, [&good[..good.len() - 1], b"x"].concat()).unwrap();
@@ -148,6 +147,36 @@ fn what_a_person_sets_aside_is_completed_at_once_and_before_it_is_restored() {
     project.run(&["dev", "restore", &snapshot, "--discard-writes"]).succeeded();
     assert_eq!(project.count("SELECT count(*) FROM t"), 2);
     assert!(!plain.exists());
+}
+
+#[test]
+fn a_damaged_one_keeps_back_no_other_and_a_file_of_somebody_else_stays() {
+    let project = Project::new();
+    project.sql(TABLE);
+    let id = project.backup();
+    let set_aside = |change: &str| {
+        project.sql(change);
+        let done = project.run_for_a_deployment(&["dev", "restore", &id, "--discard-writes"]);
+        done.succeeded();
+        project.backups().join(done.facts()["protected_snapshot"].as_str().unwrap())
+    };
+    let (good, bad, newer) = (
+        set_aside("DELETE FROM t"),
+        set_aside("UPDATE t SET a = 1"),
+        set_aside("DELETE FROM t WHERE id = 1"),
+    );
+    let bytes = fs::read(bad.join("database.db")).unwrap();
+    fs::write(bad.join("database.db"), [&bytes[..bytes.len() - 1], b"x"].concat()).unwrap();
+    fs::write(project.backups().join(&id).join("database.db"), "mine").unwrap();
+    let exported = project.run(&["dev", "export"]);
+    assert_eq!(exported.failed(1), "backup-damaged");
+    assert_eq!(exported.facts()["completed"].as_array().unwrap().len(), 2);
+    for directory in [good, newer] {
+        let names = names(&directory);
+        assert!(names.contains(&"database.sql".to_owned()) && !names.contains(&"database.db".to_owned()));
+    }
+    assert!(bad.join("database.db").exists());
+    assert_eq!(fs::read_to_string(project.backups().join(&id).join("database.db")).unwrap(), "mine");
 }
 
 #[test]
