@@ -369,4 +369,8 @@ fn a_way_back_that_loses_writes_is_noticed() {
     assert_eq!(report.details["rollback"]["rung"]["number"], 5);
     assert!(course.missing(&ledger).len() > 10);
     assert_eq!(course.world.get("dev", "/").1, "1");
+    let listed = course.world.run("backup", &["dev", "list"]).ok().report();
+    let backups = listed.details["backup"]["backups"].as_array().unwrap();
+    assert!(backups.iter().any(|backup| backup["reason"] == "pre-restore"));
+    assert!(backups.iter().all(|backup| backup["verified"] == true), "completed once nobody waits");
 }
