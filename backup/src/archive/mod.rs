@@ -2,6 +2,7 @@
 //! Hashing takes as long as copying: a snapshot does both at once, on two cores.
 
 mod frames;
+mod lanes;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
