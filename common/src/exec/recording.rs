@@ -56,7 +56,7 @@ impl Program<'_> {
             Ok(ends) => ends,
             Err(problem) => return (Err(problem), Printed::default()),
         };
-        let printed = Arc::new(Mutex::new(Printed::default()));
+        let printed = Arc::new(Mutex::new(Some(Printed::default())));
         let (sender, closed) = mpsc::channel::<()>();
         let collected = Arc::clone(&printed);
         thread::spawn(move || {
@@ -71,15 +71,22 @@ impl Program<'_> {
         // Our own end of the pipe goes with it.
         drop(self);
         let is_open = closed.recv_timeout(SLACK) == Err(mpsc::RecvTimeoutError::Timeout);
-        let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-        (finished, Printed { is_open, ..std::mem::take(&mut *printed) })
+        let printed = printed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        (finished, Printed { is_open, ..printed.unwrap_or_default() })
     }
 }
 
-fn collect(mut from: impl Read, into: &Mutex<Printed>, most: usize, beyond: Beyond) {
+/// Reads until the output ends; what comes once `into` was taken is beyond all that is kept.
+fn collect(mut from: impl Read, into: &Mutex<Option<Printed>>, most: usize, beyond: Beyond) {
     let mut part = [0; 8192];
     while let Ok(taken @ 1..) = from.read(&mut part) {
         let mut printed = into.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(printed) = printed.as_mut() else {
+            match beyond {
+                Beyond::Forgotten => continue,
+                Beyond::Refused => return,
+            }
+        };
         let room = most.saturating_sub(printed.bytes.len());
         printed.bytes.extend_from_slice(&part[..taken.min(room)]);
         printed.is_cut |= taken > room;
@@ -91,6 +98,7 @@ fn collect(mut from: impl Read, into: &Mutex<Printed>, most: usize, beyond: Beyo
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::time::Instant;
 
     use super::*;
@@ -121,6 +129,29 @@ mod tests {
         let (finished, printed) = record("exec yes", Streams::Stdout, Beyond::Refused);
         assert!(finished.unwrap().status.code().is_none() && printed.is_cut);
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_not_collected_again() {
+        for beyond in [Beyond::Forgotten, Beyond::Refused] {
+            let (reader, mut leftover) = pipe().unwrap();
+            let printed = Mutex::new(Some(Printed::default()));
+            thread::scope(|scope| {
+                let collecting = scope.spawn(|| collect(reader, &printed, 10, beyond));
+                leftover.write_all(b"early").unwrap();
+                let is_read = || printed.lock().unwrap().as_ref().unwrap().bytes == b"early";
+                while !is_read() {
+                    thread::yield_now();
+                }
+                assert_eq!(printed.lock().unwrap().take().unwrap().bytes, b"early");
+                leftover.write_all(b"late").unwrap();
+                if beyond == Beyond::Forgotten {
+                    drop(leftover);
+                }
+                collecting.join().unwrap();
+                assert!(printed.lock().unwrap().is_none());
+            });
+        }
     }
 
     #[test]
