@@ -26,6 +26,17 @@ print(s.getsockname()[1], flush=True)
 sys.stdin.read()
 ";
 
+/// Listens on the unix socket in `argv[1]`. A process of its own: a program that another test is just
+/// starting has a copy of each of our descriptors for a moment, and would be an owner, too.
+const UNIX_LISTENER: &str = "
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+print(0, flush=True)
+sys.stdin.read()
+";
+
 /// As an app server that starts new workers at SIGHUP, where its master stands; says its port when
 /// it listens and again when the worker is there.
 const RELOADER: &str = "
@@ -231,12 +242,12 @@ fn the_owner_of_a_unix_socket_is_found_through_a_link_too() {
     let dir = tempfile::tempdir().unwrap();
     let (path, link) = (dir.path().join("blue.sock"), dir.path().join("current.sock"));
     assert!(owners(&Address::Unix(path.clone())).unwrap().is_empty());
-    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let listener = Listener::spawn(Command::new("python3").args(["-c", UNIX_LISTENER]).arg(&path));
     std::os::unix::fs::symlink("blue.sock", &link).unwrap();
     for address in [path, link].map(Address::Unix) {
         let seen = owners(&address).unwrap();
         let pids: Vec<u32> = seen.visible.iter().map(|owner| owner.pid).collect();
-        assert_eq!((pids, seen.hidden), (vec![std::process::id()], 0), "{address}");
+        assert_eq!((pids, seen.hidden), (vec![listener.process.id()], 0), "{address}");
     }
     drop(listener);
     assert!(owners(&Address::Unix(dir.path().join("blue.sock"))).unwrap().is_empty());
