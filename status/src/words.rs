@@ -169,8 +169,8 @@ fn of_step(timed: &TimedStep) -> String {
     let step = &timed.step;
     let (mark, why) = match (step.status, &step.problem) {
         (Status::Passed, _) => ("ok", String::new()),
-        (Status::Failed, problem) => ("FAILED", because(problem.as_ref())),
-        (Status::Skipped, problem) => ("skipped", because(problem.as_ref())),
+        (Status::Failed, problem) => ("FAILED", because(problem.as_deref())),
+        (Status::Skipped, problem) => ("skipped", because(problem.as_deref())),
     };
     format!(
         "  +{:>7} ms {mark:<8}{:>7} ms  {} {}{why}",

@@ -138,7 +138,7 @@ mod tests {
         report
             .details
             .insert(text.to_owned(), serde_json::json!({ "a": text, "b": [text], "c": [{ "d": text }] }));
-        report.push(Step::new(text, text, 1));
+        report.push(Step::new(text.to_owned(), text, 1));
         report.conclude(Outcome::Failed);
         report
     }

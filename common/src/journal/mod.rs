@@ -116,8 +116,11 @@ pub fn undo_all(site: &Site, tool: &str, deployment: &Deployment) -> Result<Undo
             .inspect(|_| fault::point("undo.after"))
             .and_then(|note| site.ledger.journal_undone(&deployment.id, row.number).map(|()| note))
             .map_err(space::explain);
-        let step =
-            Step::new(tool, undo.step(), u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let step = Step::new(
+            tool.to_owned(),
+            undo.step(),
+            u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        );
         undone.touched_service |= undo.touches_service();
         match result {
             Ok(note) => {

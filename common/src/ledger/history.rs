@@ -87,7 +87,7 @@ impl Ledger {
                 let status = serde_json::from_value(Value::String(row.get(2)?)).map_err(wrong)?;
                 let problem = row.get::<_, Option<String>>(5)?.map(|text| serde_json::from_str(&text));
                 Ok(Step {
-                    tool: row.get(0)?,
+                    tool: row.get::<_, String>(0)?.into(),
                     name: row.get(1)?,
                     status,
                     duration_ms: row.get::<_, i64>(3)?.unsigned_abs(),

@@ -1,5 +1,7 @@
 //! A step: a gate, a deploy step and a check are one shape, so that every reader needs one loop.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +18,11 @@ pub enum Status {
 }
 
 /// One thing done or checked.
+// There may be ten thousand: what few have is boxed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Tool that did it.
-    pub tool: String,
+    pub tool: Cow<'static, str>,
     /// Dotted, stable: `gate.branch`, `routes.GET /doc/all/`.
     pub name: String,
     pub status: Status,
@@ -28,13 +31,13 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
+    pub problem: Option<Box<Problem>>,
 }
 
 impl Step {
     /// A passed step; chain [`Step::fail`] or [`Step::skip`] to end it otherwise.
-    pub fn new(tool: &str, name: impl Into<String>, duration_ms: u64) -> Self {
-        let (tool, name) = (tool.to_owned(), name.into());
+    pub fn new(tool: impl Into<Cow<'static, str>>, name: impl Into<String>, duration_ms: u64) -> Self {
+        let (tool, name) = (tool.into(), name.into());
         Self { tool, name, status: Status::Passed, duration_ms, target: None, problem: None }
     }
 
@@ -52,14 +55,14 @@ impl Step {
     #[must_use]
     pub fn fail(mut self, problem: Problem) -> Self {
         self.status = Status::Failed;
-        self.problem = Some(problem);
+        self.problem = Some(Box::new(problem));
         self
     }
 
     #[must_use]
     pub fn skip(mut self, reason: impl Into<String>) -> Self {
         self.status = Status::Skipped;
-        self.problem = Some(Problem::new("skipped", reason));
+        self.problem = Some(Box::new(Problem::new("skipped", reason)));
         self
     }
 }

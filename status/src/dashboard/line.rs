@@ -73,7 +73,7 @@ impl StepLine {
             let step = &timed.step;
             let problem = step.problem.as_ref().filter(|_| view == View::Full);
             Self {
-                tool: step.tool.clone(),
+                tool: step.tool.to_string(),
                 name: step.name.clone(),
                 status: word(step.status),
                 took: length(step.duration_ms),

@@ -172,13 +172,14 @@ impl Results {
             (false, false) => Status::Skipped,
         };
         self.stages.push(Ended { stage, status, duration_ms: milliseconds(took) });
+        run.report.steps.reserve_exact(steps.len());
         for step in steps {
             match step.status {
                 Status::Passed => self.passed += 1,
                 Status::Skipped => self.skipped += 1,
                 Status::Failed => {
                     self.failed += 1;
-                    self.note(step.problem.as_ref());
+                    self.note(step.problem.as_deref());
                 }
             }
             run.push(step);
@@ -242,7 +243,7 @@ pub(crate) fn run_one(run: &mut Run, subject: &Subject, stage: Stage, id: &str) 
     }
     let step = steps.first().cloned().unwrap_or_else(|| skipped(stage.name(), "nothing was checked"));
     let name = id.split_once('.').map_or("", |(_, name)| name);
-    let exchange = sight.asked(name).and_then(|page| page.exchange.as_deref().cloned());
+    let exchange = sight.asked(name).and_then(|page| page.kept()?.exchange.clone());
     results.explanation = Some(Explanation::of(&step, subject, stage, exchange));
     results.take(run, stage, steps, begun.elapsed());
     interrupt::check()?;
