@@ -1,14 +1,17 @@
 //! Pages in a real browser: Chromium, headless, driven over a pipe.
 //!
 //! `process` starts and ends it, `wire` carries messages, `tab` looks at one page, `watch` tells what
-//! is wrong with it; here several tabs are kept going. Every wait ends at a given moment.
+//! is wrong with it and `ending` how that ended, `setting` is what each page begins with; here several tabs are kept going. Every
+//! wait ends at a given moment.
 
+mod ending;
 mod process;
+mod setting;
 mod tab;
 mod watch;
 mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use common::report::{Problem, quoted};
@@ -18,17 +21,15 @@ use serde_json::{Value, json};
 use crate::checks::Browser as Rules;
 use crate::finding::Finding;
 use crate::http::Jar;
-use process::{BLANK, Process};
-use tab::{Command, Tab};
+use process::Process;
+use tab::Tab;
 pub(crate) use wire::Trouble;
 use wire::Wire;
 
-/// How long a browser may take until it can open a page.
+/// How long a browser may take until it answers.
 const START: Duration = Duration::from_secs(20);
 /// Pages that are looked at side by side: while one is watched for late errors another one loads.
 const TABS: usize = 3;
-const EVENTS: [&str; 5] =
-    ["Page.enable", "Runtime.enable", "Log.enable", "Network.enable", "Inspector.enable"];
 
 /// What was seen of one page.
 #[derive(Debug, Default)]
@@ -49,30 +50,39 @@ pub(crate) struct View {
 /// A running browser and its tabs, each with cookies and stores of its own.
 pub(crate) struct Browser<'a> {
     rules: &'a Rules,
+    /// The login's cookies.
+    jar: &'a Jar,
     wire: Wire,
     process: Process,
     tabs: Vec<Tab<'a>>,
-    /// What makes a clean start for a page.
-    cleaning: Vec<Command>,
     seen: VecDeque<View>,
 }
 
 impl<'a> Browser<'a> {
-    /// Starts one that sends the cookies of `jar` to the host of `url`; `None` when there is none.
+    /// Starts one whose pages get the cookies of `jar`; `None` when there is none.
     ///
     /// # Errors
     /// `unverified`: there is one, and it does not start.
-    pub(crate) fn start(rules: &'a Rules, url: &Url, jar: &Jar) -> Result<Option<Self>, Problem> {
+    pub(crate) fn start(rules: &'a Rules, jar: &'a Jar) -> Result<Option<Self>, Problem> {
         let Some(program) = process::find() else { return Ok(None) };
         let (process, commands, answers) = Process::start(&program)?;
-        let (wire, cleaning) = (Wire::new(commands, answers), cleaning(url, jar));
-        let mut browser = Self { rules, wire, process, tabs: Vec::new(), cleaning, seen: VecDeque::new() };
-        match browser.add_tab() {
+        let wire = Wire::new(commands, answers);
+        let (tabs, seen) = (Vec::new(), VecDeque::new());
+        let mut browser = Self { rules, jar, wire, process, tabs, seen };
+        match browser.await_answer() {
             Ok(()) => Ok(Some(browser)),
             Err(_) => Err(Problem::unverified(format!("{} does not start", program.display()))
                 .detail(browser.process.said())
                 .hint(format!("{} --version", quoted(program.display())))),
         }
+    }
+
+    /// From then on it tells of everything that pages open beside themselves.
+    fn await_answer(&mut self) -> Result<(), Trouble> {
+        let until = Instant::now() + START;
+        let asked = self.wire.send(None, "Target.setDiscoverTargets", json!({ "discover": true }))?;
+        while self.wire.receive(until)?["id"] != asked {}
+        Ok(())
     }
 
     /// Whether it can open another page beside those that are open.
@@ -82,28 +92,26 @@ impl<'a> Browser<'a> {
 
     /// Whether no page has got it stuck.
     pub(crate) fn is_fit(&self) -> bool {
-        self.tabs.iter().all(|tab| tab.is_fit)
+        self.tabs.iter().all(|tab| !tab.is_stuck)
     }
 
     /// Begins to look at `url`, the page of that number, for `limit` at most.
     ///
     /// # Errors
-    /// The browser is gone or cannot open a tab, or a signal came.
+    /// The browser is gone.
     pub(crate) fn open(&mut self, page: usize, url: &Url, limit: Duration) -> Result<(), Trouble> {
-        if !self.tabs.iter().any(Tab::is_idle) {
-            self.add_tab()?;
+        let at = self.tabs.iter().position(Tab::is_idle).unwrap_or(self.tabs.len());
+        if at == self.tabs.len() {
+            self.tabs.push(Tab::new(self.rules, self.jar));
         }
-        let until = Instant::now() + limit;
-        match self.tabs.iter_mut().find(|tab| tab.is_idle()) {
-            Some(tab) => tab.open(&mut self.wire, (page, url), until, &self.cleaning),
-            None => Err(Trouble::Late),
-        }
+        self.tabs[at].open(&mut self.wire, (page, url), limit)
     }
 
     /// Waits for the next of the open pages to be over.
     ///
     /// # Errors
-    /// The browser is gone, or a signal came; what is wrong with a page is in its findings.
+    /// The browser is gone or opens no page, or a signal came; what is wrong with a page is in its
+    /// findings.
     pub(crate) fn next(&mut self) -> Result<View, Trouble> {
         loop {
             if let Some(view) = self.seen.pop_front() {
@@ -114,67 +122,14 @@ impl<'a> Browser<'a> {
         }
     }
 
-    /// The tab that the browser began with, or one in a profile and a window of its own; every event
-    /// is enabled before it goes anywhere.
-    fn add_tab(&mut self) -> Result<(), Trouble> {
-        let until = Instant::now() + START;
-        let target = if self.tabs.is_empty() { self.first_target(until)? } else { self.new_target(until)? };
-        let attach = json!({ "targetId": target, "flatten": true });
-        let attached = self.call(None, [("Target.attachToTarget", attach)], until)?;
-        let session = attached["sessionId"].as_str().unwrap_or_default().to_owned();
-        self.call(Some(&session), settings(self.rules), until)?;
-        self.tabs.push(Tab::new(self.rules, session));
-        Ok(())
-    }
-
-    /// It may not have come to opening one yet.
-    fn first_target(&mut self, until: Instant) -> Result<Value, Trouble> {
-        let mut targets = self.call(None, [("Target.getTargets", json!({}))], until)?;
-        let known = targets["targetInfos"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        match known.into_iter().find(|target| target["type"] == "page") {
-            Some(mut page) => Ok(page["targetId"].take()),
-            None => self.new_target(until),
-        }
-    }
-
-    fn new_target(&mut self, until: Instant) -> Result<Value, Trouble> {
-        let context = self.call(None, [("Target.createBrowserContext", json!({}))], until)?;
-        let wanted = json!({ "url": BLANK, "browserContextId": context["browserContextId"] });
-        Ok(self.call(None, [("Target.createTarget", wanted)], until)?["targetId"].take())
-    }
-
-    /// Sends commands at once and waits until all are answered; gives what the last to be answered
-    /// gave. The open pages go on meanwhile.
-    fn call(
-        &mut self,
-        session: Option<&str>,
-        commands: impl IntoIterator<Item = Command>,
-        until: Instant,
-    ) -> Result<Value, Trouble> {
-        let mut sent = BTreeMap::new();
-        for (method, params) in commands {
-            sent.insert(self.wire.send(session, method, params)?, method);
-        }
-        let mut result = Value::Null;
-        while !sent.is_empty() {
-            if Instant::now() >= until {
-                return Err(Trouble::Late);
-            }
-            let mut message = self.turn(until)?;
-            let answered = message["id"].as_u64().and_then(|number| sent.remove(&number));
-            let Some(method) = answered else { continue };
-            if let Some(refusal) = message["error"]["message"].as_str() {
-                return Err(Trouble::Refused(format!("{method}: {refusal}")));
-            }
-            result = message["result"].take();
-        }
-        Ok(result)
+    /// Ends it; what was seen of pages that were over, and that nobody has asked for yet.
+    pub(crate) fn give_up(self) -> impl Iterator<Item = View> {
+        self.seen.into_iter()
     }
 
     /// Waits for a message or for the clock, `until` at most, and moves the tabs on.
-    fn turn(&mut self, until: Instant) -> Result<Value, Trouble> {
-        let alarms = self.tabs.iter().filter_map(Tab::alarm);
-        let message = match self.wire.receive(alarms.fold(until, Instant::min)) {
+    fn turn(&mut self, until: Instant) -> Result<(), Trouble> {
+        let message = match self.wire.receive(until) {
             Err(Trouble::Late) => Value::Null,
             received => received?,
         };
@@ -184,40 +139,6 @@ impl<'a> Browser<'a> {
             }
             self.seen.extend(tab.advance(&mut self.wire)?);
         }
-        Ok(message)
+        Ok(())
     }
-}
-
-/// The same window each time, in front of its user, and nothing that moves; scripts may not write
-/// unless the release says so.
-fn settings(rules: &Rules) -> Vec<Command> {
-    let mut settings: Vec<Command> = EVENTS.iter().map(|name| (*name, json!({}))).collect();
-    let window =
-        json!({ "width": rules.width, "height": rules.height, "deviceScaleFactor": 1, "mobile": false });
-    let still = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
-    settings.push(("Emulation.setDeviceMetricsOverride", window));
-    settings.push(("Emulation.setEmulatedMedia", still));
-    settings.push(("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })));
-    if !rules.writes {
-        let kinds = ["Document", "XHR", "Fetch", "Ping"];
-        let patterns = kinds.map(|kind| json!({ "resourceType": kind }));
-        settings.push(("Fetch.enable", json!({ "patterns": patterns })));
-    }
-    settings
-}
-
-/// Nothing of an earlier page is left, and only the login's cookies are there: what a page shows must
-/// not depend on which tab it is opened in, nor on what is open beside it.
-fn cleaning(url: &Url, jar: &Jar) -> Vec<Command> {
-    let cookie = |(name, value)| json!({ "name": name, "value": value, "url": url.as_str() });
-    let cookies: Vec<Value> = jar.pairs().map(cookie).collect();
-    let kinds = "local_storage,indexeddb,cache_storage,service_workers";
-    let stores = json!({ "origin": url.origin().ascii_serialization(), "storageTypes": kinds });
-    vec![
-        // Where there is no page yet it throws, and nobody minds.
-        ("Runtime.evaluate", json!({ "expression": "sessionStorage.clear()" })),
-        ("Network.clearBrowserCookies", json!({})),
-        ("Storage.clearDataForOrigin", stores),
-        ("Network.setCookies", json!({ "cookies": cookies })),
-    ]
 }

@@ -1,7 +1,10 @@
 //! One tab: a page on its way from a clean start over loading and settling to its picture, moved on
 //! by each message and by the clock. It never waits itself, so that others go on beside it.
+//!
+//! It takes another page only where nothing of the one before can still be under way, and begins with
+//! a browser context of its own otherwise: a late answer must not set a cookie for the next page.
 
-use std::mem::replace;
+use std::mem::take;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -9,66 +12,86 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::View;
-use super::watch::{self, Watch};
+use super::ending::Ending;
+use super::process::BLANK;
+use super::setting::{self, Command};
+use super::watch::Watch;
 use super::wire::{Trouble, Wire};
+use super::{START, View};
 use crate::checks::Browser as Rules;
-use crate::finding::Finding;
+use crate::http::Jar;
 
-/// A command with what it takes.
-pub(super) type Command = (&'static str, Value);
+/// A page that is not left in this time is thrown away with its context.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// A tab of the browser, with the page that is looked at in it.
 pub(super) struct Tab<'a> {
     rules: &'a Rules,
-    /// Names the tab in commands and events.
+    jar: &'a Jar,
+    /// Names its browser context, its target there, and itself in commands and events.
+    context: String,
+    target: String,
     session: String,
+    /// Of the page that was opened last.
     watch: Watch<'a>,
     visit: Option<Visit>,
-    /// No page hangs in it, or has crashed it.
-    pub(super) is_fit: bool,
+    /// A page hangs in it, or has crashed it.
+    pub(super) is_stuck: bool,
 }
 
 struct Visit {
     /// Number of the page.
     page: usize,
     url: Url,
+    /// From the navigation on.
+    limit: Duration,
     phase: Phase,
+    /// Commands that are not answered yet.
+    sent: Vec<u64>,
     begun: Instant,
+    /// Of the phase, and of all of them from the navigation on.
     until: Instant,
 }
 
-/// How far a visit is; with the numbers of the commands that are not answered yet.
+/// How far a visit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// What the page before has left is taken away.
-    Cleaning(Vec<u64>),
-    Opening(u64),
+    /// The page before is stopped and left, and what it has kept is taken away.
+    Stopping,
+    Leaving,
+    Cleaning,
+    /// Or a context is made, a window in it, a session for that, and its settings.
+    Isolating,
+    Creating,
+    Attaching,
+    Setting,
+    Opening,
     Loading,
     /// Loaded, and watched until then.
     Settling(Instant),
-    Picturing(u64),
-}
-
-/// How a visit ended.
-enum Ending {
-    Seen(Option<Vec<u8>>),
-    Refused(String),
-    Late,
-    Crashed,
+    Picturing,
 }
 
 impl<'a> Tab<'a> {
-    pub(super) fn new(rules: &'a Rules, session: String) -> Self {
-        Self { rules, session, watch: Watch::new(rules), visit: None, is_fit: true }
+    pub(super) fn new(rules: &'a Rules, jar: &'a Jar) -> Self {
+        let (context, target, session) = (String::new(), String::new(), String::new());
+        Self { rules, jar, context, target, session, watch: Watch::new(rules), visit: None, is_stuck: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.visit.is_none()
     }
 
-    /// Whether the message is for this tab.
+    /// Whether the message is for this tab: an event of it or of its context, or an answer.
     pub(super) fn is_meant(&self, message: &Value) -> bool {
-        message["sessionId"] == self.session.as_str()
+        if let Some(session) = message["sessionId"].as_str() {
+            return session == self.session;
+        }
+        if let Some(number) = message["id"].as_u64() {
+            return self.visit.as_ref().is_some_and(|visit| visit.sent.contains(&number));
+        }
+        let target = &message["params"]["targetInfo"];
+        target["browserContextId"] == self.context.as_str() && target["targetId"] != self.target.as_str()
     }
 
     /// When it must be looked after although no message has come.
@@ -80,7 +103,7 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Begins a visit that is over at `until`; `cleaning` is what makes a clean start.
+    /// Begins to look at the page of that number, for `limit` once it is asked for.
     ///
     /// # Errors
     /// [`Trouble::Gone`].
@@ -88,19 +111,50 @@ impl<'a> Tab<'a> {
         &mut self,
         wire: &mut Wire,
         (page, url): (usize, &Url),
-        until: Instant,
-        cleaning: &[Command],
+        limit: Duration,
     ) -> Result<(), Trouble> {
-        let send = |(method, params): &Command| wire.send(Some(&self.session), method, params.clone());
-        let phase = Phase::Cleaning(cleaning.iter().map(send).collect::<Result<_, _>>()?);
-        self.visit = Some(Visit { page, url: url.clone(), phase, begun: Instant::now(), until });
+        let begun = Instant::now();
+        let mut visit = Visit {
+            page,
+            url: url.clone(),
+            limit,
+            phase: Phase::Stopping,
+            sent: Vec::new(),
+            begun,
+            until: begun + LEAVING,
+        };
+        if self.context.is_empty() || self.watch.may_linger(url) {
+            self.isolate(wire, &mut visit)?;
+        } else {
+            visit.sent = self.send(wire, setting::stopping(url))?;
+        }
+        self.visit = Some(visit);
+        Ok(())
+    }
+
+    fn send(&self, wire: &mut Wire, commands: Vec<Command>) -> Result<Vec<u64>, Trouble> {
+        let send = |(method, params)| wire.send(Some(&self.session), method, params);
+        commands.into_iter().map(send).collect()
+    }
+
+    /// Ends all that pages have left in it, and has a context made for the next one.
+    fn isolate(&mut self, wire: &mut Wire, visit: &mut Visit) -> Result<(), Trouble> {
+        let context = take(&mut self.context);
+        if !context.is_empty() {
+            wire.send(None, "Target.disposeBrowserContext", json!({ "browserContextId": context }))?;
+        }
+        self.session.clear();
+        self.watch = Watch::new(self.rules);
+        visit.phase = Phase::Isolating;
+        visit.sent = vec![wire.send(None, "Target.createBrowserContext", json!({}))?];
+        visit.until = Instant::now() + visit.limit.min(START);
         Ok(())
     }
 
     /// Takes a message for this tab; what was seen when it ends the visit.
     ///
     /// # Errors
-    /// [`Trouble::Gone`].
+    /// [`Trouble::Gone`]; the browser's own words when it refuses what has nothing to do with the page.
     pub(super) fn take(&mut self, wire: &mut Wire, message: &Value) -> Result<Option<View>, Trouble> {
         if let Some(event) = message["method"].as_str() {
             if let Some((method, params)) = self.watch.see(event, &message["params"]) {
@@ -108,33 +162,105 @@ impl<'a> Tab<'a> {
             }
             return Ok(None);
         }
+        let Some(mut visit) = self.visit.take() else { return Ok(None) };
+        let ending = self.answered(wire, &mut visit, message)?;
+        Ok(self.go_on(visit, ending))
+    }
+
+    /// Takes the answer to a command; how the visit ends when that ends it.
+    fn answered(
+        &mut self,
+        wire: &mut Wire,
+        visit: &mut Visit,
+        message: &Value,
+    ) -> Result<Option<Ending>, Trouble> {
         let number = message["id"].as_u64().unwrap_or_default();
-        let ending = self.visit.as_mut().and_then(|visit| visit.answered(number, message));
-        Ok(ending.and_then(|ending| self.end(ending)))
+        let Some(at) = visit.sent.iter().position(|sent| *sent == number) else { return Ok(None) };
+        visit.sent.remove(at);
+        let (result, refusal) = (&message["result"], message["error"]["message"].as_str());
+        Ok(match (visit.phase, refusal) {
+            (Phase::Opening, _) => {
+                visit.phase = Phase::Loading;
+                refusal.or(result["errorText"].as_str()).map(|words| Ending::Refused(words.to_owned()))
+            }
+            (Phase::Picturing, Some(words)) => Some(Ending::Refused(words.to_owned())),
+            (Phase::Picturing, None) => Some(Ending::Seen(result["data"].as_str().and_then(decode))),
+            (Phase::Stopping | Phase::Leaving | Phase::Cleaning, Some(_)) => {
+                self.isolate(wire, visit).map(|()| None)?
+            }
+            (_, Some(words)) => return Err(Trouble::Refused(words.to_owned())),
+            (_, None) => self.prepare(wire, visit, result).map(|()| None)?,
+        })
+    }
+
+    /// Goes on with what the browser has made.
+    fn prepare(&mut self, wire: &mut Wire, visit: &mut Visit, result: &Value) -> Result<(), Trouble> {
+        let named = |name: &str| result[name].as_str().unwrap_or_default().to_owned();
+        match visit.phase {
+            Phase::Isolating => {
+                self.context = named("browserContextId");
+                let target = json!({ "url": BLANK, "browserContextId": self.context });
+                visit.sent.push(wire.send(None, "Target.createTarget", target)?);
+                visit.phase = Phase::Creating;
+            }
+            Phase::Creating => {
+                self.target = named("targetId");
+                let target = json!({ "targetId": self.target, "flatten": true });
+                visit.sent.push(wire.send(None, "Target.attachToTarget", target)?);
+                visit.phase = Phase::Attaching;
+            }
+            Phase::Attaching => {
+                self.session = named("sessionId");
+                visit.sent = self.send(wire, setting::beginning(self.rules, self.jar, &visit.url))?;
+                visit.phase = Phase::Setting;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Goes on as far as the page and the clock allow; what was seen when the visit is over.
     ///
     /// # Errors
-    /// [`Trouble::Gone`].
+    /// [`Trouble::Gone`], [`Trouble::Late`] when the browser opens no page.
     pub(super) fn advance(&mut self, wire: &mut Wire) -> Result<Option<View>, Trouble> {
-        let Some(visit) = &mut self.visit else { return Ok(None) };
-        let now = Instant::now();
-        let mut send = |method: &str, params| wire.send(Some(&self.session), method, params);
-        match &visit.phase {
-            _ if self.watch.crashed => return Ok(self.end(Ending::Crashed)),
-            Phase::Settling(end) if self.watch.loaded && now >= (*end).min(visit.until) => {
-                let format = json!({ "format": "png", "optimizeForSpeed": true });
-                visit.phase = Phase::Picturing(send("Page.captureScreenshot", format)?);
+        let Some(mut visit) = self.visit.take() else { return Ok(None) };
+        let ending = self.advance_visit(wire, &mut visit)?;
+        Ok(self.go_on(visit, ending))
+    }
+
+    fn advance_visit(&mut self, wire: &mut Wire, visit: &mut Visit) -> Result<Option<Ending>, Trouble> {
+        let (now, is_answered) = (Instant::now(), visit.sent.is_empty());
+        match visit.phase {
+            Phase::Leaving if is_answered && self.watch.is_left && !self.watch.may_linger(&visit.url) => {
+                visit.sent = self.send(wire, setting::cleaning(self.jar, &visit.url))?;
+                (visit.phase, visit.until) = (Phase::Cleaning, now + visit.limit.min(START));
             }
-            _ if now >= visit.until => return Ok(self.end(Ending::Late)),
-            Phase::Cleaning(left) if left.is_empty() => {
+            Phase::Stopping | Phase::Leaving if now >= visit.until || self.watch.crashed => {
+                self.isolate(wire, visit)?;
+            }
+            Phase::Stopping if is_answered => {
+                visit.sent = self.send(wire, vec![("Page.navigate", json!({ "url": BLANK }))])?;
+                visit.phase = Phase::Leaving;
+            }
+            Phase::Setting | Phase::Cleaning if is_answered => {
                 self.watch = Watch::new(self.rules);
-                visit.phase = Phase::Opening(send("Page.navigate", json!({ "url": visit.url.as_str() }))?);
+                visit.sent =
+                    self.send(wire, vec![("Page.navigate", json!({ "url": visit.url.as_str() }))])?;
+                (visit.phase, visit.begun, visit.until) = (Phase::Opening, now, now + visit.limit);
             }
-            Phase::Loading if self.watch.loaded => {
-                visit.phase = Phase::Settling(now + self.rules.settle);
+            _ if visit.phase.is_before_page() => {
+                let is_stuck = self.watch.crashed || now >= visit.until;
+                return if is_stuck { Err(Trouble::Late) } else { Ok(None) };
             }
+            _ if self.watch.crashed => return Ok(Some(Ending::Crashed)),
+            Phase::Settling(end) if self.watch.loaded && now >= end.min(visit.until) => {
+                let format = json!({ "format": "png", "optimizeForSpeed": true });
+                visit.sent = self.send(wire, vec![("Page.captureScreenshot", format)])?;
+                visit.phase = Phase::Picturing;
+            }
+            _ if now >= visit.until => return Ok(Some(Ending::Late)),
+            Phase::Loading if self.watch.loaded => visit.phase = Phase::Settling(now + self.rules.settle),
             // A script has led elsewhere meanwhile.
             Phase::Settling(_) if !self.watch.loaded => visit.phase = Phase::Loading,
             _ => {}
@@ -142,76 +268,26 @@ impl<'a> Tab<'a> {
         Ok(None)
     }
 
-    fn end(&mut self, ending: Ending) -> Option<View> {
-        let visit = self.visit.take()?;
-        let watch = replace(&mut self.watch, Watch::new(self.rules));
-        let (duration, late) = (visit.begun.elapsed(), matches!(ending, Ending::Late));
-        self.is_fit = !watch.crashed && !late;
-        let (mut findings, picture) = match ending {
-            Ending::Seen(picture) => (about_document(&watch, &visit.url), picture),
-            Ending::Refused(words) if !watch.crashed => (vec![unopened(&words)], None),
-            Ending::Late => (vec![unloaded(&watch, duration)], None),
-            Ending::Refused(_) | Ending::Crashed => (about_document(&watch, &visit.url), None),
+    /// Keeps a visit that goes on; else what was seen.
+    fn go_on(&mut self, visit: Visit, ending: Option<Ending>) -> Option<View> {
+        let Some(ending) = ending else {
+            self.visit = Some(visit);
+            return None;
         };
-        let load = watch.load;
-        findings.extend(watch.findings());
-        Some(View { page: visit.page, findings, picture, load, duration, late })
+        let (duration, late) = (visit.begun.elapsed(), matches!(ending, Ending::Late));
+        self.is_stuck = self.watch.crashed || late;
+        let (mut findings, picture) = ending.told(&self.watch, &visit.url, duration);
+        findings.extend(self.watch.findings());
+        Some(View { page: visit.page, findings, picture, load: self.watch.load, duration, late })
     }
 }
 
-impl Visit {
-    /// Takes the answer to a command; how the visit ends when that ends it.
-    fn answered(&mut self, number: u64, answer: &Value) -> Option<Ending> {
-        let refusal = answer["error"]["message"].as_str();
-        match &mut self.phase {
-            Phase::Cleaning(sent) if sent.contains(&number) => {
-                sent.retain(|known| *known != number);
-                refusal.map(|words| Ending::Refused(words.to_owned()))
-            }
-            Phase::Opening(sent) if *sent == number => {
-                self.phase = Phase::Loading;
-                let error = refusal.or(answer["result"]["errorText"].as_str());
-                error.map(|words| Ending::Refused(words.to_owned()))
-            }
-            Phase::Picturing(sent) if *sent == number => Some(match refusal {
-                Some(words) => Ending::Refused(words.to_owned()),
-                None => Ending::Seen(answer["result"]["data"].as_str().and_then(decode)),
-            }),
-            _ => None,
-        }
+impl Phase {
+    fn is_before_page(self) -> bool {
+        !matches!(self, Self::Opening | Self::Loading | Self::Settling(_) | Self::Picturing)
     }
 }
 
 fn decode(picture: &str) -> Option<Vec<u8>> {
     STANDARD.decode(picture).ok()
-}
-
-fn about_document(watch: &Watch<'_>, url: &Url) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if watch.crashed {
-        findings.push(Finding::new("page-crashed", "makes the browser's page crash"));
-    }
-    if let Some(status) = watch.status.filter(|status| *status >= 400) {
-        findings.push(Finding::new("route-status", format!("answered {status} to the browser")));
-    }
-    let shown = watch.url.split('#').next().unwrap_or_default();
-    if shown != url.as_str().split('#').next().unwrap_or_default() {
-        let elsewhere = watch::path(shown);
-        let finding = Finding::new("redirect-unexpected", format!("leads the browser to {elsewhere}"));
-        findings.push(finding.line("expected", url.as_str()).line("actual", shown));
-    }
-    findings
-}
-
-fn unopened(words: &str) -> Finding {
-    Finding::new("page-unopened", "cannot be opened in the browser").line("actual", words)
-}
-
-fn unloaded(watch: &Watch<'_>, waited: Duration) -> Finding {
-    let seconds = waited.as_secs_f32();
-    let what = match watch.document {
-        Some(_) => format!("has not finished loading after {seconds:.1} s"),
-        None => format!("did not answer the browser within {seconds:.1} s"),
-    };
-    Finding::new("load-slow", what)
 }

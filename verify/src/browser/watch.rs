@@ -1,8 +1,10 @@
 //! What happens on a page while it is looked at, as the browser tells it, and what of it is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 use std::time::{Duration, Instant};
 
+use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::process::BLANK;
@@ -34,9 +36,15 @@ pub(super) struct Watch<'a> {
     /// With the id of an exception that may still be handled.
     errors: Vec<(Option<i64>, Finding)>,
     more: usize,
-    /// Address of each request.
+    /// Address of each request that is under way.
     requests: BTreeMap<String, String>,
     not_sent: Vec<String>,
+    /// Origins of the documents in its frames.
+    origins: BTreeSet<String>,
+    /// It has made workers, other windows or frames, of whose requests nothing is told here.
+    has_company: bool,
+    /// It is shown no more.
+    pub(super) is_left: bool,
 }
 
 impl<'a> Watch<'a> {
@@ -54,6 +62,9 @@ impl<'a> Watch<'a> {
             more: 0,
             requests: BTreeMap::new(),
             not_sent: Vec::new(),
+            origins: BTreeSet::new(),
+            has_company: false,
+            is_left: false,
         }
     }
 
@@ -80,17 +91,28 @@ impl<'a> Watch<'a> {
                 self.requests.insert(text(&facts["requestId"]), text(&facts["request"]["url"]));
             }
             "Network.responseReceived" => self.responded(facts),
+            "Network.loadingFinished" => drop(self.requests.remove(&text(&facts["requestId"]))),
             "Network.loadingFailed" => self.failed(facts),
+            "Network.webSocketCreated" | "Target.attachedToTarget" | "Target.targetCreated" => {
+                self.has_company = true;
+            }
             "Fetch.requestPaused" => return Some(self.paused(facts)),
             _ => {}
         }
         None
     }
 
+    /// Whether something of it may go on once it is left, or keep what is not of the origin of `url`.
+    pub(super) fn may_linger(&self, url: &Url) -> bool {
+        let own = url.origin().ascii_serialization();
+        self.has_company || !self.requests.is_empty() || self.origins.iter().any(|origin| *origin != own)
+    }
+
     /// Everything that is wrong, in the order of its happening.
-    pub(super) fn findings(self) -> Vec<Finding> {
-        let Self { errors, not_sent, more, .. } = self;
-        let mut findings: Vec<Finding> = errors.into_iter().map(|(_, finding)| finding).collect();
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        let (not_sent, more) = (take(&mut self.not_sent), self.more);
+        let mut findings: Vec<Finding> =
+            take(&mut self.errors).into_iter().map(|(_, finding)| finding).collect();
         if let Some(last) = findings.last_mut().filter(|_| more > 0) {
             *last = last.clone().line("more", format!("{more} further errors"));
         }
@@ -102,13 +124,14 @@ impl<'a> Watch<'a> {
     }
 
     fn navigated(&mut self, frame: &Value) {
-        if !frame["parentId"].is_null() || frame["url"] == BLANK {
+        let is_main = frame["parentId"].is_null();
+        if frame["url"] == BLANK {
+            self.is_left |= is_main;
             return;
         }
-        if self.document.is_none() {
-            // The page before this one may have erred until now.
-            self.errors.clear();
-            self.more = 0;
+        self.origins.insert(text(&frame["securityOrigin"]));
+        if !is_main {
+            return;
         }
         self.document = Some(text(&frame["loaderId"]));
         self.url = text(&frame["url"]);
@@ -179,7 +202,7 @@ impl<'a> Watch<'a> {
     }
 
     fn failed(&mut self, facts: &Value) {
-        let url = self.requests.get(&text(&facts["requestId"])).cloned().unwrap_or_default();
+        let url = self.requests.remove(&text(&facts["requestId"])).unwrap_or_default();
         let error = text(&facts["errorText"]);
         let is_ours = facts["blockedReason"] == KEPT_BACK;
         if is_ours || facts["canceled"] == true || facts["type"] == "Document" || is_favicon(&url) {

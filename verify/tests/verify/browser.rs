@@ -166,6 +166,34 @@ fn pages_side_by_side_are_seen_as_each_would_be_alone() {
     }
 }
 
+/// What a page has asked for before it was over is answered while the next one loads.
+#[test]
+fn a_late_answer_sets_no_cookie_for_the_next_page() {
+    if !has_browser() {
+        return;
+    }
+    for first in ["lingering", "deferred", "working", "framed"] {
+        all_pass(&[first, "after"]);
+    }
+}
+
+/// A page is left with its scripts at rest: none of them keeps anything for the next one.
+#[test]
+fn a_page_that_is_left_keeps_nothing_for_the_next_one() {
+    if has_browser() {
+        all_pass(&["leaving", "clean", "leaving?1", "clean?1", "sound", "clean?2"]);
+    }
+}
+
+fn all_pass(pages: &[&str]) {
+    let world = World::new(&browser(pages, ""), "").serving(&[]);
+    let run = world.verify(BROWSER);
+    for page in pages {
+        let step = format!("browser.GET /browser/{page}");
+        assert_eq!(run.ending(&step), "passed", "{pages:?} {}", run.step(&step));
+    }
+}
+
 #[test]
 fn a_page_that_hangs_beside_others_costs_only_itself() {
     if !has_browser() {

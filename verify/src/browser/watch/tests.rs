@@ -112,9 +112,7 @@ fn what_does_not_load_is_named_but_for_the_icon_that_browsers_ask_for() {
 }
 
 #[test]
-fn errors_of_the_page_before_are_not_this_page_s() {
-    let events = vec![threw(1, "Uncaught", "Error: late"), navigated("2", "http://h:1/b")];
-    assert!(told(&rules(), events).is_empty());
+fn an_error_is_kept_when_its_page_leads_elsewhere() {
     let elsewhere = vec![
         navigated("2", "http://h:1/b"),
         threw(1, "Uncaught", "Error: before it went on"),
@@ -149,4 +147,34 @@ fn a_page_that_errs_without_end_is_cut() {
     let told = told(&rules(), events);
     assert_eq!(told.len(), MOST);
     assert!(told.last().unwrap().1.ends_with("more: 80 further errors"), "{:?}", told.last());
+}
+
+#[test]
+fn a_page_may_linger_while_something_of_it_is_under_way() {
+    let url = Url::parse("http://h:1/a").unwrap();
+    let shown = |origin: &str| {
+        let frame = json!({ "loaderId": "1", "url": format!("{origin}/a"), "securityOrigin": origin });
+        ("Page.frameNavigated", json!({ "frame": frame }))
+    };
+    let asked = || {
+        let request = json!({ "url": "http://h:1/x" });
+        ("Network.requestWillBeSent", json!({ "requestId": "7", "request": request }))
+    };
+    let ended = |event| (event, json!({ "requestId": "7", "canceled": true }));
+    let lingers = |events: Vec<(&str, Value)>| {
+        let rules = rules();
+        let mut watch = Watch::new(&rules);
+        for (event, facts) in events {
+            watch.see(event, &facts);
+        }
+        watch.may_linger(&url)
+    };
+    let own = || shown("http://h:1");
+    assert!(!lingers(vec![own(), asked(), ended("Network.loadingFinished")]));
+    assert!(!lingers(vec![own(), asked(), ended("Network.loadingFailed")]));
+    assert!(lingers(vec![own(), asked()]), "a request");
+    assert!(lingers(vec![own(), shown("http://other:1")]), "a frame of another origin");
+    for company in ["Target.attachedToTarget", "Target.targetCreated", "Network.webSocketCreated"] {
+        assert!(lingers(vec![own(), (company, json!({}))]), "{company}");
+    }
 }

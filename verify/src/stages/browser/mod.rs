@@ -57,7 +57,7 @@ pub(super) fn check(sight: &Sight<'_>, looks: &mut Vec<Look>) -> Result<Vec<Step
         Err(reason) => return Ok(vec![skipped("browser", &reason)]),
     };
     let asker = Asker::new(&subject.address)?;
-    let browser = match Browser::start(rules, &asker.url("/"), &jar) {
+    let browser = match Browser::start(rules, &jar) {
         Ok(Some(browser)) => browser,
         Ok(None) => return Ok(vec![absent(rules, missing())]),
         Err(problem) => return Ok(vec![absent(rules, problem)]),

@@ -125,7 +125,7 @@ impl<'a> Visits<'a> {
     /// Starts a browser where there is none.
     fn revive(&mut self) -> Result<(), Problem> {
         if self.browser.is_none() {
-            let started = Browser::start(self.rules, &self.asker.url("/"), self.jar)?;
+            let started = Browser::start(self.rules, self.jar)?;
             self.browser = Some(started.ok_or_else(missing)?);
         }
         Ok(())
@@ -141,9 +141,11 @@ impl<'a> Visits<'a> {
     }
 
     /// Ends the browser and puts its open pages back, where one that was open alone is told instead
-    /// if it ended its second browser.
+    /// if it ended its second browser. What was seen of others by then counts.
     fn begin_again(&mut self, is_lost: bool, tell: &impl Fn(usize, Seen)) {
-        self.browser = None;
+        for view in self.browser.take().into_iter().flat_map(Browser::give_up) {
+            self.close(view, tell);
+        }
         for task in self.open.drain(..).rev() {
             if is_lost && task.suspect {
                 tell(task.page, Seen::Fatal);

@@ -109,12 +109,27 @@ def browser_page(method, name, cookies, body):
         "drawn": "requestAnimationFrame(() => requestAnimationFrame(() => { throw new Error('when drawn') }))",
         "clean": "for (const store of [localStorage, sessionStorage]) { if (store.mark) throw new Error('used store'); store.mark = 1 }"
                  "if (document.cookie.includes('mark')) throw new Error('used cookie'); document.cookie = 'mark=1'",
+        "lingering": "fetch('/browser/late-cookie', {keepalive: true}).catch(() => 0)",
+        "deferred": "fetchLater('/browser/late-cookie', {activateAfter: 0})",
+        "working": "const line = `fetch('${location.origin}/browser/late-cookie').catch(() => 0)`; new Worker(URL.createObjectURL(new Blob([line])))",
+        "framed": "document.body.append(Object.assign(document.createElement('iframe'), {src: '/browser/lingering'}))",
+        "leaving": "addEventListener('pagehide', () => { document.cookie = 'mark=1'; localStorage.mark = 1 })",
     }
     if name == "written":
         if method == "POST":
             with open("written", "a") as file:
                 file.write(body + "\n")
         return answer(200, "")
+    if name == "late-cookie":
+        after_asked.wait()
+        return answer(200, "", "Set-Cookie: mark=late; Path=/")
+    if name == "after":
+        after_asked.set()
+        check = "addEventListener('load', () => { if (document.cookie.includes('mark')) throw new Error('used cookie') })"
+        return answer(200, f"<h1>after</h1><script>{check}</script><img src=/browser/after.svg>")
+    if name == "after.svg":
+        late_sent.wait(5)
+        return answer(200, "<svg xmlns='http://www.w3.org/2000/svg'/>", "Content-Type: image/svg+xml")
     if name == "script":
         return answer(200, "<h1>asset</h1><script src=/browser/none.js></script>")
     if name == "icon":
@@ -235,7 +250,11 @@ def serve(connection):
             if path.startswith("/fault/"):
                 fault(path[len("/fault/"):], connection)
                 return
-            connection.sendall(page(method, path, headers, body))
+            try:
+                connection.sendall(page(method, path, headers, body))
+            finally:
+                if path == "/browser/late-cookie":
+                    late_sent.set()
     except OSError:
         pass
     finally:
@@ -252,7 +271,7 @@ SITE = {}
 if os.path.exists("site.json"):
     with open("site.json") as file:
         SITE = json.load(file)
-stop = threading.Event()
+stop, after_asked, late_sent = threading.Event(), threading.Event(), threading.Event()
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
 listener.listen(128)
