@@ -1,10 +1,12 @@
 //! The crawl: from the first pages over every link inside the app, each address asked once, with
 //! GET alone. No body is kept; what is right or wrong of it is for the stages.
 //!
-//! `address` knows where a link leads, `sheet` what a page has, `style` what a style sheet names,
-//! `node` what is known of an address, `frontier` what is asked next, `visit` asks.
+//! `address` knows where a link leads, `sheet` what a page has, `attribute` and `style` what an
+//! attribute or a style sheet names, `node` what is known of an address, `frontier` what is asked
+//! next, `visit` asks.
 
 pub(crate) mod address;
+mod attribute;
 mod frontier;
 mod node;
 pub(crate) mod sheet;

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use scraper::ElementRef;
 
-use super::style;
+use super::{attribute, style};
 use crate::http::Document;
 
 /// Relations of `<link>` that name something a browser fetches for the page.
@@ -55,6 +55,12 @@ pub(crate) struct FormSeen {
     pub(crate) hidden: Vec<String>,
     /// Required inputs without a name: nothing would be sent of them.
     pub(crate) nameless: Vec<String>,
+}
+
+impl Link {
+    pub(super) fn to_page(written: &str) -> Self {
+        Self { written: written.to_owned(), kind: Kind::Page }
+    }
 }
 
 impl Sheet {
@@ -131,14 +137,9 @@ impl Sheet {
         self.links.extend(links);
     }
 
-    /// `srcset`: addresses with a width or a density, between commas.
     fn add_set(&mut self, element: ElementRef<'_>) {
-        let set = element.attr("srcset").unwrap_or_default();
-        let inline = set.trim_start().starts_with("data:");
-        let candidates = set.split(", ").flat_map(|part| part.split(",\n")).filter(|_| !inline);
-        let addresses = candidates.filter_map(|candidate| candidate.split_whitespace().next());
-        let links =
-            addresses.map(|address| Link { written: address.trim_matches(',').into(), kind: Kind::Asset });
+        let addresses = attribute::candidates(element.attr("srcset").unwrap_or_default());
+        let links = addresses.into_iter().map(|written| Link { written: written.into(), kind: Kind::Asset });
         self.links.extend(links);
     }
 
@@ -155,13 +156,8 @@ impl Sheet {
     /// `<meta http-equiv=refresh content="0; url=/x">`
     fn add_refresh(&mut self, element: ElementRef<'_>) {
         let refreshes = element.attr("http-equiv").is_some_and(|name| name.eq_ignore_ascii_case("refresh"));
-        let content = element.attr("content").filter(|_| refreshes).unwrap_or_default();
-        let Some((_, target)) = content.split_once(';') else { return };
-        let target = target.trim();
-        if target.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("url=")) {
-            let written = target[4..].trim_matches(['\'', '"', ' ']).to_owned();
-            self.links.push(Link { written, kind: Kind::Page });
-        }
+        let target = element.attr("content").filter(|_| refreshes).and_then(attribute::refresh);
+        self.links.extend(target.map(Link::to_page));
     }
 }
 
@@ -239,6 +235,8 @@ mod tests {
                 asset("/i2.png"),
                 asset("/i3.png"),
                 asset("/w.webp"),
+                asset("data:image/png;base64,x"),
+                asset("y"),
                 asset("/v.mp4"),
                 asset("/v.png"),
                 page("/frame"),

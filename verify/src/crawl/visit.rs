@@ -10,8 +10,8 @@ use common::secrets::Secrets;
 use super::address::{Atlas, Target, is_deed};
 use super::frontier::{Frontier, Lead, Task};
 use super::node::{Answer, Reason};
-use super::sheet::{Kind, Sheet};
-use super::{AT_ONCE, FormKey};
+use super::sheet::{Kind, Link, Sheet};
+use super::{AT_ONCE, FormKey, attribute};
 use crate::checks::Links;
 use crate::finding::Finding;
 use crate::http::{Asker, Reply, Request};
@@ -78,6 +78,8 @@ impl Sighting {
             let phrase = "cannot be taken apart: it is nested deeper than any browser goes";
             answer.fault.get_or_insert(Finding::new("page-too-deep", phrase));
         }
+        let refresh = reply.header("refresh");
+        sheet.links.extend(refresh.as_deref().and_then(attribute::refresh).map(Link::to_page));
         answer.title = sheet.title.take();
         answer.places = Some(std::mem::take(&mut sheet.places));
         Self { answer, sheet }
@@ -198,6 +200,15 @@ fn patience(reply: &Reply, delays: u32) -> Option<Duration> {
 mod tests {
     use super::*;
     use reqwest::header::HeaderMap;
+
+    #[test]
+    fn a_page_leads_on_by_its_header_too() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", "text/html".parse().unwrap());
+        headers.insert("refresh", "0; url=/later".parse().unwrap());
+        let sighting = Sighting::of(&Reply::new(200, headers, b"<a href=/a>a</a>", Duration::ZERO), &[]);
+        assert_eq!(sighting.sheet.links, ["/a", "/later"].map(Link::to_page));
+    }
 
     #[test]
     fn a_busy_server_is_left_alone_a_few_times() {
