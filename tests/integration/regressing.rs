@@ -173,6 +173,65 @@ fn no_secret_is_kept_with_the_structure() {
     assert!(!ran.stdout.contains("sentinel") && !ran.stderr.contains("sentinel"));
 }
 
+/// The same change of two pages that only the crawl comes to, of which somebody has seen one.
+#[test]
+fn an_approval_covers_the_pages_that_it_was_given_for() {
+    let world = World::new();
+    world.write("verify.toml", &format!("{CHECKS}[links]\n"));
+    let linked = "<title>Linked</title><a href=/pages/all>all</a>";
+    world.write("pages/all", "<title>All</title><a href=/pages/one>1</a><a href=/pages/two>2</a>");
+    world.write("pages/one", linked);
+    world.write("pages/two", linked);
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    world.write("pages/one", "<title>Linked</title>");
+    world.write("pages/two", "<title>Linked</title>");
+    world.release("v2");
+    let found = failed(&world.run("deploy", &["dev"]).refused("link-lost"));
+    assert_eq!(found[0].1, "GET /pages/one, GET /pages/two lost the link /pages/all");
+    world.run("verify", &["dev", "--approve", &found[0].0]).ok();
+    let file = world.state().join("approvals.json");
+    let mut approvals: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(approvals[0]["pages"], serde_json::json!(["GET /pages/one", "GET /pages/two"]));
+    approvals[0]["pages"] = serde_json::json!(["GET /pages/one"]);
+    fs::write(&file, approvals.to_string()).unwrap();
+    let report = world.run("deploy", &["dev"]).refused("link-lost");
+    let left = failed(&report);
+    assert_eq!((&left[0].0, left[0].1.as_str()), (&found[0].0, "GET /pages/two lost the link /pages/all"));
+    let changes = &report.details["verify"]["regressions"]["changes"];
+    assert!(changes[0]["accepted"].is_string() && changes[1]["accepted"].is_null(), "{changes}");
+    world.run("verify", &["dev", "--approve", &left[0].0]).ok();
+    let report = world.run("deploy", &["dev"]).ok().report();
+    let compared = &report.details["verify"]["regressions"]["compared"];
+    assert!(compared.as_u64() >= Some(3), "{compared}");
+}
+
+/// The page changes, and is so slow that nobody can ask for it again.
+#[test]
+fn what_there_was_no_time_to_compare_is_unverified() {
+    let world = World::new();
+    world.configure("ready_timeout", "deadlines = { verify = \"3s\" }\nready_timeout");
+    world.write("verify.toml", CHECKS);
+    world.write("pages/all", ALL);
+    world.release("v1");
+    world.run("deploy", &["dev"]).ok();
+    world.write("pages/all", "<title>All</title>");
+    world.write("behaviour.json", r#"{"delay_ms": {"/pages/all": 1200}}"#);
+    world.release("v2");
+    world.run("deploy", &["dev", "--no-verify"]).ok();
+    let report = world.run("verify", &["dev"]).refused("unverified");
+    let step = report.steps.iter().find(|step| step.name == "regressions.limit").unwrap();
+    let problem = step.problem.as_ref().unwrap();
+    assert_eq!((step.status, problem.kind.as_str()), (Status::Failed, "unverified"));
+    assert!(
+        problem.title.starts_with("1 not compared") && problem.title.ends_with("GET /pages/all"),
+        "{problem}"
+    );
+    assert!(report.steps.iter().all(|step| step.name != "regressions"), "nothing was compared");
+    let told = &report.details["verify"]["regressions"]["not_compared"];
+    assert_eq!(told, &serde_json::json!({ "limit": 1, "untold": 0 }));
+}
+
 /// Somebody edited the approvals: nothing of it is lost, and nothing more is approved.
 #[test]
 fn approvals_that_cannot_be_read_are_not_overwritten() {

@@ -20,7 +20,7 @@ pub(crate) fn gather(subject: &Subject, results: Results) -> Leaving {
         tree: subject.tree().to_owned(),
         recorded_at: now().to_string(),
         rows: results.database.rows,
-        changes: results.changes,
+        changes: results.comparison.changes,
         ..Structure::default()
     };
     structure.pages.extend(results.answered.into_iter().map(|page| (page.name, page.facts)));

@@ -199,6 +199,6 @@ fn tell(args: &Args, subject: &Subject, results: &Results, run: &mut Run) {
     if let Some(before) = subject.earlier.as_ref().filter(|_| !results.answered.is_empty()) {
         let (deployment, revision, recorded_at) = (&before.deployment, &before.revision, &before.recorded_at);
         let baseline = json!({"deployment": deployment, "revision": revision, "recorded_at": recorded_at});
-        run.detail("regressions", json!({"baseline": baseline, "changes": results.changes}));
+        run.detail("regressions", results.comparison.told(baseline));
     }
 }

@@ -8,6 +8,12 @@ use serde::Deserialize;
 #[serde(transparent)]
 pub(crate) struct Glob(String);
 
+impl From<&str> for Glob {
+    fn from(pattern: &str) -> Self {
+        Self(pattern.to_owned())
+    }
+}
+
 impl Glob {
     /// Whether a path, with its query and position if it has them, is meant.
     pub(crate) fn matches(&self, path: &str) -> bool {

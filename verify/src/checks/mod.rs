@@ -34,6 +34,7 @@ pub(crate) use entry::OPTIONS as ROUTE_OPTIONS;
 pub(crate) use errors::Errors;
 pub(crate) use file::{FileCheck, FileWanted};
 pub(crate) use forms::{Forms, SentForm};
+pub(crate) use glob::Glob;
 pub(crate) use links::{External, Links};
 pub(crate) use lookup::Lookup;
 pub(crate) use route::{Pattern, Route, may_write};

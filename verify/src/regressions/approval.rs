@@ -1,8 +1,10 @@
 //! Changes that somebody approved: `approvals.json`, for the tree in which they were found, so that
 //! they hold in each environment where that tree is deployed, and for no other.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use common::lock::{self, Lock};
 use common::report::{OrProblem, Problem, now, quoted};
 use serde::{Deserialize, Serialize};
 
-use super::change::Change;
+use super::change::{Change, in_short};
 use super::structure::Structure;
 
 /// Older ones are for trees that nobody deploys any more.
@@ -26,21 +28,40 @@ pub(crate) struct Approval {
     pub(crate) tree: String,
     /// What was approved, in words.
     pub(crate) sentence: String,
+    /// Names of the pages that had changed so: no other page is approved.
+    #[serde(default)]
+    pub(crate) pages: Vec<String>,
     pub(crate) who: String,
     /// RFC 3339, UTC.
     pub(crate) at: String,
 }
 
-/// Accepts the changes that were approved for `tree`.
-pub(crate) fn accept(place: &Place, tree: &str, changes: &mut [Change]) {
-    let approvals = read(place).unwrap_or_default();
-    for change in changes.iter_mut().filter(|change| change.accepted.is_none()) {
-        let approval = approvals.iter().find(|known| known.id == change.id && known.tree == tree);
-        change.accepted = approval.map(|known| format!("{} at {}", known.who, known.at));
+impl Approval {
+    /// Whether it says all that `other` does.
+    fn covers(&self, other: &Self) -> bool {
+        (&self.id, &self.tree) == (&other.id, &other.tree)
+            && other.pages.iter().all(|page| self.pages.contains(page))
     }
 }
 
-/// Approves the changes of these ids, all of which `found` must name.
+/// Accepts the changes that were approved for `tree`, of the pages that somebody saw them on.
+pub(crate) fn accept(place: &Place, tree: &str, changes: &mut Vec<Change>) {
+    let approvals = read(place).unwrap_or_default();
+    for mut change in take(changes) {
+        let known = |known: &&Approval| known.id == change.id && known.tree == tree;
+        let approved = approvals.iter().filter(|_| change.accepted.is_none()).filter(known);
+        for approval in approved.collect::<Vec<_>>() {
+            let by = format!("{} at {}", approval.who, approval.at);
+            changes.extend(change.split_off(&approval.pages, &by));
+        }
+        if !change.pages.is_empty() {
+            changes.push(change);
+        }
+    }
+}
+
+/// Approves the changes of these ids, all of which `found`, oldest first, must name. Where several
+/// verifications have found one, the newest counts.
 ///
 /// # Errors
 /// `unknown-change`, `locked`, `state-unreadable`, `state-unwritable`; then none of them is
@@ -50,7 +71,7 @@ pub(crate) fn approve(place: &Place, ids: &[String], found: &[Structure]) -> Res
     let guard = place.state().join("approvals.lock");
     let _lock = Lock::take_file(&guard, "the approvals", "verify --approve", WAIT)?;
     let mut all = read(place)?;
-    all.retain(|known| !new.iter().any(|new| new.id == known.id && new.tree == known.tree));
+    all.retain(|known| !new.iter().any(|new| new.covers(known)));
     all.extend(new.iter().cloned());
     let surplus = all.len().saturating_sub(KEPT);
     let text = serde_json::to_vec_pretty(&all[surplus..]).unwrap_or_default();
@@ -61,17 +82,24 @@ pub(crate) fn approve(place: &Place, ids: &[String], found: &[Structure]) -> Res
 }
 
 fn approval(place: &Place, id: &str, found: &[Structure]) -> Result<Approval, Problem> {
-    let known =
-        || found.iter().flat_map(|structure| structure.changes.iter().map(move |change| (structure, change)));
-    let Some((structure, change)) = known().find(|(_, change)| change.id == id) else {
-        let ids: Vec<&str> = known().map(|(_, change)| change.id.as_str()).collect();
+    let of_id = |structure: &Structure| -> Vec<Change> {
+        structure.changes.iter().filter(|change| change.id == id).cloned().collect()
+    };
+    let mut newest = found.iter().rev().map(|structure| (structure, of_id(structure)));
+    let Some((structure, parts)) = newest.find(|(_, parts)| !parts.is_empty()) else {
+        let known = found.iter().flat_map(|structure| &structure.changes);
+        let ids: BTreeSet<&str> = known.map(|change| change.id.as_str()).collect();
+        let ids: Vec<&str> = ids.into_iter().collect();
         let which = if ids.is_empty() { "none".into() } else { ids.join("\n") };
         return Err(Problem::new("unknown-change", format!("no verification has found the change '{id}'"))
             .detail(format!("found: {which}"))
             .hint(format!("verify {}", quoted(place.environment()))));
     };
-    let (tree, sentence) = (structure.tree.clone(), change.sentence());
-    Ok(Approval { id: id.to_owned(), tree, sentence, who: lock::who(), at: now().to_string() })
+    let phrase = parts.first().map(|part| part.phrase.clone()).unwrap_or_default();
+    let pages: Vec<String> = parts.into_iter().flat_map(|part| part.pages).collect();
+    let sentence = format!("{} {phrase}", in_short(&pages));
+    let tree = structure.tree.clone();
+    Ok(Approval { id: id.to_owned(), tree, sentence, pages, who: lock::who(), at: now().to_string() })
 }
 
 fn read(place: &Place) -> Result<Vec<Approval>, Problem> {

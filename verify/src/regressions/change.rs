@@ -1,17 +1,21 @@
 //! Changes of a whole release: the same one on many pages is one change, with an id of its own.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Answered;
 use super::comparison::Difference;
+use crate::checks::Glob;
 
 /// Pages that a sentence names.
 const NAMED: usize = 3;
 /// What is measured comes out otherwise each time; the id must not.
 const MEASURED: [&str; 2] = ["slower", "size-changed"];
+/// Only pages that were asked so are compared; their names begin with it.
+const ASKED: &str = "GET ";
 
 /// One change since the release before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,28 +39,62 @@ impl Change {
     }
 
     pub(crate) fn pages_in_short(&self) -> String {
-        let named = self.pages.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        match self.pages.len().saturating_sub(NAMED) {
-            0 => named,
-            more => format!("{named} and {more} more"),
-        }
+        in_short(&self.pages)
+    }
+
+    /// Takes out what `pages` names, accepted by somebody's word; what is left of it, if anything,
+    /// stays to be judged.
+    pub(super) fn split_off(&mut self, pages: &[String], by: &str) -> Option<Self> {
+        let (meant, left): (Vec<_>, Vec<_>) =
+            take(&mut self.pages).into_iter().partition(|page| pages.contains(page));
+        self.pages = left;
+        (!meant.is_empty()).then(|| Self { pages: meant, accepted: Some(by.to_owned()), ..self.clone() })
+    }
+}
+
+/// The first of these pages, and how many more there are.
+pub(crate) fn in_short(pages: &[String]) -> String {
+    let named = pages[..pages.len().min(NAMED)].join(", ");
+    match pages.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 
 /// Whether it is allowed, its kind, and what tells it apart from others of that kind.
 type Key = (bool, &'static str, String);
 
-/// Gathers what was found on the pages; what `allow` has a part of is accepted.
+/// Gathers what was found on the pages; what one of the texts of `allow` speaks of is accepted.
 pub(super) fn gather(found: Vec<(&Answered, Difference)>, allow: &[String]) -> Vec<Change> {
     let mut groups: BTreeMap<Key, Vec<(&Answered, String)>> = BTreeMap::new();
     for (page, difference) in found {
-        let sentence = format!("{} {}", page.name, difference.phrase);
-        let allowed = allow.iter().any(|part| sentence.contains(part));
+        let allowed = allow.iter().any(|text| speaks_of(text, page, &difference.phrase));
         let measured = MEASURED.contains(&difference.kind);
         let what = if measured { page.name.clone() } else { difference.phrase.clone() };
         groups.entry((allowed, difference.kind, what)).or_default().push((page, difference.phrase));
     }
     groups.into_iter().map(|((allowed, kind, what), pages)| change(allowed, kind, &what, pages)).collect()
+}
+
+/// Whether a text of `allow` speaks of a change of this page. What it says counts in whole words, and
+/// of a page that nobody chose only where it names the page.
+fn speaks_of(text: &str, page: &Answered, phrase: &str) -> bool {
+    let path = page.name.strip_prefix(ASKED).unwrap_or(&page.name);
+    let Some(named) = text.strip_prefix(ASKED) else {
+        return !page.facts.crawled && has_words(&format!("{} {phrase}", page.name), text);
+    };
+    let (pattern, words) = named.split_once(' ').unwrap_or((named, ""));
+    let is_named = pattern == path || (pattern.contains('*') && Glob::from(pattern).matches(path));
+    is_named && has_words(phrase, words)
+}
+
+fn has_words(sentence: &str, words: &str) -> bool {
+    let ends = |text: &str, edge: Option<char>| text.is_empty() || edge.is_some_and(char::is_whitespace);
+    let is_whole = |at: usize| {
+        let (before, after) = (&sentence[..at], &sentence[at + words.len()..]);
+        ends(before, before.chars().next_back()) && ends(after, after.chars().next())
+    };
+    words.is_empty() || sentence.match_indices(words).any(|(at, _)| is_whole(at))
 }
 
 fn change(allowed: bool, kind: &str, what: &str, mut found: Vec<(&Answered, String)>) -> Change {
@@ -127,5 +165,31 @@ mod tests {
         assert_eq!(accepted("lost /x"), 2);
         assert_eq!(accepted("GET /a lost"), 1);
         assert_eq!(accepted("lost /y"), 0);
+        assert_eq!(accepted("lost /"), 0, "no whole word");
+        assert_eq!((accepted("GET /*"), accepted("GET /* lost /x"), accepted("GET / lost /x")), (2, 2, 0));
+    }
+
+    #[test]
+    fn of_pages_that_nobody_chose_only_those_that_are_named_are_allowed() {
+        let pages = [page("GET /doc/all", false), page("GET /doc/7", true), page("GET /about", true)];
+        let allowed = |text: &str| {
+            let lost = |page| (page, Difference { kind: "link-lost", phrase: "lost the link /x".into() });
+            let changes = gather(pages.iter().map(lost).collect(), &[text.to_owned()]);
+            let accepted = changes.into_iter().filter(|change| change.accepted.is_some());
+            accepted.flat_map(|change| change.pages).collect::<Vec<_>>()
+        };
+        assert_eq!(allowed("lost the link /x"), ["GET /doc/all"]);
+        assert_eq!(allowed("GET /doc/* lost the link /x"), ["GET /doc/7", "GET /doc/all"]);
+        assert_eq!(allowed("GET /about"), ["GET /about"]);
+        assert_eq!(allowed("GET /* changed its title").len(), 0);
+    }
+
+    #[test]
+    fn an_approval_takes_its_pages_out_of_a_change() {
+        let mut change = gathered(&["GET /a", "GET /b"], "link-lost", "lost /x", &[]).remove(0);
+        assert!(change.split_off(&["GET /c".to_owned()], "me").is_none());
+        let meant = change.split_off(&["GET /a".to_owned(), "GET /c".to_owned()], "me").unwrap();
+        assert_eq!((meant.sentence(), meant.accepted.as_deref()), ("GET /a lost /x".to_owned(), Some("me")));
+        assert_eq!((change.sentence(), &change.accepted), ("GET /b lost /x".to_owned(), &None));
     }
 }

@@ -8,12 +8,31 @@ struct Hosts {
 }
 
 impl Again for Hosts {
-    fn now(&self, _: &Answered) -> Option<Facts> {
-        self.now.clone()
+    fn now(&self, _: &Answered) -> Asked {
+        asked(self.now.as_ref())
     }
 
-    fn earlier(&self, _: &Answered) -> Option<Facts> {
-        self.earlier.clone()
+    fn earlier(&self, _: &Answered) -> Asked {
+        asked(self.earlier.as_ref())
+    }
+}
+
+fn asked(facts: Option<&Facts>) -> Asked {
+    facts.map_or(Asked::Silent, |facts| Asked::Answered(Box::new(facts.clone())))
+}
+
+/// Nobody has time any more; the earlier release still runs if `earlier` says so.
+struct Late {
+    earlier: bool,
+}
+
+impl Again for Late {
+    fn now(&self, _: &Answered) -> Asked {
+        Asked::NoTime
+    }
+
+    fn earlier(&self, _: &Answered) -> Asked {
+        if self.earlier { Asked::NoTime } else { Asked::Silent }
     }
 }
 
@@ -23,9 +42,12 @@ fn page(title: &str, links: &[&str], time_ms: u64) -> Facts {
 }
 
 fn told(saved: Facts, found: Facts, hosts: &Hosts) -> Vec<String> {
+    compared(saved, found, hosts).changes.iter().map(Change::sentence).collect()
+}
+
+fn compared(saved: Facts, found: Facts, hosts: &impl Again) -> Comparison {
     let page = Answered { name: "GET /".into(), path: "/".into(), cookies: None, facts: found };
-    let before = [("GET /".to_owned(), saved)].into();
-    changes(&before, &[page], hosts, &[]).iter().map(Change::sentence).collect()
+    compare(&[("GET /".to_owned(), saved)].into(), &[page], hosts, &[])
 }
 
 #[test]
@@ -96,4 +118,20 @@ fn one_slow_answer_is_not_believed() {
     assert_eq!(told(saved.clone(), found.clone(), &slow), ["GET / takes 1900 ms instead of 10 ms"]);
     let slow_host = Hosts { now: Some(page("T", &[], 1900)), earlier: Some(page("T", &[], 1500)) };
     assert!(told(saved, found, &slow_host).is_empty());
+}
+
+#[test]
+fn what_there_was_no_time_to_ask_again_is_neither_changed_nor_compared() {
+    let told = |saved: Facts, found: Facts, earlier: bool| {
+        let comparison = compared(saved, found, &Late { earlier });
+        let left = [comparison.left_routes.len(), comparison.left_crawled.len(), comparison.untold];
+        (comparison.changes.len(), comparison.compared, left)
+    };
+    let crawled = |title: &str| Facts { crawled: true, ..page(title, &[], 1) };
+    assert_eq!(told(page("T", &[], 1), page("T", &[], 1), true), (0, 1, [0, 0, 0]), "it is the same");
+    assert_eq!(told(page("A", &[], 1), page("B", &[], 1), true), (0, 0, [1, 0, 0]));
+    assert_eq!(told(page("A", &[], 1), page("A", &[], 900), false), (0, 0, [1, 0, 0]), "slow once");
+    assert_eq!(told(page("A", &[], 1), page("B", &[], 1), false), (1, 1, [0, 0, 0]));
+    assert_eq!(told(crawled("A"), crawled("B"), true), (0, 0, [0, 1, 0]));
+    assert_eq!(told(crawled("A"), crawled("B"), false), (0, 0, [0, 0, 1]));
 }

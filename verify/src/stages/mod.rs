@@ -35,7 +35,7 @@ pub(crate) use sight::Sight;
 pub(crate) use browser::Look;
 
 use crate::explain::Explanation;
-use crate::regressions::{Answered, Change};
+use crate::regressions::{Answered, Comparison};
 use crate::subject::Subject;
 
 pub(crate) const TOOL: &str = "verify";
@@ -133,8 +133,8 @@ pub(crate) struct Results {
     pub(crate) looks: Vec<Look>,
     /// Every page that answered.
     pub(crate) answered: Vec<Answered>,
-    /// Since the release before.
-    pub(crate) changes: Vec<Change>,
+    /// With the release before.
+    pub(crate) comparison: Comparison,
     /// Of the one check that was asked for.
     pub(crate) explanation: Option<Explanation>,
     /// What programs printed.
@@ -269,7 +269,7 @@ fn check(stage: Stage, sight: &Sight<'_>, results: &mut Results) -> Result<Vec<S
         Stage::Browser => browser::check(sight, &mut results.looks)?,
         Stage::Regressions => {
             results.answered = regressions::answered(sight);
-            regressions::check(subject, &results.answered, &mut results.changes)?
+            regressions::check(subject, &results.answered, &mut results.comparison)?
         }
         Stage::Commands => {
             let (steps, log) = commands::steps(subject);

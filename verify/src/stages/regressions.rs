@@ -12,8 +12,8 @@ use super::pages::Page;
 use super::sight::Sight;
 use super::{LIMIT, TOOL, milliseconds, skipped};
 use crate::http::{Asker, Request};
-use crate::regressions::{self, Again, Answered, Change, Facts, Structure};
-use crate::subject::Subject;
+use crate::regressions::{self, Again, Answered, Asked, Change, Comparison, Facts, Structure, in_short};
+use crate::subject::{FAIR, Subject};
 
 /// So long pages of the crawl are asked for once more; those of routes come before them.
 const CRAWLED: Duration = Duration::from_secs(20);
@@ -35,14 +35,14 @@ pub(super) fn answered(sight: &Sight<'_>) -> Vec<Answered> {
     pages
 }
 
-/// Compares `pages` with the release before; what changed goes to `changes`.
+/// Compares `pages` with the release before; what came of it goes to `comparison`.
 ///
 /// # Errors
 /// `unverified` when not even a request can be made.
 pub(super) fn check(
     subject: &Subject,
     pages: &[Answered],
-    changes: &mut Vec<Change>,
+    comparison: &mut Comparison,
 ) -> Result<Vec<Step>, Problem> {
     let Some(before) = &subject.earlier else {
         return Ok(vec![skipped(
@@ -54,17 +54,38 @@ pub(super) fn check(
     let rules = subject.checks.regressions.as_deref();
     let (now, earlier) = (Asker::new(&subject.address)?, earlier(subject, before));
     let hosts = Hosts { subject, now, earlier, crawled_until: begun + CRAWLED };
-    *changes = regressions::changes(&before.pages, pages, &hosts, rules.unwrap_or_default());
-    regressions::accept(&subject.place, subject.tree(), changes);
+    *comparison = regressions::compare(&before.pages, pages, &hosts, rules.unwrap_or_default());
+    regressions::accept(&subject.place, subject.tree(), &mut comparison.changes);
     let took = milliseconds(begun.elapsed());
-    let unmeant = changes.iter().filter(|change| change.accepted.is_none() && rules.is_some());
-    let failed: Vec<Step> = unmeant.map(|change| failed(subject, before, change)).collect();
-    if !failed.is_empty() {
-        return Ok(failed);
+    let unmeant = |change: &&Change| change.accepted.is_none() && rules.is_some();
+    let mut steps: Vec<Step> =
+        comparison.changes.iter().filter(unmeant).map(|change| failed(subject, before, change)).collect();
+    if steps.is_empty() && comparison.compared > 0 {
+        let target = format!("{} pages since {}", comparison.compared, before.revision);
+        steps.push(Step::new(TOOL, "regressions", took).target(target));
     }
-    let compared = pages.iter().filter(|page| before.pages.contains_key(&page.name)).count();
-    let target = format!("{compared} pages since {}", before.revision);
-    Ok(vec![Step::new(TOOL, "regressions", took).target(target)])
+    steps.extend(left_over(subject, comparison));
+    if steps.is_empty() {
+        let reason = format!("no page could be compared with {}", before.revision);
+        steps.push(skipped("regressions", &reason));
+    }
+    Ok(steps)
+}
+
+/// What differs and was not compared, for lack of time. That the whole run had none is no passed check
+/// of a route.
+fn left_over(subject: &Subject, comparison: &Comparison) -> Option<Step> {
+    let left = [comparison.left_routes.as_slice(), &comparison.left_crawled].concat();
+    if left.is_empty() {
+        return None;
+    }
+    let told = format!("{} not compared, since there was no time: {}", left.len(), in_short(&left));
+    let is_judged = subject.checks.regressions.is_some() && !comparison.left_routes.is_empty();
+    if !is_judged {
+        return Some(skipped("regressions.limit", &told));
+    }
+    let hint = format!("verify {} --only regressions", subject.place.environment());
+    Some(Step::new(TOOL, "regressions.limit", 0).fail(Problem::unverified(told).hint(hint)))
 }
 
 fn failed(subject: &Subject, before: &Structure, change: &Change) -> Step {
@@ -91,23 +112,28 @@ struct Hosts<'a> {
 }
 
 impl Hosts<'_> {
-    fn ask(&self, asker: &Asker, page: &Answered) -> Option<Facts> {
-        if page.facts.crawled && Instant::now() > self.crawled_until {
-            return None;
-        }
+    fn ask(&self, asker: &Asker, page: &Answered) -> Asked {
         let limit = self.subject.remaining(LIMIT);
+        if limit.is_zero() || (page.facts.crawled && Instant::now() > self.crawled_until) {
+            return Asked::NoTime;
+        }
         let request = Request { cookies: page.cookies.clone(), ..Request::get(&page.path, limit) };
-        let reply = asker.ask(&request).ok()?;
-        Some(Facts::of(&reply, &asker.url(&page.path), &self.subject.secrets))
+        match asker.ask(&request) {
+            Ok(reply) => {
+                Asked::Answered(Box::new(Facts::of(&reply, &asker.url(&page.path), &self.subject.secrets)))
+            }
+            Err(_) if limit < FAIR => Asked::NoTime,
+            Err(_) => Asked::Silent,
+        }
     }
 }
 
 impl Again for Hosts<'_> {
-    fn now(&self, page: &Answered) -> Option<Facts> {
+    fn now(&self, page: &Answered) -> Asked {
         self.ask(&self.now, page)
     }
 
-    fn earlier(&self, page: &Answered) -> Option<Facts> {
-        self.ask(self.earlier.as_ref()?, page)
+    fn earlier(&self, page: &Answered) -> Asked {
+        self.earlier.as_ref().map_or(Asked::Silent, |asker| self.ask(asker, page))
     }
 }
