@@ -52,9 +52,10 @@ pub(crate) fn focus(checks: &mut Checks, id: &str, environment: &str) -> Result<
                 let finds = checks.discover.is_some() || checks.links.is_some();
                 return if finds { Ok(stage) } else { Err(unknown()) };
             };
-            let (session, needs) = (named.session.clone(), !named.needs.is_empty());
+            let (session, needs) = (named.session().map(str::to_owned), !named.terms().needs.is_empty());
             let helps = |route: &Route| {
-                (route.is_login() && route.session == session) || (needs && !route.captures.is_empty())
+                (route.is_login() && route.session() == session.as_deref())
+                    || (needs && !route.terms().captures.is_empty())
             };
             checks.routes.retain(|route| route.name() == name || helps(route));
         }
@@ -82,8 +83,9 @@ impl Exchange {
         if !names.is_empty() {
             request.push(format!("cookie: {}", names.join("; ")));
         }
-        if !route.form.is_empty() {
-            let fields = route.form.iter().map(|field| format!("{}={}", field.name, field.written));
+        let form = &route.terms().form;
+        if !form.is_empty() {
+            let fields = form.iter().map(|field| format!("{}={}", field.name, field.written));
             request.push(format!("form: {}", fields.collect::<Vec<_>>().join("&")));
         }
         let mut response = vec![format!("HTTP/1.1 {}", reply.status)];
@@ -170,22 +172,23 @@ fn expected(id: &str, subject: &Subject, stage: Stage) -> Vec<String> {
 }
 
 fn of_route(route: &Route, checks: &Checks) -> Vec<String> {
-    let mut lines = vec![match (route.status, &route.to) {
+    let terms = route.terms();
+    let mut lines = vec![match (route.status, &terms.to) {
         (Some(status), _) => format!("status {status}"),
         (None, Some(_)) => "a redirect".to_owned(),
         (None, None) => "status 200".to_owned(),
     }];
-    lines.extend(route.to.iter().map(|to| format!("a redirect to {to}")));
-    lines.extend(route.header.iter().map(|(name, part)| format!("a header {name} with '{part}'")));
+    lines.extend(terms.to.iter().map(|to| format!("a redirect to {to}")));
+    lines.extend(terms.header.iter().map(|(name, part)| format!("a header {name} with '{part}'")));
     lines.extend(route.text.iter().map(|text| format!("the text '{text}'")));
-    lines.extend(route.absent.iter().chain(&checks.absent).map(|text| format!("no '{text}'")));
-    lines.extend(route.patterns.iter().map(|pattern| match pattern {
+    lines.extend(terms.absent.iter().chain(&checks.absent).map(|text| format!("no '{text}'")));
+    lines.extend(terms.patterns.iter().map(|pattern| match pattern {
         Pattern::Regex(regex) => format!("a match of {}", regex.as_str()),
         Pattern::Css(selector) => format!("an element {selector}"),
         Pattern::CssWanted(selector, wanted) => format!("{wanted} of {selector}"),
         Pattern::Json(lookup, wanted) => format!("{wanted} at {}", lookup.written()),
     }));
-    let budget = route.time.or(checks.time);
+    let budget = terms.time.or(checks.time);
     lines.extend(budget.map(|time| format!("an answer within {} ms", time.as_millis())));
     lines
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use common::config::Span;
 use common::report::Problem;
@@ -14,7 +15,7 @@ use super::capture::{Capture, check_selector, not_a_lookup, read_regex};
 use super::forms;
 use super::lookup::Lookup;
 use super::placeholder;
-use super::route::{Field, Pattern, Route, may_write};
+use super::route::{Field, Pattern, Route, Terms, may_write};
 use super::source::Source;
 use super::wanted::Wanted;
 
@@ -120,14 +121,16 @@ pub(super) fn expand(
         return Err(source.wrong(&key.span(), &what));
     }
     let span = value.span();
-    let (options, rows) = match value.into_inner() {
-        DeValue::String(text) => (shorthand(source, &span, &text)?, BTreeMap::new()),
-        DeValue::Table(table) => read_table(source, &span, table, &OPTIONS, &names)?,
+    let (model, rows) = match value.into_inner() {
+        DeValue::String(text) => (shorthand(source, &span, method, &text)?, Rows::new()),
+        DeValue::Table(table) => {
+            let (options, rows) = read_table(source, &span, table, &OPTIONS, &names)?;
+            (build(source, &span, method, options)?, rows)
+        }
         _ => return Err(source.wrong(&span, "expected \"STATUS text\" or { … }")),
     };
     let count = count_rows(source, &key.span(), &names, &rows)?;
-    let model = build(source, &span, method, options)?;
-    if count > 1 && !model.captures.is_empty() {
+    if count > 1 && !model.terms().captures.is_empty() {
         return Err(source.wrong(&span, "a route with several rows cannot capture: give it one row"));
     }
     let paths = placeholder::fill(&parts, count, |name| rows.get(name).map_or(&[], Vec::as_slice));
@@ -144,13 +147,16 @@ pub(super) fn of_form(
     build(source, span, "POST", options)
 }
 
-fn split_key<'k>(source: &Source<'_>, key: &'k Spanned<DeString<'_>>) -> Result<(&'k str, &'k str), Problem> {
+fn split_key<'k>(
+    source: &Source<'_>,
+    key: &'k Spanned<DeString<'_>>,
+) -> Result<(&'static str, &'k str), Problem> {
     let text = key.get_ref().as_ref();
-    let (method, path) = text.split_once(' ').unwrap_or(("GET", text));
+    let (written, path) = text.split_once(' ').unwrap_or(("GET", text));
     let path = path.trim_start();
-    if !METHODS.contains(&method) {
-        return Err(source.wrong(&key.span(), &format!("'{method}' is not one of {}", METHODS.join(", "))));
-    }
+    let Some(method) = METHODS.into_iter().find(|known| *known == written) else {
+        return Err(source.wrong(&key.span(), &format!("'{written}' is not one of {}", METHODS.join(", "))));
+    };
     if !path.starts_with('/') {
         return Err(source.wrong(&key.span(), &format!("'{path}' is not a path: it must begin with '/'")));
     }
@@ -158,19 +164,24 @@ fn split_key<'k>(source: &Source<'_>, key: &'k Spanned<DeString<'_>>) -> Result<
 }
 
 /// `200 text`; after a redirect status the rest is where it goes.
-fn shorthand(source: &Source<'_>, span: &Range<usize>, text: &str) -> Result<Options, Problem> {
+fn shorthand(
+    source: &Source<'_>,
+    span: &Range<usize>,
+    method: &'static str,
+    text: &str,
+) -> Result<Route, Problem> {
     let (status, rest) = text.split_once(' ').unwrap_or((text, ""));
     let status: u16 = status
         .parse()
         .map_err(|_| source.wrong(span, &format!("'{text}' does not begin with a status such as 200")))?;
     let rest = (!rest.trim().is_empty()).then(|| rest.trim().to_owned());
-    let mut options = Options { status: Some(status), ..Options::default() };
+    let mut route = Route { method: method.into(), status: Some(status), ..Route::default() };
     if (300..400).contains(&status) {
-        options.to = rest;
+        route.terms_mut().to = rest;
     } else {
-        options.text = Texts(rest.into_iter().collect());
+        route.text = rest.into_iter().collect();
     }
-    Ok(options)
+    Ok(route)
 }
 
 type Rows = BTreeMap<String, Vec<String>>;
@@ -220,7 +231,12 @@ fn count_rows(
     Ok(count.unwrap_or(1))
 }
 
-fn build(source: &Source<'_>, span: &Range<usize>, method: &str, options: Options) -> Result<Route, Problem> {
+fn build(
+    source: &Source<'_>,
+    span: &Range<usize>,
+    method: &'static str,
+    options: Options,
+) -> Result<Route, Problem> {
     let patterns = patterns(options.regex, options.css, options.json);
     let captures = options.capture.into_iter().map(|(name, written)| Ok((name, Capture::read(&written)?)));
     let wrong = |what: String| source.wrong(span, &what);
@@ -231,11 +247,7 @@ fn build(source: &Source<'_>, span: &Range<usize>, method: &str, options: Option
         return Err(wrong(format!("a {method} is never sent again: retry is for GET and HEAD")));
     }
     let field = |(name, written): (String, String)| Field { name, value: written.clone(), written };
-    Ok(Route {
-        method: method.to_owned(),
-        path: String::new(),
-        status: options.status,
-        text: options.text.0,
+    let terms = Terms {
         absent: options.absent.0,
         patterns: patterns.map_err(wrong)?,
         header: options.header.into_iter().collect(),
@@ -247,8 +259,9 @@ fn build(source: &Source<'_>, span: &Range<usize>, method: &str, options: Option
         captures: captures.collect::<Result<_, _>>().map_err(wrong)?,
         needs: Vec::new(),
         retry: options.retry.map(|span| span.0),
-        discovered: false,
-    })
+    };
+    let (method, terms) = (method.into(), Some(Arc::new(terms)));
+    Ok(Route { method, status: options.status, text: options.text.0, terms, ..Route::default() })
 }
 
 /// The error is a sentence.

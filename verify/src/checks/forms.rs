@@ -76,7 +76,7 @@ fn sent(
         return Err(source.wrong(&value_span, "expected { fields = { … }, … }"));
     };
     let route = entry::of_form(source, &value_span, table)?;
-    if route.form.is_empty() {
+    if route.terms().form.is_empty() {
         return Err(source.wrong(span, "a form that is sent needs fields = { name = \"value\" }"));
     }
     let (page, label) = name.split_once('#').unwrap_or((&name, ""));

@@ -159,20 +159,20 @@ pub(super) fn table<'i>(source: &Source<'_>, value: Spanned<DeValue<'i>>) -> Res
 fn check_sessions(source: &Source<'_>, checks: &Checks) -> Result<(), Problem> {
     let mut opened = BTreeSet::new();
     for route in checks.routes.iter().filter(|route| route.is_login()) {
-        if !opened.insert(route.session.clone()) {
-            let session = route.session.as_deref().unwrap_or_default();
+        let session = route.session().unwrap_or_default();
+        if !opened.insert(session) {
             return Err(source.wrong(
                 &position(source, &route.path),
                 &format!("session '{session}' is opened by more than one check"),
             ));
         }
     }
-    let of_routes = checks.routes.iter().map(|route| (&route.session, route.path.as_str()));
-    let of_forms = checks.forms.sent.iter().map(|form| (&form.route.session, form.name.as_str()));
-    let of_links = checks.links.iter().map(|links| (&links.session, "[links]"));
-    let of_browser = checks.browser.iter().map(|browser| (&browser.session, "[browser]"));
+    let of_routes = checks.routes.iter().map(|route| (route.session(), route.path.as_str()));
+    let of_forms = checks.forms.sent.iter().map(|form| (form.route.session(), form.name.as_str()));
+    let of_links = checks.links.iter().map(|links| (links.session.as_deref(), "[links]"));
+    let of_browser = checks.browser.iter().map(|browser| (browser.session.as_deref(), "[browser]"));
     for (session, place) in of_routes.chain(of_forms).chain(of_links).chain(of_browser) {
-        let Some(name) = session.as_deref().filter(|_| !opened.contains(session)) else { continue };
+        let Some(name) = session.filter(|name| !opened.contains(name)) else { continue };
         let what = format!("no check opens the session '{name}': add a \"POST …\" with session = \"{name}\"");
         return Err(source.wrong(&position(source, place), &what));
     }

@@ -65,13 +65,13 @@ allow = ["lost the link /old/"]
         ]
     );
     assert_eq!(checks.routes[0].text, ["Welcome home"]);
-    assert_eq!((checks.routes[1].status, checks.routes[1].to.as_deref()), (Some(301), Some("/new/")));
-    assert_eq!(checks.routes[2].patterns.len(), 2);
-    assert_eq!(checks.routes[5].time, Some(Duration::from_millis(50)));
+    assert_eq!((checks.routes[1].status, checks.routes[1].terms().to.as_deref()), (Some(301), Some("/new/")));
+    assert_eq!(checks.routes[2].terms().patterns.len(), 2);
+    assert_eq!(checks.routes[5].terms().time, Some(Duration::from_millis(50)));
     let login = &checks.routes[6];
     assert!(login.is_login() && login.forbidden().is_none());
     let sent: Vec<_> =
-        login.form.iter().map(|field| (field.written.as_str(), field.value.as_str())).collect();
+        login.terms().form.iter().map(|field| (field.written.as_str(), field.value.as_str())).collect();
     assert_eq!(sent, [("x", "x"), ("$VERIFY_USER", "someone")]);
     assert_eq!(checks.absent.len(), 2);
     assert_eq!(checks.queries, [("users exist".to_owned(), "select 1".to_owned())]);

@@ -19,13 +19,13 @@ pub(crate) fn command(route: &Route, url: &Url, address: &Address) -> String {
     } else if route.method != "GET" {
         let _ = write!(line, " -X {}", quoted(&route.method));
     }
-    for field in &route.form {
+    for field in &route.terms().form {
         let _ = match field.written.strip_prefix('$') {
             Some(_) => write!(line, " --data-urlencode {}=\"{}\"", quoted(&field.name), field.written),
             None => write!(line, " --data-urlencode {}", quoted(format!("{}={}", field.name, field.written))),
         };
     }
-    match &route.session {
+    match route.session() {
         Some(_) if route.is_login() => line.push_str(" -b cookies -c cookies"),
         Some(_) => line.push_str(" -b cookies"),
         None => {}
@@ -46,13 +46,10 @@ mod tests {
             written: written.into(),
             value: value.into(),
         };
-        let route = Route {
-            method: "POST".into(),
-            path: "/login/".into(),
-            session: Some("user".into()),
-            form: vec![field("user", "it's", "it's"), field("password", "$PASSWORD", "hunter2")],
-            ..Route::default()
-        };
+        let mut route = Route { method: "POST".into(), ..Route::get("/login/") };
+        route.terms_mut().session = Some("user".into());
+        route.terms_mut().form =
+            vec![field("user", "it's", "it's"), field("password", "$PASSWORD", "hunter2")];
         let tcp = "127.0.0.1:1".parse().unwrap();
         let url = Url::parse("http://127.0.0.1:1/login/?a='b'").unwrap();
         assert_eq!(

@@ -18,7 +18,7 @@ pub(super) fn steps(sight: &Sight<'_>) -> Vec<Step> {
     let pages = &sight.visit().pages;
     let crawled: Vec<(&Node, &Answer)> = sight.crawl().into_iter().flat_map(Crawl::answered).collect();
     // A page with a sighting is one of the crawl's.
-    let asked = pages.iter().filter(|page| page.seen && page.sighting.is_none());
+    let asked = pages.iter().filter(|page| page.seen && page.sighting().is_none());
     let seen = asked.count() + crawled.iter().filter(|(_, answer)| answer.places.is_some()).count();
     if seen == 0 {
         return vec![skipped("content", "no page was seen")];
@@ -34,7 +34,7 @@ pub(super) fn steps(sight: &Sight<'_>) -> Vec<Step> {
 
 /// The texts of `absent` that some page shows.
 pub(crate) fn shown(sight: &Sight<'_>) -> BTreeSet<String> {
-    let pages = sight.visit().pages.iter().flat_map(|page| &page.unwanted);
+    let pages = sight.visit().pages.iter().flat_map(Page::unwanted);
     let crawled =
         sight.crawl().into_iter().flat_map(Crawl::answered).flat_map(|(_, answer)| &answer.unwanted);
     let phrases: Vec<&str> = pages.chain(crawled).map(|finding| finding.phrase.as_str()).collect();
@@ -43,8 +43,12 @@ pub(crate) fn shown(sight: &Sight<'_>) -> BTreeSet<String> {
 }
 
 fn failed(sight: &Sight<'_>, page: &Page<'_>) -> Option<Step> {
+    if page.unwanted().is_empty() {
+        return None;
+    }
     let (name, url) = (page.route.name(), sight.asker.url(&page.asked().path));
-    let problem = Finding::tell(&name, &page.unwanted, http::command(page.asked(), &url, page.address))?;
+    let hint = http::command(page.asked(), &url, &sight.subject.address);
+    let problem = Finding::tell(&name, page.unwanted(), hint)?;
     Some(Step::new(TOOL, format!("content.{name}"), 0).target(url.as_str()).fail(problem))
 }
 

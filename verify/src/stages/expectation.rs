@@ -17,11 +17,12 @@ pub(super) fn compare(route: &Route, reply: &Reply, url: &Url) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(redirect(route, reply, url));
     findings.extend(reply.unreadable.clone());
-    findings.extend(route.header.iter().filter_map(|(name, part)| header(name, part, reply)));
+    let terms = route.terms();
+    findings.extend(terms.header.iter().filter_map(|(name, part)| header(name, part, reply)));
     findings
         .extend(route.text.iter().filter(|text| reply.find(text).is_none()).map(|text| missing(text, reply)));
-    findings.extend(reply.unwanted(&route.absent));
-    findings.extend(route.patterns.iter().filter_map(|pattern| unmatched(pattern, reply)));
+    findings.extend(reply.unwanted(&terms.absent));
+    findings.extend(terms.patterns.iter().filter_map(|pattern| unmatched(pattern, reply)));
     findings
 }
 
@@ -36,14 +37,15 @@ pub(super) fn too_slow(budget: Option<Duration>, elapsed: Duration) -> Option<Fi
 
 fn status(route: &Route, reply: &Reply) -> Option<Finding> {
     let redirects = (300..400).contains(&reply.status);
+    let is_led = route.terms().to.is_some();
     let expected = match route.status {
         _ if route.discovered && reply.status < 400 => return None,
         Some(status) if status == reply.status => return None,
-        None if route.to.is_some() && redirects => return None,
-        None if route.to.is_none() && reply.status == 200 => return None,
+        None if is_led && redirects => return None,
+        None if !is_led && reply.status == 200 => return None,
         Some(status) => status.to_string(),
         None if route.discovered => "an answer below 400".to_owned(),
-        None if route.to.is_some() => "a redirect".to_owned(),
+        None if is_led => "a redirect".to_owned(),
         None => "200".to_owned(),
     };
     let phrase = format!("answered {} instead of {expected}", reply.status);
@@ -57,7 +59,7 @@ fn status(route: &Route, reply: &Reply) -> Option<Finding> {
 }
 
 fn redirect(route: &Route, reply: &Reply, url: &Url) -> Option<Finding> {
-    let to = route.to.as_deref()?;
+    let to = route.terms().to.as_deref()?;
     let Some(location) = reply.header("location") else {
         return Some(Finding::new("redirect-nowhere", "redirects without saying where").line("expected", to));
     };

@@ -39,10 +39,13 @@ fn step(sight: &Sight<'_>, page: &Page<'_>) -> Step {
     let (name, url) = (page.route.name(), sight.asker.url(&page.asked().path));
     let step = Step::new(TOOL, format!("routes.{name}"), page.duration_ms);
     let step = step.target(url.as_str());
-    if let Some(reason) = &page.not_asked {
+    if let Some(reason) = page.not_asked() {
         return step.skip(reason);
     }
-    match Finding::tell(&name, &page.findings, http::command(page.asked(), &url, page.address)) {
+    if page.findings.is_empty() {
+        return step;
+    }
+    match Finding::tell(&name, &page.findings, http::command(page.asked(), &url, &sight.subject.address)) {
         Some(problem) => step.fail(problem),
         None => step,
     }
@@ -50,7 +53,7 @@ fn step(sight: &Sight<'_>, page: &Page<'_>) -> Step {
 
 /// A discovered route that leads elsewhere, often to a login: passed, and said.
 fn redirected(page: &Page<'_>) -> Option<Value> {
-    let to = page.location.as_ref().filter(|_| page.route.discovered)?;
+    let to = page.kept()?.location.as_ref().filter(|_| page.route.discovered)?;
     Some(json!({"path": page.route.path, "to": to}))
 }
 
@@ -58,7 +61,7 @@ fn coverage(sight: &Sight<'_>) -> Option<Coverage> {
     let discover = sight.subject.checks.discover.as_ref()?;
     let pages = sight.visit().pages.iter().filter(|page| page.seen);
     let mut seen = Seen {
-        routes: pages.map(|page| (page.asked().method.as_str(), page.asked().path.as_str())).collect(),
+        routes: pages.map(|page| (&*page.asked().method, page.asked().path.as_str())).collect(),
         ..Seen::default()
     };
     if let Ok(crawl) = sight.crawl() {

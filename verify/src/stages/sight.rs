@@ -97,7 +97,7 @@ impl<'a> Sight<'a> {
 
     /// A page that was asked already, as a visitor of the crawl would see it.
     fn known(&self, page: &Page<'_>) -> Option<(String, Option<Sighting>)> {
-        let sighting = page.sighting.as_deref()?.clone();
+        let sighting = page.sighting()?.clone();
         Some((address::path_of(&self.asker.url(&page.asked().path)), Some(sighting)))
     }
 }

@@ -15,15 +15,16 @@ pub(super) fn prepare(
     jar: &mut Jar,
     limit: Duration,
 ) -> Result<Option<String>, Finding> {
-    if route.form.is_empty() {
+    let form = &route.terms().form;
+    if form.is_empty() {
         return Ok(None);
     }
     let request = Request { cookies: jar.header(), ..Request::get(&route.path, limit) };
     let page = asker.ask(&request)?;
     jar.absorb(&page.headers);
     let hidden = hidden_inputs(asker, route, &page)?;
-    let own = route.form.iter().map(|field| (field.name.as_str(), field.value.as_str()));
-    let named = |name: &str| route.form.iter().any(|field| field.name == name);
+    let own = form.iter().map(|field| (field.name.as_str(), field.value.as_str()));
+    let named = |name: &str| form.iter().any(|field| field.name == name);
     let kept = hidden.iter().filter(|(name, _)| !named(name));
     let kept = kept.map(|(name, value)| (name.as_str(), value.as_str()));
     Ok(Some(encode(kept.chain(own))))
@@ -39,7 +40,7 @@ fn hidden_inputs(asker: &Asker, route: &Route, page: &Reply) -> Result<Vec<(Stri
         }
     }
     let url = asker.url(&route.path);
-    let fields: Vec<&str> = route.form.iter().map(|field| field.name.as_str()).collect();
+    let fields: Vec<&str> = route.terms().form.iter().map(|field| field.name.as_str()).collect();
     match find_form(&page.text, &url, &url, &fields) {
         Form::Fits { lacking, .. } if !lacking.is_empty() => {
             let names = lacking.join(", ");

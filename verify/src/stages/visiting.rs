@@ -1,6 +1,5 @@
 //! Asks every route once, a few at a time. Logins come first, since others need their sessions.
 
-use std::borrow::Cow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -63,7 +62,7 @@ pub(super) fn ask<'a>(subject: &'a Subject, asker: &Asker, routes: &[&'a Route])
     for (_, page) in &mut pages {
         visitor.measure_alone(page);
     }
-    pages.sort_by_key(|(number, _)| *number);
+    pages.sort_unstable_by_key(|(number, _)| *number);
     Visit { pages: pages.into_iter().map(|(_, page)| page).collect(), sessions: visitor.sessions }
 }
 
@@ -82,9 +81,10 @@ fn session<'a>(page: &Page<'a>) -> Option<(&'a str, Result<Jar, String>)> {
     if !page.route.is_login() {
         return None;
     }
-    let failed = !page.findings.is_empty() || page.not_asked.is_some();
-    let jar = if failed { Err(format!("{} failed", page.route.name())) } else { Ok(page.jar.clone()) };
-    Some((page.route.session.as_deref()?, jar))
+    let failed = !page.findings.is_empty() || page.not_asked().is_some();
+    let opened = || page.kept().map(|kept| kept.jar.clone()).unwrap_or_default();
+    let jar = if failed { Err(format!("{} failed", page.route.name())) } else { Ok(opened()) };
+    Some((page.route.session()?, jar))
 }
 
 impl<'a> Visitor<'a, '_> {
@@ -110,15 +110,15 @@ impl<'a> Visitor<'a, '_> {
 
     /// Whether it is known of all values and of the session that it uses whether they are to be had.
     fn is_ready(&self, route: &Route) -> bool {
-        let session = route.session.as_deref().filter(|_| !route.is_login());
+        let session = route.session().filter(|_| !route.is_login());
         session.is_none_or(|session| self.sessions.contains_key(session))
-            && route.needs.iter().all(|name| self.captured.contains_key(name.as_str()))
+            && route.terms().needs.iter().all(|name| self.captured.contains_key(name.as_str()))
     }
 
     fn learn(&mut self, pages: &[(usize, Page<'a>)]) {
         for (_, page) in pages {
             self.sessions.extend(session(page));
-            for (name, value) in &page.captured {
+            for (name, value) in page.kept().into_iter().flat_map(|kept| &kept.captured) {
                 self.captured.entry(name).or_insert_with(|| value.clone());
             }
         }
@@ -126,7 +126,7 @@ impl<'a> Visitor<'a, '_> {
 
     /// Asks, again and again where the route wants that and is not right.
     fn visit(&self, route: &'a Route) -> Page<'a> {
-        let until = route.retry.map(|retry| Instant::now() + self.subject.remaining(retry));
+        let until = route.terms().retry.map(|retry| Instant::now() + self.subject.remaining(retry));
         loop {
             let page = self.visit_once(route);
             let is_over = until.is_none_or(|until| Instant::now() + RETRY_PAUSE > until);
@@ -138,63 +138,53 @@ impl<'a> Visitor<'a, '_> {
     }
 
     /// The route with its captured values, where it needs some, or why it cannot be asked.
-    fn filled(&self, route: &Route) -> Result<Option<Box<Route>>, String> {
-        if route.needs.is_empty() {
+    fn filled(&self, route: &Route) -> Result<Option<Route>, String> {
+        let needs = &route.terms().needs;
+        if needs.is_empty() {
             return Ok(None);
         }
         let value = |name: &String| match self.captured.get(name.as_str()) {
             Some(value) => Ok((name.clone(), value.clone()?)),
             None => Err(format!("nothing was captured as '{name}' before it")),
         };
-        Ok(Some(Box::new(route.with(&route.needs.iter().map(value).collect::<Result<_, String>>()?))))
+        Ok(Some(route.with(&needs.iter().map(value).collect::<Result<_, String>>()?)))
     }
 
     fn visit_once(&self, route: &'a Route) -> Page<'a> {
-        let (filled, unfilled) = match self.filled(route) {
-            Ok(filled) => (filled, None),
-            Err(reason) => (None, Some(reason)),
-        };
-        let mut page = Page {
-            route,
-            filled,
-            address: &self.subject.address,
-            duration_ms: 0,
-            seen: false,
-            not_asked: unfilled,
-            findings: Vec::new(),
-            unwanted: Vec::new(),
-            facts: None,
-            exchange: None,
-            location: None,
-            sighting: None,
-            jar: Jar::default(),
-            captured: Captured::new(),
-        };
-        match self.jar(route) {
-            Ok(jar) if page.not_asked.is_none() => self.ask(&mut page, jar),
-            Ok(_) => {}
-            Err(reason) => page.not_asked = page.not_asked.or(Some(reason)),
+        let mut page = Page::of(route);
+        match self.filled(route).and_then(|filled| Ok((filled, self.jar(route)?))) {
+            Ok((filled, jar)) => {
+                if filled.is_some() {
+                    page.keep().filled = filled;
+                }
+                self.ask(&mut page, jar);
+            }
+            Err(reason) => page.keep().not_asked = Some(reason),
         }
-        for (name, _) in &route.captures {
+        for (name, _) in &route.terms().captures {
             let missing = || Err(format!("{} captured nothing as '{name}'", route.name()));
-            page.captured.entry(name).or_insert_with(missing);
+            page.keep().captured.entry(name).or_insert_with(missing);
         }
         page
     }
 
     fn ask(&self, page: &mut Page<'a>, cookies: Jar) {
         let (begun, url) = (Instant::now(), self.asker.url(&page.asked().path));
-        page.jar = cookies.clone();
-        let answer = self.request(page.filled.as_deref().unwrap_or(page.route), &mut page.jar);
+        let mut jar = cookies.clone();
+        let answer = self.request(page.asked(), &mut jar);
         page.duration_ms = milliseconds(begun.elapsed());
-        let explained = answer.as_ref().ok().filter(|_| self.subject.explains);
-        page.exchange = explained.map(|reply| Box::new(Exchange::of(page.asked(), &url, &cookies, reply)));
+        if !jar.is_empty() {
+            page.keep().jar = jar;
+        }
+        if let Some(reply) = answer.as_ref().ok().filter(|_| self.subject.explains) {
+            page.keep().exchange = Some(Exchange::of(page.asked(), &url, &cookies, reply));
+        }
         self.judge(page, &url, answer);
     }
 
     /// The cookies to send, or why the route is not asked.
     fn jar(&self, route: &Route) -> Result<Jar, String> {
-        match (route.forbidden(), route.session.as_deref()) {
+        match (route.forbidden(), route.session()) {
             (Some(reason), _) => Err(reason),
             (None, Some(session)) if !route.is_login() => jar(&self.sessions, session),
             _ => Ok(Jar::default()),
@@ -202,7 +192,7 @@ impl<'a> Visitor<'a, '_> {
     }
 
     fn request(&self, route: &Route, jar: &mut Jar) -> Result<Reply, Finding> {
-        let usual = route.time.map_or(LIMIT, |time| LIMIT.max(time * 2));
+        let usual = route.terms().time.map_or(LIMIT, |time| LIMIT.max(time * 2));
         let limit = self.subject.remaining(usual);
         if interrupt::pending().is_some() {
             return Err(Finding::new("interrupted", "was not asked: the run was interrupted"));
@@ -228,12 +218,11 @@ impl<'a> Visitor<'a, '_> {
             Err(finding) => return page.findings.push(finding),
         };
         page.seen = true;
-        page.facts = self.compares.then(|| Box::new(Facts::of(&reply, url, &self.subject.secrets)));
-        page.location = reply.header("location").map(Cow::into_owned);
+        self.keep_of(page, &reply, url);
         page.findings = expectation::compare(page.asked(), &reply, url);
-        for (name, capture) in &page.route.captures {
+        for (name, capture) in &page.route.terms().captures {
             match capture.take(&reply) {
-                Some(value) => drop(page.captured.insert(name, Ok(value))),
+                Some(value) => drop(page.keep().captured.insert(name, Ok(value))),
                 None => page.findings.push(
                     Finding::new("capture-missing", format!("has nothing to capture as '{name}'"))
                         .line("excerpt", reply.excerpt()),
@@ -241,21 +230,37 @@ impl<'a> Visitor<'a, '_> {
             }
         }
         page.findings.extend(expectation::too_slow(self.budget(page.route), reply.elapsed));
-        page.unwanted = reply.unwanted(&self.subject.checks.absent);
-        page.sighting = self.is_crawled(page.route).then(|| Box::new(Sighting::of(&reply, &[])));
-        if page.route.is_login() && page.findings.is_empty() && page.jar.header().is_none() {
+        let has_cookies = page.kept().is_some_and(|kept| !kept.jar.is_empty());
+        if page.route.is_login() && page.findings.is_empty() && !has_cookies {
             page.findings.push(Finding::new("session-missing", "sets no cookie, so nobody is logged in"));
+        }
+    }
+
+    /// Most of ten thousand answers leave nothing.
+    fn keep_of(&self, page: &mut Page<'a>, reply: &Reply, url: &Url) {
+        if self.compares {
+            page.keep().facts = Some(Facts::of(reply, url, &self.subject.secrets));
+        }
+        if let Some(location) = reply.header("location") {
+            page.keep().location = Some(location.into_owned());
+        }
+        let unwanted = reply.unwanted(&self.subject.checks.absent);
+        if !unwanted.is_empty() {
+            page.keep().unwanted = unwanted;
+        }
+        if self.is_crawled(page.route) {
+            page.keep().sighting = Some(Sighting::of(reply, &[]));
         }
     }
 
     /// Whether a crawl would ask the same.
     fn is_crawled(&self, route: &Route) -> bool {
         let links = self.subject.checks.links.as_ref();
-        links.is_some_and(|links| route.method == "GET" && route.session == links.session)
+        links.is_some_and(|links| route.method == "GET" && route.session() == links.session.as_deref())
     }
 
     fn budget(&self, route: &Route) -> Option<Duration> {
-        route.time.or(self.subject.checks.time)
+        route.terms().time.or(self.subject.checks.time)
     }
 
     /// A page that was only slow is asked once more: beside seven others it may have waited for a

@@ -36,7 +36,10 @@ fn step(sight: &Sight<'_>, form: &SentForm) -> Step {
             let url = sight.asker.url(&route.path);
             let mut findings = expectation::compare(&route, &reply, &url);
             findings.extend(reply.unwanted(&sight.subject.checks.absent));
-            findings.extend(expectation::too_slow(route.time.or(sight.subject.checks.time), reply.elapsed));
+            findings.extend(expectation::too_slow(
+                route.terms().time.or(sight.subject.checks.time),
+                reply.elapsed,
+            ));
             (route, findings)
         }
         Err(finding) => (Route::get(&form.page), vec![finding]),
@@ -49,7 +52,7 @@ fn step(sight: &Sight<'_>, form: &SentForm) -> Step {
 }
 
 fn send(sight: &Sight<'_>, form: &SentForm) -> Result<Sent, Finding> {
-    let mut jar = match form.route.session.as_deref().map(|session| sight.visit().jar(session)) {
+    let mut jar = match form.route.session().map(|session| sight.visit().jar(session)) {
         None => Jar::default(),
         Some(Ok(jar)) => jar,
         Some(Err(reason)) => return Ok(Sent::NotSent(reason)),
@@ -61,17 +64,17 @@ fn send(sight: &Sight<'_>, form: &SentForm) -> Result<Sent, Finding> {
     let page = sight.asker.ask(&Request { cookies: jar.header(), ..Request::get(&form.page, limit) })?;
     jar.absorb(&page.headers);
     let filled = fill(form, &page)?;
-    if may_write(&filled.method) && !form.route.writes {
+    if may_write(&filled.method) && !form.route.terms().writes {
         let reason = format!("{} may write; the form is sent where it says writes = true", filled.method);
         return Ok(Sent::NotSent(reason));
     }
     let fields = encode(filled.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let mut route = form.route.clone();
     route.path = action(sight, form, &filled)?;
-    route.method = filled.method;
+    route.method = filled.method.into();
     let body = if route.method == "GET" {
         route.path = format!("{}?{fields}", route.path.split('?').next().unwrap_or_default());
-        route.form.clear();
+        route.terms_mut().form.clear();
         None
     } else {
         Some(fields)
@@ -92,7 +95,7 @@ fn fill(form: &SentForm, page: &Reply) -> Result<Filled, Finding> {
         return Err(Finding::new("form-missing", phrase).line("excerpt", page.excerpt()));
     }
     let own: Vec<(&str, &str)> =
-        form.route.form.iter().map(|field| (field.name.as_str(), field.value.as_str())).collect();
+        form.route.terms().form.iter().map(|field| (field.name.as_str(), field.value.as_str())).collect();
     let filled = fill_form(&page.text, form.label.as_deref(), &own).map_err(|there| {
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         Finding::new("form-missing", "is not on its page").line("forms", there)
