@@ -22,7 +22,7 @@ use crate::checks::Browser as Rules;
 use crate::http::Jar;
 
 /// A page that is not left in this time is thrown away with its context.
-const LEAVING: Duration = Duration::from_secs(1);
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// A tab of the browser, with the page that is looked at in it.
 pub(super) struct Tab<'a> {

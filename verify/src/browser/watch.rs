@@ -17,6 +17,9 @@ const LONGEST: usize = 300;
 /// Why a request that we kept back did not load.
 const KEPT_BACK: &str = "inspector";
 
+/// Targets that a window has by itself.
+const OF_THE_BROWSER: [&str; 3] = ["browser", "browser_ui", "tab"];
+
 /// A command that an event asks for.
 pub(super) type Answer = (&'static str, Value);
 
@@ -93,8 +96,10 @@ impl<'a> Watch<'a> {
             "Network.responseReceived" => self.responded(facts),
             "Network.loadingFinished" => drop(self.requests.remove(&text(&facts["requestId"]))),
             "Network.loadingFailed" => self.failed(facts),
-            "Network.webSocketCreated" | "Target.attachedToTarget" | "Target.targetCreated" => {
-                self.has_company = true;
+            "Network.webSocketCreated" => self.has_company = true,
+            "Target.attachedToTarget" | "Target.targetCreated" => {
+                let kind = facts["targetInfo"]["type"].as_str().unwrap_or_default();
+                self.has_company |= !OF_THE_BROWSER.contains(&kind);
             }
             "Fetch.requestPaused" => return Some(self.paused(facts)),
             _ => {}

@@ -177,4 +177,6 @@ fn a_page_may_linger_while_something_of_it_is_under_way() {
     for company in ["Target.attachedToTarget", "Target.targetCreated", "Network.webSocketCreated"] {
         assert!(lingers(vec![own(), (company, json!({}))]), "{company}");
     }
+    let made = |kind: &str| ("Target.targetCreated", json!({ "targetInfo": { "type": kind } }));
+    assert!(lingers(vec![own(), made("service_worker")]) && !lingers(vec![own(), made("browser_ui")]));
 }
