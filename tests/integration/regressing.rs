@@ -210,13 +210,12 @@ fn an_approval_covers_the_pages_that_it_was_given_for() {
 #[test]
 fn what_there_was_no_time_to_compare_is_unverified() {
     let world = World::new();
-    world.configure("ready_timeout", "deadlines = { verify = \"3s\" }\nready_timeout");
+    world.configure("ready_timeout", "deadlines = { verify = \"6s\" }\nready_timeout");
     world.write("verify.toml", CHECKS);
     world.write("pages/all", ALL);
     world.release("v1");
     world.run("deploy", &["dev"]).ok();
-    world.write("pages/all", "<title>All</title>");
-    world.write("behaviour.json", r#"{"delay_ms": {"/pages/all": 1200}}"#);
+    world.write("behaviour.json", r#"{"delay_ms": {"/pages/all": 4000}}"#);
     world.release("v2");
     world.run("deploy", &["dev", "--no-verify"]).ok();
     let report = world.run("verify", &["dev"]).refused("unverified");

@@ -122,6 +122,7 @@ fn approve(args: &Args, run: &mut Run) -> Result<(), Problem> {
     let approved = regressions::approve(&place, &args.approve, &Past::of(&place).failed())?;
     for approval in &approved {
         run.tell(format!("approved    {}", approval.sentence));
+        run.tell(format!("            on {} pages of {}", approval.pages.len(), approval.tree));
     }
     run.detail("approved", approved);
     Ok(())

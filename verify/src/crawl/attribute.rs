@@ -1,7 +1,8 @@
 //! Addresses inside of attributes that hold more than one thing: `srcset`, and the `content` of
 //! `<meta http-equiv=refresh>`; both as HTML's own rules cut them.
 
-/// The addresses of a `srcset`; each ends at white space, what describes it at a comma.
+/// The addresses of a `srcset`; each ends at white space, what describes it at a comma. As browsers do,
+/// those are left out whose description makes no sense.
 pub(super) fn candidates(set: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = set;
@@ -12,23 +13,35 @@ pub(super) fn candidates(set: &str) -> Vec<&str> {
         }
         let (written, tail) = rest.split_at(rest.find(is_space).unwrap_or(rest.len()));
         let address = written.trim_end_matches(',');
-        found.push(address);
-        rest = if address.len() < written.len() { tail } else { after_description(tail) };
+        let ended = address.len() < written.len();
+        let (description, after) = if ended { ("", tail) } else { description(tail) };
+        found.extend(description.split_ascii_whitespace().all(describes).then_some(address));
+        rest = after;
     }
 }
 
-/// What follows the comma that ends a description; one in parentheses does not.
-fn after_description(text: &str) -> &str {
+/// A description, and what follows the comma that ends it; one in parentheses does not.
+fn description(text: &str) -> (&str, &str) {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
         match c {
             '(' => depth += 1,
             ')' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => return &text[at + 1..],
+            ',' if depth == 0 => return (&text[..at], &text[at + 1..]),
             _ => {}
         }
     }
-    ""
+    (text, "")
+}
+
+/// A width, a height or a density.
+fn describes(word: &str) -> bool {
+    let is_whole = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    match word.split_at(word.len() - word.chars().next_back().map_or(0, char::len_utf8)) {
+        (number, "w" | "h") => is_whole(number),
+        (number, "x") => number.parse::<f64>().is_ok_and(|number| number >= 0.0),
+        _ => false,
+    }
 }
 
 /// Where a refresh leads; none when it is to the page itself, or when it makes no sense.
@@ -68,7 +81,10 @@ mod tests {
         assert_eq!(candidates("/a.png 1x,/b.png 2x"), ["/a.png", "/b.png"]);
         assert_eq!(candidates(" /a,b.png 100w,\n\t/c.png, /d.png"), ["/a,b.png", "/c.png", "/d.png"]);
         assert_eq!(candidates("data:image/png;base64,x, /y 2x"), ["data:image/png;base64,x", "/y"]);
-        assert_eq!(candidates("/a.png f(1, 2) 1x, /b.png"), ["/a.png", "/b.png"]);
+        assert_eq!(candidates("/a.png f(1, 2) 1x, /b.png 1.5x, /c.png 3w 4h"), ["/b.png", "/c.png"]);
+        assert_eq!(candidates("/a.png 2y, /b.png x, /c.png 2.5w, /ö.png 1ö"), Vec::<&str>::new());
+        let drawn = "data:image/svg+xml,<svg viewBox='0,0,8,8' width='9'></svg> 1x, /d.png 2x";
+        assert_eq!(candidates(drawn), ["/d.png"]);
         assert!(candidates(" , ").is_empty() && candidates("").is_empty());
     }
 

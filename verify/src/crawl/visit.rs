@@ -78,7 +78,7 @@ impl Sighting {
             let phrase = "cannot be taken apart: it is nested deeper than any browser goes";
             answer.fault.get_or_insert(Finding::new("page-too-deep", phrase));
         }
-        let refresh = reply.header("refresh");
+        let refresh = reply.header("refresh").filter(|_| reply.status < 400);
         sheet.links.extend(refresh.as_deref().and_then(attribute::refresh).map(Link::to_page));
         answer.title = sheet.title.take();
         answer.places = Some(std::mem::take(&mut sheet.places));

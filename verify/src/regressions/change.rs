@@ -6,14 +6,14 @@ use std::mem::take;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Answered;
 use super::comparison::Difference;
+use super::{Answered, SLOWER};
 use crate::checks::Glob;
 
 /// Pages that a sentence names.
 const NAMED: usize = 3;
 /// What is measured comes out otherwise each time; the id must not.
-const MEASURED: [&str; 2] = ["slower", "size-changed"];
+const MEASURED: [&str; 2] = [SLOWER, "size-changed"];
 /// Only pages that were asked so are compared; their names begin with it.
 const ASKED: &str = "GET ";
 

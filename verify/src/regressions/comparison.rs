@@ -1,5 +1,6 @@
 //! How one page differs from what it was, in words. What a page has gained is no regression.
 
+use super::SLOWER;
 use super::facts::{Facts, MOST_LINKS};
 
 /// A page that shrank or grew by this factor is another page.
@@ -7,8 +8,8 @@ const BAND: usize = 4;
 /// Below this a difference in size says nothing.
 const FEW_BYTES: usize = 1024;
 /// So much slower, by factor and in milliseconds, is more than a busy moment.
-const SLOWER: u64 = 4;
-const SLOWER_MS: u64 = 250;
+const TIMES_SLOWER: u64 = 4;
+const TIMES_SLOWER_MS: u64 = 250;
 
 /// One thing that changed on a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +57,15 @@ pub(super) fn differences(before: &Facts, after: &Facts) -> Vec<Difference> {
         note("size-changed", phrase);
     }
     if is_slower(before, after) {
-        note("slower", format!("takes {} ms instead of {} ms", after.time_ms, before.time_ms));
+        note(SLOWER, format!("takes {} ms instead of {} ms", after.time_ms, before.time_ms));
     }
     found
 }
 
 /// Whether it takes far longer; what was measured once should be measured again.
 pub(super) fn is_slower(before: &Facts, after: &Facts) -> bool {
-    after.time_ms > before.time_ms.saturating_mul(SLOWER) && after.time_ms > before.time_ms + SLOWER_MS
+    after.time_ms > before.time_ms.saturating_mul(TIMES_SLOWER)
+        && after.time_ms > before.time_ms + TIMES_SLOWER_MS
 }
 
 fn other(verb: &str, before: Option<&String>, after: Option<&String>) -> Option<String> {

@@ -20,6 +20,7 @@ use comparison::Difference;
 pub(crate) use facts::Facts;
 pub(crate) use structure::Structure;
 
+const SLOWER: &str = "slower";
 /// Told by what they name, not by their kind alone: a page may have several.
 const SEVERAL: [&str; 3] = ["link-lost", "form-lost", "field-lost"];
 
@@ -113,14 +114,22 @@ pub(crate) fn compare(
 
 fn on_page(saved: &Facts, page: &Answered, again: &impl Again) -> Result<Vec<Difference>, Undecided> {
     let mut facts = page.facts.clone();
+    let mut since = comparison::differences(saved, &facts);
     if comparison::is_slower(saved, &facts) {
         match again.now(page) {
-            Asked::Answered(now) => facts.time_ms = facts.time_ms.min(now.time_ms),
+            Asked::Answered(now) => {
+                facts.time_ms = facts.time_ms.min(now.time_ms);
+                since = comparison::differences(saved, &facts);
+            }
             Asked::Silent => {}
-            Asked::NoTime => return Err(Undecided::NoTime),
+            Asked::NoTime => {
+                since.retain(|difference| difference.kind != SLOWER);
+                if since.is_empty() {
+                    return Err(Undecided::NoTime);
+                }
+            }
         }
     }
-    let since = comparison::differences(saved, &facts);
     if since.is_empty() {
         return Ok(since);
     }
@@ -140,10 +149,9 @@ fn on_page(saved: &Facts, page: &Answered, again: &impl Again) -> Result<Vec<Dif
     if found.is_empty() {
         return Ok(found);
     }
-    match again.now(page) {
-        Asked::Answered(now) => keep_known(&mut found, &comparison::differences(&earlier, &now)),
-        Asked::Silent => {}
-        Asked::NoTime => return Err(Undecided::NoTime),
+    // Without an answer it stands as it was seen.
+    if let Asked::Answered(now) = again.now(page) {
+        keep_known(&mut found, &comparison::differences(&earlier, &now));
     }
     Ok(found)
 }

@@ -120,6 +120,24 @@ fn one_slow_answer_is_not_believed() {
     assert!(told(saved, found, &slow_host).is_empty());
 }
 
+/// A change that the earlier release confirms stands, though there is no time to ask this one again.
+#[test]
+fn a_change_that_was_confirmed_once_stands() {
+    struct Confirmed(Facts);
+    impl Again for Confirmed {
+        fn now(&self, _: &Answered) -> Asked {
+            Asked::NoTime
+        }
+
+        fn earlier(&self, _: &Answered) -> Asked {
+            asked(Some(&self.0))
+        }
+    }
+    let saved = page("A", &[], 1);
+    let comparison = compared(saved.clone(), page("B", &[], 1), &Confirmed(saved));
+    assert_eq!((comparison.changes.len(), comparison.compared), (1, 1));
+}
+
 #[test]
 fn what_there_was_no_time_to_ask_again_is_neither_changed_nor_compared() {
     let told = |saved: Facts, found: Facts, earlier: bool| {
@@ -132,6 +150,11 @@ fn what_there_was_no_time_to_ask_again_is_neither_changed_nor_compared() {
     assert_eq!(told(page("A", &[], 1), page("B", &[], 1), true), (0, 0, [1, 0, 0]));
     assert_eq!(told(page("A", &[], 1), page("A", &[], 900), false), (0, 0, [1, 0, 0]), "slow once");
     assert_eq!(told(page("A", &[], 1), page("B", &[], 1), false), (1, 1, [0, 0, 0]));
+    assert_eq!(
+        told(page("A", &[], 1), page("B", &[], 900), false),
+        (1, 1, [0, 0, 0]),
+        "changed and slow once"
+    );
     assert_eq!(told(crawled("A"), crawled("B"), true), (0, 0, [0, 1, 0]));
     assert_eq!(told(crawled("A"), crawled("B"), false), (0, 0, [0, 0, 1]));
 }
