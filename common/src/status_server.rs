@@ -136,11 +136,7 @@ impl Server<'_> {
     }
 
     fn stop_keeper(&self) -> Result<bool, Problem> {
-        let dir = self.place.root();
-        match KeeperRecord::read(&dir).filter(|_| keeper_lives(&dir)) {
-            Some(record) => stop_keeper(&dir, &record, GRACE).map(|_| true),
-            None => Ok(false),
-        }
+        Ok(stop_keeper(&self.place.root(), GRACE)?.is_some())
     }
 
     fn unit(&self, body: String) -> UnitFile {

@@ -10,8 +10,12 @@ mod sources;
 mod table;
 mod trial;
 
+use std::fs;
+use std::path::Path;
+
 use tests::disk::{Disk, with_own_mounts};
-use tests::fault::Kind;
+use tests::fault::{Act, Kind, deployment_of};
+use tests::keepers::await_end_below;
 use tests::load::{Load, Plan};
 use tests::world::World;
 
@@ -121,6 +125,39 @@ fn other_commands_whose_disk_fills_up_at_any_point_are_recovered_by_the_next_com
             for scenario in Scenario::others() {
                 fill_everywhere(scenario);
             }
+        },
+    );
+}
+
+/// Room for the record is made where the log of what ran in the slot before is removed; here there
+/// is none.
+#[test]
+fn a_keeper_without_room_for_its_record_leaves_nothing_running_in_its_slot() {
+    with_own_mounts(
+        "faults::a_keeper_without_room_for_its_record_leaves_nothing_running_in_its_slot",
+        || {
+            let disk = Disk::small(112);
+            let world = World::within(&disk.mount());
+            for version in ["v1", "v2"] {
+                world.release(version);
+                world.run("deploy", &["dev"]).ok();
+            }
+            let slot = world.state().join("dev/slots/blue");
+            fs::remove_file(slot.join("app.log")).unwrap();
+            world.release("v3");
+            let full = Kind::NoSpace.at("deploy:instance.before-start#1", &disk.fill_command());
+            let (ran, _) = Act::new("deploy", &["dev"]).run(&world, Some(&full));
+            let problem = ran.report().problem.unwrap();
+            assert_eq!((ran.status, problem.kind.as_str()), (1, "not-started"), "{ran:?}");
+            assert!(problem.title.contains("could not write"), "{ran:?}");
+            assert_eq!(world.get("dev", "/").1, "v2");
+            // A keeper is told its slot, an instance its release.
+            await_end_below(&slot);
+            await_end_below(Path::new(&deployment_of(&ran).unwrap()));
+            disk.empty();
+            world.run("deploy", &["dev"]).ok();
+            assert_eq!(world.get("dev", "/").1, "v3");
+            drop(world);
         },
     );
 }

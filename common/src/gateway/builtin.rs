@@ -196,8 +196,8 @@ impl Client {
     }
 
     pub(super) fn stop(&self) -> Result<(), Problem> {
-        if let Some(record) = KeeperRecord::read(&self.dir).filter(|_| keeper_lives(&self.dir)) {
-            return stop_keeper(&self.dir, &record, GRACE).map(drop);
+        if stop_keeper(&self.dir, GRACE)?.is_some() {
+            return Ok(());
         }
         if let Some(units) = Units::left_behind(&self.place, self.listen) {
             units.stop()?;

@@ -3,7 +3,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process, kill_process_group};
@@ -18,11 +19,17 @@ use crate::layout::{Place, Slot};
 use crate::process::{await_end, to_pid};
 use crate::report::{OrProblem, Problem};
 
+const RECORD: &str = "keeper.json";
+const LOCK: &str = "keeper.lock";
 /// How much longer than its own limit a keeper may take to end.
 const SLACK: Duration = Duration::from_secs(5);
 const STARTED: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_secs(2);
+/// What a keeper ends with when it could not say what it keeps, and when another one is there.
+const UNRECORDED: i32 = 74;
+const LOCKED: i32 = 75;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What `keeper.json` says.
 #[derive(Debug, Default, Deserialize)]
@@ -47,7 +54,7 @@ struct Ending {
 impl KeeperRecord {
     /// The record in a keeper's directory.
     pub(crate) fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(dir.join("keeper.json")).ok()?).ok()
+        serde_json::from_slice(&fs::read(dir.join(RECORD)).ok()?).ok()
     }
 
     fn ending(&self) -> String {
@@ -61,7 +68,7 @@ impl KeeperRecord {
 
 /// Whether a keeper lives in `dir`.
 pub(crate) fn keeper_lives(dir: &Path) -> bool {
-    File::open(dir.join("keeper.lock"))
+    File::open(dir.join(LOCK))
         .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
@@ -76,19 +83,27 @@ pub(crate) fn start_keeper(dir: &Path, mut command: Command, stdin: Stdio) -> Re
         .or_problem("not-started", || "cannot start the keeper".into())?;
     let begun = Instant::now();
     while begun.elapsed() < STARTED {
-        let own = || KeeperRecord::read(dir).filter(|record| record.pid == keeper.id());
-        if let Some(record) = own().filter(|record| record.state != "starting") {
+        // In this order: its last word comes before its end.
+        let ended = keeper.try_wait().ok().flatten();
+        let own = KeeperRecord::read(dir).filter(|record| record.pid == keeper.id());
+        if let Some(record) = own.filter(|record| record.state != "starting") {
             return Ok(record);
         }
-        let own = own();
-        if let Ok(Some(status)) = keeper.try_wait() {
-            let failed = own;
-            return failed
-                .ok_or_else(|| Problem::new("not-started", format!("the keeper ended with {status}")));
+        if let Some(status) = ended {
+            return Err(not_kept(dir, status));
         }
-        std::thread::sleep(Duration::from_millis(1));
+        sleep(PAUSE);
     }
     Err(Problem::new("not-started", format!("the keeper in {} did not begin", dir.display())))
+}
+
+fn not_kept(dir: &Path, status: ExitStatus) -> Problem {
+    let title = match status.code() {
+        Some(UNRECORDED) => format!("the keeper could not write {}", dir.join(RECORD).display()),
+        Some(LOCKED) => format!("another keeper works in {}", dir.display()),
+        _ => format!("the keeper ended with {status}"),
+    };
+    Problem::new("not-started", title)
 }
 
 /// A keeper in `dir`, which has its log there and grants its child `grace` to end; its options may go
@@ -150,26 +165,41 @@ fn orphan(place: &Place, slot: Slot, record: &KeeperRecord) -> Option<u32> {
 
 pub(super) fn stop(place: &Place, slot: Slot) -> Result<Stopped, Problem> {
     let dir = place.slot(slot);
-    let Some(record) = KeeperRecord::read(&dir) else { return Ok(Stopped::default()) };
-    if keeper_lives(&dir) {
-        return stop_keeper(&dir, &record, GRACE);
+    if let Some(stopped) = stop_keeper(&dir, GRACE)? {
+        return Ok(stopped);
     }
-    match orphan(place, slot, &record) {
+    let record = KeeperRecord::read(&dir);
+    match record.and_then(|record| orphan(place, slot, &record)) {
         Some(pid) => stop_orphan(pid),
         None => Ok(Stopped::default()),
     }
 }
 
-/// Asks a keeper to end its child and itself, and waits for both.
-pub(crate) fn stop_keeper(dir: &Path, record: &KeeperRecord, grace: Duration) -> Result<Stopped, Problem> {
-    let Some(pid) = to_pid(record.pid) else { return Ok(Stopped::default()) };
-    let _ = kill_process(pid, Signal::TERM);
-    if !await_end(pid, grace + SLACK) {
-        return Err(Problem::new("not-stopped", format!("the keeper {} does not end", record.pid))
-            .hint(format!("ps -fp {}", record.pid)));
+/// Asks the keeper in `dir` to end its child and itself, and waits for both; `None` when none lives
+/// there. Who it is says the lock: the record may still be that of the one before.
+///
+/// # Errors
+/// `not-stopped`.
+pub(crate) fn stop_keeper(dir: &Path, grace: Duration) -> Result<Option<Stopped>, Problem> {
+    if !keeper_lives(dir) {
+        return Ok(None);
     }
-    let killed = KeeperRecord::read(dir).is_some_and(|last| last.killed);
-    Ok(Stopped { killed })
+    let begun = Instant::now();
+    while keeper_lives(dir) {
+        let left = (grace + SLACK).saturating_sub(begun.elapsed());
+        let signed = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
+        if left.is_zero() {
+            let title = format!("the keeper in {} does not end", dir.display());
+            return Err(Problem::new("not-stopped", title).hint(format!("ps -fp {}", signed.trim())));
+        }
+        let pid = signed.trim().parse().ok().and_then(to_pid);
+        match pid.filter(|pid| kill_process(*pid, Signal::TERM).is_ok()) {
+            Some(pid) => drop(await_end(pid, left)),
+            // It has just begun, and not signed yet.
+            None => sleep(PAUSE),
+        }
+    }
+    Ok(Some(Stopped { killed: KeeperRecord::read(dir).is_some_and(|last| last.killed) }))
 }
 
 fn stop_orphan(pid: u32) -> Result<Stopped, Problem> {

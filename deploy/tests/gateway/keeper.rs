@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::process::{GATEWAY, Keeper, is_gone, signal, wait_for};
@@ -247,6 +248,64 @@ fn an_adopted_child_is_missed_when_the_one_that_should_follow_it_failed() {
     signal(orphan, Signal::KILL);
     let record = keeper.wait_for_record("another child", |record| record["starts"] == 2);
     assert_ne!(record["child"].as_i64(), Some(orphan));
+}
+
+/// Where a record is drafted: as long as a directory is there, none can be written.
+const DRAFT: &str = "keeper.json.new";
+
+fn works_in(dir: &Path) -> bool {
+    let works = |process: &Path| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == dir);
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| works(&entry.path()))
+}
+
+#[test]
+fn a_keeper_that_cannot_say_what_it_keeps_ends_with_it_and_frees_the_lock() {
+    let block = format!("run:mkdir {DRAFT}");
+    for point in ["", "rename-for-now.after#1"] {
+        let dir = TempDir::new().unwrap();
+        if point.is_empty() {
+            fs::create_dir(dir.path().join(DRAFT)).unwrap();
+        }
+        let mut keeper = Keeper::command(dir.path(), &[], STAY);
+        keeper.env("DEPLOY_FAULT", format!("deploy-keeper:{point}={block}"));
+        assert_eq!(keeper.status().unwrap().code(), Some(74), "{point}");
+        assert!(!works_in(&dir.path().canonicalize().unwrap()), "{point}");
+        fs::remove_dir(dir.path().join(DRAFT)).unwrap();
+        Keeper::start_in(dir, &[], STAY).wait_until_running();
+    }
+}
+
+#[test]
+fn what_a_killed_keeper_left_goes_on_when_the_next_one_cannot_say_what_it_keeps() {
+    let mut keeper = Keeper::start(&[], STAY);
+    let orphan = keeper.wait_until_running()["child"].as_i64().unwrap();
+    keeper.child.kill().unwrap();
+    keeper.child.wait().unwrap();
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut successor = Keeper::command(keeper.dir.path(), &["--take-over"], STAY);
+    successor.env("DEPLOY_FAULT", format!("deploy-keeper:rename-for-now.after#1=run:mkdir {DRAFT}"));
+    let ended = successor.stdin(std::os::fd::OwnedFd::from(listener)).status().unwrap();
+    assert_eq!(ended.code(), Some(74));
+    assert!(!is_gone(orphan));
+    signal(orphan, Signal::KILL);
+    wait_for("the end of all that worked here", || (!works_in(keeper.dir.path())).then_some(()));
+}
+
+#[test]
+fn a_child_that_was_recorded_once_outlives_a_record_that_cannot_be_written_now() {
+    let keeper = Keeper::start(&[], &shell("echo $$ >> began; exec sleep 1000"));
+    keeper.wait_for_line("began");
+    let first = keeper.wait_until_running();
+    fs::create_dir(keeper.path(DRAFT)).unwrap();
+    signal(first["child"].as_i64().unwrap(), Signal::KILL);
+    let second: i64 = wait_for("another child", || {
+        fs::read_to_string(keeper.path("began")).ok()?.lines().nth(1)?.parse().ok()
+    });
+    assert_eq!(keeper.record().unwrap()["child"], first["child"]);
+    fs::remove_dir(keeper.path(DRAFT)).unwrap();
+    let record = keeper.wait_for_record("a record of it", |record| record["starts"] == 2);
+    assert_eq!((record["child"].as_i64(), record["state"].as_str()), (Some(second), Some("running")));
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The life of one child: start, restart, upgrade, stop.
 //! A single thread wakes for a signal or a deadline, looks at everything and
 //! sleeps again; how a group ends is in `group`, what is told in `record`.
+//!
+//! No child runs that no record has named: until the first one is written, not
+//! being able to write it ends both. From then on a full disk ends nobody.
 
+use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -18,6 +22,8 @@ use crate::signals::Signals;
 const SETTLED: Duration = Duration::from_millis(200);
 /// Members of a group that are no children of ours end without waking us.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// A record that could not be written is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Keeper<'a> {
     options: &'a Options,
@@ -33,6 +39,10 @@ pub(crate) struct Keeper<'a> {
     leftover: Option<Departing>,
     restart_at: Option<Instant>,
     backoff: Backoff,
+    /// A record of the child, or why there is none, has been written.
+    is_told: bool,
+    /// Why the last record could not be written, and when to try again.
+    unsaved: Option<(io::Error, Instant)>,
 }
 
 impl<'a> Keeper<'a> {
@@ -53,6 +63,8 @@ impl<'a> Keeper<'a> {
             leftover: None,
             restart_at: Some(Instant::now()),
             backoff: Backoff::default(),
+            is_told: false,
+            unsaved: None,
         }
     }
 
@@ -68,20 +80,37 @@ impl<'a> Keeper<'a> {
     }
 
     /// Returns when SIGTERM came and nothing of the child is left.
-    pub(crate) fn run(mut self) {
+    ///
+    /// # Errors
+    /// Why no record of the child could be written; then, too, nothing is left of what it started.
+    pub(crate) fn run(mut self) -> io::Result<()> {
         while !self.signals.stop_requested() {
             if self.signals.take_upgrade_request() {
                 self.upgrade();
             }
             self.advance();
+            if let Some((error, _)) = self.unsaved.take_if(|_| !self.is_told) {
+                self.withdraw(&error);
+                return Err(error);
+            }
             self.signals.wait(self.next_deadline());
         }
-        self.stop();
+        self.record.state = State::Stopping;
+        self.end();
+        self.record.state = State::Stopped;
+        self.save();
+        Ok(())
     }
 
-    fn stop(&mut self) {
+    /// What a killed predecessor left goes on.
+    fn withdraw(&mut self, error: &io::Error) {
+        self.current.take_if(|child| child.is_adopted());
+        self.record.fail(error, "cannot write keeper.json");
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.restart_at = None;
-        self.record.state = State::Stopping;
         let (current, candidate) = (self.current.take(), self.candidate.take());
         for child in current.into_iter().chain(candidate) {
             self.retire(child.pid);
@@ -94,8 +123,6 @@ impl<'a> Keeper<'a> {
             }
             self.signals.wait(self.next_deadline());
         }
-        self.record.state = State::Stopped;
-        self.save();
     }
 
     /// The new child first, on the same listener; the old one ends when it has settled.
@@ -121,6 +148,9 @@ impl<'a> Keeper<'a> {
         }
         let now = Instant::now();
         self.see_off(now);
+        if self.unsaved.as_ref().is_some_and(|(_, again)| now >= *again) {
+            self.save();
+        }
         let settled = |child: &Child| now >= child.started + SETTLED;
         if self.candidate.as_ref().is_some_and(settled) {
             self.promote();
@@ -221,7 +251,8 @@ impl<'a> Keeper<'a> {
         self.record.set_child(self.current.as_ref());
         let pids = self.retiring.iter().map(|old| old.pid.as_raw_nonzero().get());
         self.record.retiring = pids.collect();
-        self.record.save();
+        self.unsaved = self.record.save().err().map(|error| (error, Instant::now() + WRITE_AGAIN));
+        self.is_told |= self.unsaved.is_none();
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -230,7 +261,8 @@ impl<'a> Keeper<'a> {
             return Some(LOOK_AGAIN);
         }
         let settling = self.candidate.as_ref().map(|child| child.started + SETTLED);
-        let next = settling.into_iter().chain(self.restart_at).min()?;
+        let again = self.unsaved.as_ref().map(|(_, again)| *again);
+        let next = settling.into_iter().chain(self.restart_at).chain(again).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 }

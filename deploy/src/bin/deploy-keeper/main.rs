@@ -32,6 +32,8 @@ use signals::Signals;
 
 const BACKLOG: i32 = 4096;
 const EXIT_USAGE: u8 = 2;
+/// Nobody could know of the child.
+const EXIT_UNRECORDED: u8 = 74;
 const EXIT_LOCKED: u8 = 75;
 
 fn main() -> ExitCode {
@@ -58,12 +60,14 @@ fn run(options: &Options) -> io::Result<ExitCode> {
         orphan::clear(pid, options.stop_timeout);
     }
     let mut record = Record::new(&options.dir);
-    record.save();
+    if let Err(error) = record.save() {
+        return Ok(unrecorded(&error));
+    }
 
     let listener = match open_listener(options) {
         Ok(listener) => listener,
         Err(error) => {
-            record.fail(&error);
+            record.fail(&error, "cannot listen");
             return Err(error);
         }
     };
@@ -71,8 +75,7 @@ fn run(options: &Options) -> io::Result<ExitCode> {
     if options.take_over {
         keeper.succeed(orphan);
     }
-    keeper.run();
-    Ok(ExitCode::SUCCESS)
+    Ok(keeper.run().map_or_else(|error| unrecorded(&error), |()| ExitCode::SUCCESS))
 }
 
 fn open_listener(options: &Options) -> io::Result<Option<TcpListener>> {
@@ -88,6 +91,10 @@ fn listen(address: &str) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     rustix::net::listen(&listener, BACKLOG)?;
     Ok(listener)
+}
+
+fn unrecorded(error: &io::Error) -> ExitCode {
+    complain(EXIT_UNRECORDED, &format!("cannot write keeper.json: {error}"))
 }
 
 fn complain(code: u8, problem: &str) -> ExitCode {

@@ -98,19 +98,14 @@ impl Record {
         });
     }
 
-    /// The last word of a keeper that could not begin.
-    pub(crate) fn fail(&mut self, error: &io::Error) {
+    /// The last word of a keeper that could not begin, where there is room for it.
+    pub(crate) fn fail(&mut self, error: &io::Error, doing: &str) {
         self.state = State::Failed;
-        self.set_error(error, "cannot listen");
-        self.save();
+        self.set_error(error, doing);
+        let _ = self.save();
     }
 
-    /// A full disk must not end the child, so a failure here is left to the next save.
-    pub(crate) fn save(&self) {
-        let _ = self.try_save();
-    }
-
-    fn try_save(&self) -> io::Result<()> {
+    pub(crate) fn save(&self) -> io::Result<()> {
         let mut text = serde_json::to_vec(self)?;
         text.push(b'\n');
         durable::write_for_now(&self.path, &text)
