@@ -68,8 +68,8 @@ impl<'a> Site<'a> {
     /// # Errors
     /// `locked` (retryable), `state-unwritable`.
     pub(crate) fn lock(&self, what: &str, wait: Duration) -> Result<Lock, Problem> {
-        let lock = enter(self.config, &self.place, &format!("{what} {}", self.name()), wait)?;
-        let (lock, recovered) = recovery::recover_under(self.config, self.name(), "backup", lock)?;
+        let (lock, sound) = enter(self.config, &self.place, &format!("{what} {}", self.name()), wait)?;
+        let (lock, recovered) = recovery::recover_under(self.config, self.name(), "backup", lock, sound)?;
         recovered.notes.into_iter().chain(further::cut_off(self)).for_each(|note| cli::warn(&note));
         sweep(&self.place.backups()).or_problem("state-unwritable", || {
             format!("cannot clean up {}", self.place.backups().display())

@@ -12,7 +12,7 @@ use crate::handover;
 use crate::interrupt;
 use crate::journal;
 use crate::layout::Place;
-use crate::ledger::{Deployment, Kind, Ledger, State};
+use crate::ledger::{Deployment, Kind, Ledger, Sound, State};
 use crate::lock::Lock;
 use crate::migrations;
 use crate::notify;
@@ -80,8 +80,8 @@ fn settle_all(site: &Site, notes: &mut Vec<String>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Recovers in a command that has taken only the lock, and gives the lock back. A lock that a
-/// parent holds for us is left alone: the parent has recovered already.
+/// Recovers in a command that has taken only the lock, and gives the lock back; `sound` is the ledger
+/// where it is open. A lock that a parent holds for us is left alone: the parent has recovered already.
 ///
 /// # Errors
 /// As [`recover`].
@@ -90,11 +90,12 @@ pub fn recover_under(
     environment: &str,
     tool: &str,
     lock: Lock,
+    sound: Sound,
 ) -> Result<(Lock, Recovered), Problem> {
     if !lock.is_own() || !Ledger::has_rows(config)? {
         return Ok((lock, Recovered::default()));
     }
-    let ledger = Ledger::open(config)?;
+    let ledger = Ledger::open_sound(config, sound)?;
     let settings = config.environment(environment)?;
     let gateway = Gateway::of(&Place::new(config, environment), settings);
     let is_nowhere = || gateway.status().is_none_or(|status| status.active.is_none());
@@ -106,8 +107,7 @@ pub fn recover_under(
         let notes = tend(&ledger, &gateway, environment)?;
         return Ok((lock, Recovered { notes, ledger: Some(ledger) }));
     }
-    drop(ledger);
-    let site = Site::around(config.clone(), environment, tool, lock)?;
+    let site = Site::around(config.clone(), environment, tool, lock, ledger)?;
     let recovered = recover(&site)?;
     Ok((site.lock, Recovered { ledger: Some(site.ledger), ..recovered }))
 }

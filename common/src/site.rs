@@ -9,7 +9,7 @@ use crate::gateway::Gateway;
 use crate::git::Repository;
 use crate::instance::{self, Instance};
 use crate::layout::{Place, Slot};
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Ledger, Sound};
 use crate::lock::{self, Lock};
 use crate::report::{Problem, Report};
 use crate::secrets::Secrets;
@@ -36,20 +36,26 @@ impl Site {
     pub fn open(config: Config, environment: &str, tool: &str, wait: Duration) -> Result<Self, Problem> {
         config.environment(environment)?;
         let place = Place::new(&config, environment);
-        let lock = enter(&config, &place, &format!("{tool} {environment}"), wait)?;
-        Self::around(config, environment, tool, lock)
+        let (lock, sound) = enter(&config, &place, &format!("{tool} {environment}"), wait)?;
+        let ledger = Ledger::open_sound(&config, sound)?;
+        Self::around(config, environment, tool, lock, ledger)
     }
 
     /// The site of an environment whose lock is held already.
     ///
     /// # Errors
-    /// `state-unwritable`, `state-untrusted`, `log-unwritable`, `env-file`, `env-command`.
-    pub fn around(config: Config, environment: &str, tool: &str, lock: Lock) -> Result<Self, Problem> {
+    /// `log-unwritable`, `env-file`, `env-command`.
+    pub fn around(
+        config: Config,
+        environment: &str,
+        tool: &str,
+        lock: Lock,
+        ledger: Ledger,
+    ) -> Result<Self, Problem> {
         let settings = config.environment(environment)?;
         let secrets = Secrets::of(&config, settings)?;
         let place = Place::new(&config, environment);
         let (gateway, supervisor) = (Gateway::of(&place, settings), Supervisor::of(settings));
-        let ledger = Ledger::open(&config)?;
         let log = RunLog::create(&config.log_directory(), tool, environment)?;
         let environment = environment.to_owned();
         Ok(Self { config, environment, place, lock, ledger, log, secrets, supervisor, gateway })
@@ -109,14 +115,12 @@ impl Site {
 }
 
 /// Takes an environment's lock for a command that changes something: its directories are there
-/// then, and so is a ledger. A lock that a parent holds for us is taken over.
+/// then, and the ledger is sound. A lock that a parent holds for us is taken over.
 ///
 /// # Errors
 /// `locked` (retryable), `state-unwritable`.
-pub fn enter(config: &Config, place: &Place, what: &str, wait: Duration) -> Result<Lock, Problem> {
+pub fn enter(config: &Config, place: &Place, what: &str, wait: Duration) -> Result<(Lock, Sound), Problem> {
     place.create()?;
-    if !lock::is_passed_on(place) {
-        ledger::ensure(config, wait)?;
-    }
-    Lock::take(place, what, wait)
+    let sound = if lock::is_passed_on(place) { Sound::default() } else { ledger::ensure(config, wait)? };
+    Ok((Lock::take(place, what, wait)?, sound))
 }

@@ -47,8 +47,9 @@ impl Scene {
     /// `locked`, `state-unwritable`.
     pub(crate) fn take_lock(&mut self, wait: Duration) -> Result<(), Problem> {
         let what = format!("migrate {}", self.environment());
-        let lock = enter(&self.config, &self.place, &what, wait)?;
-        let (lock, recovered) = recovery::recover_under(&self.config, self.environment(), "migrate", lock)?;
+        let (lock, sound) = enter(&self.config, &self.place, &what, wait)?;
+        let (lock, recovered) =
+            recovery::recover_under(&self.config, self.environment(), "migrate", lock, sound)?;
         recovered.notes.iter().for_each(|note| cli::warn(note));
         let ledger = recovered.ledger.map_or_else(|| Ledger::open(&self.config), Ok)?;
         if lock.is_own() {

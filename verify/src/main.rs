@@ -31,7 +31,7 @@ use common::cli::{self, Run};
 use common::config::Config;
 use common::evidence;
 use common::layout::Place;
-use common::ledger::Ledger;
+use common::ledger::{Ledger, Sound};
 use common::lock::Lock;
 use common::recovery;
 use common::report::{Outcome, Problem};
@@ -157,7 +157,7 @@ fn recover(args: &Args, config: &Config, run: &Run) -> Result<(), Problem> {
     let Ok(lock) = Lock::take(&place, &format!("verify {environment}"), Duration::ZERO) else {
         return Ok(());
     };
-    let (_lock, recovered) = recovery::recover_under(config, environment, "verify", lock)?;
+    let (_lock, recovered) = recovery::recover_under(config, environment, "verify", lock, Sound::default())?;
     recovered.notes.iter().for_each(|note| cli::warn(note));
     Ok(())
 }

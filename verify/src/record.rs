@@ -37,8 +37,8 @@ pub(crate) fn keep(
 
 fn record(config: &Config, subject: &Subject, leaving: &Leaving, run: &mut Run) -> Result<(), Problem> {
     let environment = subject.place.environment();
-    let _lock = enter(config, &subject.place, &format!("verify {environment}"), Duration::ZERO)?;
-    let ledger = Ledger::open(config)?;
+    let (_lock, sound) = enter(config, &subject.place, &format!("verify {environment}"), Duration::ZERO)?;
+    let ledger = Ledger::open_sound(config, sound)?;
     let serving = ledger.serving(environment)?;
     let named = subject.deployment.as_ref().map(|row| row.id.as_str());
     let Some(row) = serving.filter(|row| Some(row.id.as_str()) == named) else {

@@ -42,7 +42,7 @@ pub(crate) use message_rows::tests as testing;
 pub use probe_rows::{Counted, Health, Probe, Uptime, Watched};
 pub use progress::Beginning;
 use rebuild::Standing;
-pub use rebuild::ensure;
+pub use rebuild::{Sound, ensure};
 use schema::Age;
 pub use verification::Verification;
 
@@ -54,6 +54,8 @@ use crate::ownership::{self, Use, open_unlinked};
 use crate::report::{OrProblem, Problem};
 
 const BUSY: Duration = Duration::from_secs(10);
+const WRITABLE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY;
 
 /// An open ledger.
 pub struct Ledger {
@@ -73,18 +75,17 @@ impl Ledger {
     /// `state-unwritable`, `state-untrusted`, `ledger-unreadable`; `ledger-lost` when it vanished
     /// since [`ensure`].
     pub fn open(config: &Config) -> Result<Self, Problem> {
-        ownership::check(&config.state_dir(), Use::Writing)?;
-        create_private_dir(&config.state_dir())?;
+        Self::open_sound(config, Sound::default())
+    }
+
+    /// The same, where [`ensure`] has it open already.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_sound(config: &Config, sound: Sound) -> Result<Self, Problem> {
         let path = file(config);
-        rebuild::refuse_a_gap(config)?;
-        ownership::check_file(&path)?;
-        let is_new = !path.exists();
-        open_unlinked(OpenOptions::new().append(true), &path)
-            .and_then(|_| if is_new { durable::sync_dir(&config.state_dir()) } else { Ok(()) })
-            .or_problem("state-unwritable", || {
-                format!("the state directory cannot be written: {}", path.display())
-            })?;
-        let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let db = sound.writable(&path).map_or_else(|| open_or_make(config, &path), Ok)?;
+        let ledger = Self::around(db, config);
         schema::prepare(&ledger.db).map_err(|error| unreadable(&error).detail(path.display().to_string()))?;
         ledger.age().map(|_| ledger)
     }
@@ -95,24 +96,37 @@ impl Ledger {
     /// # Errors
     /// `ledger-unreadable`, `state-untrusted`.
     pub fn open_read_only(config: &Config) -> Result<Option<Self>, Problem> {
+        Self::look(config, || Self::open(config))
+    }
+
+    /// `older` gives the one that an earlier version wrote.
+    fn look(config: &Config, older: impl FnOnce() -> Result<Self, Problem>) -> Result<Option<Self>, Problem> {
         ownership::check(&config.state_dir(), Use::Reading)?;
         let path = file(config);
         ownership::check_file(&path)?;
-        // It may vanish between the first look and the second.
-        let lost = || match rebuild::standing(config) {
-            Standing::Lost(why) => Some(why),
-            Standing::Sound => None,
+        let standing = match rebuild::standing(config, READ_ONLY) {
+            // It may vanish between the first look and the second.
+            Standing::Sound(sound) if sound.is_empty() && !path.exists() => {
+                rebuild::standing(config, READ_ONLY)
+            }
+            standing => standing,
         };
-        if let Some(why) = lost().or_else(|| if path.exists() { None } else { lost() }) {
-            return rebuild::in_memory(config, why).map(Some);
-        }
-        if !path.exists() {
-            return Ok(None);
-        }
-        let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let db = match standing {
+            Standing::Lost(why) => return rebuild::in_memory(config, why).map(Some),
+            Standing::Sound(sound) => sound.connection(),
+        };
+        let db = match db {
+            Some(db) => db,
+            None if !path.exists() => return Ok(None),
+            None => connect(&path, READ_ONLY).map_err(|error| unreadable(&error))?,
+        };
+        let ledger = Self::around(db, config);
         match ledger.age()? {
             Age::Empty => Ok(None),
-            Age::Older => Self::open(config).map(Some),
+            Age::Older => {
+                drop(ledger);
+                older().map(Some)
+            }
             Age::Current | Age::Newer => Ok(Some(ledger)),
         }
     }
@@ -131,19 +145,10 @@ impl Ledger {
     /// # Errors
     /// `ledger-outdated`; those of [`Ledger::open_read_only`].
     pub fn open_untouched(config: &Config) -> Result<Option<Self>, Problem> {
-        let path = file(config);
-        ownership::check_file(&path)?;
-        if is_made(config) {
-            let ledger = Self::connect(config, &path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            if ledger.age().is_ok_and(|age| age == Age::Older) {
-                return Err(Problem::new(
-                    "ledger-outdated",
-                    "an earlier version of these tools wrote the ledger",
-                )
-                .hint("status all   # brings it up to date"));
-            }
-        }
-        Self::open_read_only(config)
+        Self::look(config, || {
+            Err(Problem::new("ledger-outdated", "an earlier version of these tools wrote the ledger")
+                .hint("status all   # brings it up to date"))
+        })
     }
 
     /// A number that another connection's commit changes.
@@ -162,13 +167,6 @@ impl Ledger {
             }
             age => Ok(age),
         }
-    }
-
-    fn connect(config: &Config, path: &Path, flags: OpenFlags) -> Result<Self, Problem> {
-        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .and_then(|db| db.busy_timeout(BUSY).map(|()| db))
-            .map_err(|error| unreadable(&error))?;
-        Ok(Self::around(db, config))
     }
 
     fn around(db: Connection, config: &Config) -> Self {
@@ -198,6 +196,26 @@ impl Ledger {
         };
         write().map_err(|error: rusqlite::Error| unwritable(&error))
     }
+}
+
+fn open_or_make(config: &Config, path: &Path) -> Result<Connection, Problem> {
+    ownership::check(&config.state_dir(), Use::Writing)?;
+    create_private_dir(&config.state_dir())?;
+    rebuild::refuse_a_gap(config)?;
+    ownership::check_file(path)?;
+    let is_new = !path.exists();
+    open_unlinked(OpenOptions::new().append(true), path)
+        .and_then(|_| if is_new { durable::sync_dir(&config.state_dir()) } else { Ok(()) })
+        .or_problem("state-unwritable", || {
+            format!("the state directory cannot be written: {}", path.display())
+        })?;
+    connect(path, WRITABLE).map_err(|error| unreadable(&error))
+}
+
+fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY)?;
+    Ok(db)
 }
 
 fn file(config: &Config) -> PathBuf {

@@ -26,8 +26,8 @@ pub(crate) fn run(run: &mut Run, config: &Config, environment: Option<&str>) -> 
     // Its own run may be dead: then what is left of it, forward or back, is ours to do.
     let place = Place::new(config, &row.environment);
     let what = format!("deploy {} confirm", row.environment);
-    if let Ok(lock) = enter(config, &place, &what, Duration::ZERO) {
-        let (_lock, recovered) = recovery::recover_under(config, &row.environment, "deploy", lock)?;
+    if let Ok((lock, sound)) = enter(config, &place, &what, Duration::ZERO) {
+        let (_lock, recovered) = recovery::recover_under(config, &row.environment, "deploy", lock, sound)?;
         recovered.notes.iter().for_each(|note| run.note(note));
     }
     confirmed?;
@@ -40,7 +40,7 @@ fn waiting(config: &Config, environment: Option<&str>) -> Result<Deployment, Pro
         Some(name) => config.environment(name).map(|_| vec![name])?,
         None => config.environments.keys().map(String::as_str).collect(),
     };
-    ledger::ensure(config, Duration::ZERO)?;
+    drop(ledger::ensure(config, Duration::ZERO)?);
     let Some(ledger) = Ledger::open_read_only(config)? else {
         return Err(nothing(environment.unwrap_or("all")));
     };

@@ -45,7 +45,7 @@ pub(crate) fn watch(run: &mut Run, config: &Config, environment: &str, id: &str)
         // Measured, not read from the clock again: that may step back.
         let until = *until.get_or_insert_with(|| Instant::now() + time_to(by_ms));
         if Instant::now() >= until {
-            ledger::ensure(config, WAIT_FOR_LOCK)?;
+            drop(ledger::ensure(config, WAIT_FOR_LOCK)?);
             patiently(|| Ledger::open(config)?.give_up_waiting(id))?;
         }
         interrupt::check()?;
@@ -77,6 +77,6 @@ fn time_to(by_ms: i64) -> Duration {
 
 fn settle(config: &Config, environment: &str) -> Result<(), Problem> {
     let place = Place::new(config, environment);
-    let lock = enter(config, &place, &format!("the guard of {environment}"), WAIT_FOR_LOCK)?;
-    recovery::recover_under(config, environment, "deploy", lock).map(drop)
+    let (lock, sound) = enter(config, &place, &format!("the guard of {environment}"), WAIT_FOR_LOCK)?;
+    recovery::recover_under(config, environment, "deploy", lock, sound).map(drop)
 }
