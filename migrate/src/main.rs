@@ -54,6 +54,7 @@ use common::report::Problem;
 
 use arguments::{Args, RehearseOptions, Verb};
 use choice::Wanted;
+use memo::Ahead;
 use scene::Scene;
 use up::Baseline;
 
@@ -102,6 +103,7 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Resu
     let release = verb.release().map(str::to_owned);
     let release = release.as_deref();
     scene.require_database(release)?;
+    let ahead = if matches!(verb, Verb::Up(_)) { Ahead::begin(&scene) } else { None };
     if let Some(wait) = verb.patience() {
         scene.take_lock(wait)?;
     }
@@ -111,7 +113,7 @@ fn act(run: &mut Run, mut scene: Scene, verb: Verb, named: Option<&str>) -> Resu
     run.report.serving = scene.serving.as_ref().map(|deployment| deployment.revision.clone());
     let wanted = Wanted { release, contract: verb.contract() };
     match verb {
-        Verb::Up(options) => up::apply_pending(run, &scene, wanted, options.each, &id),
+        Verb::Up(options) => up::apply_pending(run, &scene, (wanted, options.each), &id, ahead),
         Verb::Down(options) => down::undo(run, &scene, &options.choice(), options.manner(), &id),
         Verb::Baseline(options) => {
             let asked = Baseline { release, to: options.to, take_over: options.take_over };

@@ -8,6 +8,8 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use common::cli::Run;
 use common::durable;
@@ -19,43 +21,74 @@ use crate::scene::Scene;
 use crate::traces::Traces;
 
 const FILE: &str = "migrate-seen.json";
-const VERSION: &str = concat!("1 ", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("2 ", env!("CARGO_PKG_VERSION"));
 const TOOL: &str = "migrate";
+/// Who waited longer for the lock looks at the files again.
+const FRESH: Duration = Duration::from_secs(1);
 
-/// Where it is kept, and what it would have to be told from.
+/// What was kept, and what it would have to be told from.
 pub(crate) struct Memo {
     path: PathBuf,
+    root: PathBuf,
     traces: String,
+    kept: Option<Kept>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
+    /// Top of the release whose migrations they were.
+    root: PathBuf,
     traces: String,
     /// The members of `details.migrate`.
     facts: Map<String, Value>,
 }
 
+impl Kept {
+    fn read(path: &Path) -> Option<Self> {
+        fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    }
+}
+
+/// The files that a memo is about, looked at while the ledger is opened and the lock is taken.
+pub(crate) struct Ahead {
+    kept: Kept,
+    begun: Instant,
+    walk: JoinHandle<Option<String>>,
+}
+
+impl Ahead {
+    /// Begins to look; `None` where no memo is, or the database is another one by now.
+    pub(crate) fn begin(scene: &Scene) -> Option<Self> {
+        let kept = Kept::read(&file(scene))?;
+        if !kept.traces.starts_with(&around(scene)?) {
+            return None;
+        }
+        let (root, begun) = (kept.root.clone(), Instant::now());
+        let walk = thread::Builder::new().spawn(move || walk(&root)).ok()?;
+        Some(Self { kept, begun, walk })
+    }
+}
+
 impl Memo {
-    /// To be asked before anything is read. `None` where none can be relied on: something has changed
-    /// just now, or cannot be looked at, or another `migrate` of the chain has told facts already.
-    pub(crate) fn of(run: &Run, scene: &Scene, root: &Path) -> Option<Self> {
+    /// To be asked under the lock, before anything is read. `None` where none can be relied on: something
+    /// has changed just now, or cannot be looked at, or another `migrate` of the chain has told facts already.
+    pub(crate) fn of(run: &Run, scene: &Scene, root: &Path, ahead: Option<Ahead>) -> Option<Self> {
         if run.report.details.contains_key(TOOL) {
             return None;
         }
-        let database = scene.database.as_deref()?;
-        let mut traces = Traces::begin(&[VERSION, scene.environment()]);
-        traces.file(&env::current_exe().ok()?);
-        traces.file(&root.join(SETTINGS_FILE));
-        traces.tree(&Source::directory(root).ok()?);
-        traces.file(database);
-        traces.database(database);
-        Some(Self { path: scene.place.root().join(FILE), traces: traces.end()? })
+        // The database changes more often than the files, and after that they need not be looked at.
+        let around = around(scene)?;
+        let path = file(scene);
+        let (kept, files) = match ahead.filter(|it| it.kept.root == root && it.begun.elapsed() < FRESH) {
+            Some(ahead) => (Some(ahead.kept), ahead.walk.join().ok().flatten()?),
+            None => (Kept::read(&path), walk(root)?),
+        };
+        Some(Self { path, root: root.to_owned(), traces: around + &files, kept })
     }
 
     /// Tells again what was told; false when that may have become untrue.
     pub(crate) fn recall(&self, run: &mut Run) -> bool {
-        let kept = fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-        let Some(kept) = kept.filter(|kept| kept.traces == self.traces) else { return false };
+        let Some(kept) = self.kept.as_ref().filter(|kept| kept.traces == self.traces) else { return false };
         kept.facts.iter().for_each(|(name, value)| run.detail(name, value));
         true
     }
@@ -63,7 +96,29 @@ impl Memo {
     /// Keeps what the run has told. Without it the next one is slower, and that is all.
     pub(crate) fn keep(self, run: &Run) {
         let Some(Value::Object(facts)) = run.report.details.get(TOOL).cloned() else { return };
-        let kept = Kept { traces: self.traces, facts };
+        let kept = Kept { root: self.root, traces: self.traces, facts };
         let _ = serde_json::to_vec(&kept).map(|bytes| durable::write_for_now(&self.path, &bytes));
     }
+}
+
+fn file(scene: &Scene) -> PathBuf {
+    scene.place.root().join(FILE)
+}
+
+/// Traces of everything but the files of the migrations.
+fn around(scene: &Scene) -> Option<String> {
+    let database = scene.database.as_deref()?;
+    let mut traces = Traces::begin(&[VERSION, scene.environment()]);
+    traces.file(&env::current_exe().ok()?);
+    traces.file(database);
+    traces.database(database);
+    traces.end()
+}
+
+/// Traces of the files of a release.
+fn walk(root: &Path) -> Option<String> {
+    let mut traces = Traces::begin(&[]);
+    traces.file(&root.join(SETTINGS_FILE));
+    traces.tree(&Source::directory(root).ok()?);
+    traces.end()
 }

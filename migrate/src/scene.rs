@@ -1,6 +1,7 @@
 //! What a verb acts on: one environment, its database, and the migrations meant for it.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use common::cli;
@@ -9,7 +10,7 @@ use common::database::{open_existing, open_read_only};
 use common::layout::{Place, is_plain_name};
 use common::ledger::{Deployment, Ledger};
 use common::lock::Lock;
-use common::migrations::{Applied, Layout, Migration, SETTINGS_FILE, Source};
+use common::migrations::{Applied, Files, Layout, Migration, SETTINGS_FILE, Source};
 use common::recovery;
 use common::relocation;
 use common::report::{Problem, quoted};
@@ -113,7 +114,26 @@ impl Scene {
     /// # Errors
     /// `database-unreadable`.
     pub(crate) fn look(&self) -> Result<Option<Connection>, Problem> {
-        self.database.as_deref().filter(|path| path.exists()).map(open_read_only).transpose()
+        look(self.database.as_deref())
+    }
+
+    /// Database and files, read side by side: neither waits for the other.
+    ///
+    /// # Errors
+    /// Those of [`Scene::look`] and [`Scene::source`].
+    pub(crate) fn look_at_both(
+        &self,
+        release: Option<&str>,
+    ) -> Result<(Option<Connection>, Source), Problem> {
+        let (root, database) = (self.root(release)?, self.database.as_deref());
+        let (db, files) = thread::scope(|scope| {
+            let looking = thread::Builder::new().spawn_scoped(scope, || look(database));
+            let files = Files::read(&root);
+            (looking.ok().and_then(|looking| looking.join().ok()), files)
+        });
+        let db = db.unwrap_or_else(|| look(database))?;
+        let source = Source::of(files?, db.as_ref())?;
+        Ok((db, source))
     }
 
     /// The migrations of the named release, else of the serving one, else of the work tree.
@@ -224,6 +244,10 @@ impl Scene {
             .detail(format!("add database = \"sqlite:instance/app.db\" to [environments.{environment}]"))
             .hint(format!("grep -n database {}", quoted(self.config.file.display()))))
     }
+}
+
+fn look(database: Option<&Path>) -> Result<Option<Connection>, Problem> {
+    database.filter(|path| path.exists()).map(open_read_only).transpose()
 }
 
 /// What a database has of `source`; nothing when there is none.

@@ -15,8 +15,7 @@ use crate::up::tell_source;
 /// # Errors
 /// Those of [`Standing::check`], `schema-drift`, with all facts in the report.
 pub(crate) fn show(run: &mut Run, scene: &Scene, release: Option<&str>) -> Result<(), Problem> {
-    let db = scene.look()?;
-    let source = scene.source(release, db.as_ref())?;
+    let (db, source) = scene.look_at_both(release)?;
     tell_source(run, &source);
     let database = scene.database_for(&source.migrations)?;
     run.detail("database", database);

@@ -73,9 +73,12 @@ impl Traces {
     }
 
     /// A directory with everything below it, or that there is none. What a link in it leads to
-    /// could be anywhere.
+    /// could be anywhere. Not looked at where it could change nothing any more.
     pub(crate) fn tree(&mut self, dir: &Path) {
         self.file(dir);
+        if !self.is_settled {
+            return;
+        }
         let list = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         match list {
             Ok(entries) => self.entries(&entries),
@@ -105,6 +108,9 @@ impl Traces {
     fn part(&self, entries: &[DirEntry]) -> Self {
         let mut part = Self { digest: Sha256::new(), devices: self.devices.clone(), ..*self };
         for entry in entries {
+            if !part.is_settled {
+                break;
+            }
             part.entry(entry);
         }
         part

@@ -12,7 +12,7 @@ use crate::books::Books;
 use crate::choice::{Wanted, choose, choose_within, jobs, screen_all};
 use crate::engine::{Done, Failure, Room, Terms};
 use crate::job::Job;
-use crate::memo::Memo;
+use crate::memo::{Ahead, Memo};
 use crate::operation;
 use crate::outcome::{report_done, report_failure};
 use crate::python::Python;
@@ -26,16 +26,15 @@ use crate::scene::Scene;
 pub(crate) fn apply_pending(
     run: &mut Run,
     scene: &Scene,
-    wanted: Wanted<'_>,
-    each: bool,
+    (wanted, each): (Wanted<'_>, bool),
     id: &str,
+    ahead: Option<Ahead>,
 ) -> Result<(), Problem> {
-    let memo = Memo::of(run, scene, &scene.root(wanted.release)?);
+    let memo = Memo::of(run, scene, &scene.root(wanted.release)?, ahead);
     if memo.as_ref().is_some_and(|memo| memo.recall(run)) {
         return Ok(());
     }
-    let db = scene.look()?;
-    let source = scene.source(wanted.release, db.as_ref())?;
+    let (db, source) = scene.look_at_both(wanted.release)?;
     tell_source(run, &source);
     let Some(database) = scene.database_for(&source.migrations)? else {
         run.detail("pending", Vec::<Value>::new());

@@ -1,5 +1,6 @@
 //! A directory of migrations while it is read: its names, its texts, and what cannot be used.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -13,9 +14,22 @@ pub(super) struct Reading {
     pub(super) refused: Vec<String>,
     /// Files that the layout's own tool passes over as well.
     pub(super) ignored: Vec<String>,
+    texts: Texts,
 }
 
+/// Texts of files by their names, or why there is none.
+pub(super) type Texts = HashMap<String, Result<String, String>>;
+
 impl Reading {
+    pub(super) fn with(texts: Texts) -> Self {
+        Self { texts, ..Self::default() }
+    }
+
+    /// The text of a file in `dir`, from the disk where it was not read ahead.
+    pub(super) fn text(&mut self, dir: &Path, file: &str) -> Result<String, String> {
+        self.texts.remove(file).unwrap_or_else(|| read_text(&dir.join(file)))
+    }
+
     pub(super) fn refuse(&mut self, file: &str, reason: impl AsRef<str>) {
         self.refused.push(format!("{file}: {}", reason.as_ref()));
     }
@@ -67,6 +81,15 @@ pub(super) fn list(dir: &Path) -> Result<Vec<String>, Problem> {
     }
     names.sort();
     Ok(names)
+}
+
+/// The texts of those that begin with a number: whatever the layout is, they will be needed.
+pub(super) fn read_ahead(dir: &Path, names: &[String]) -> Texts {
+    let is_text = |name: &&String| {
+        name.starts_with(|first: char| first.is_ascii_digit())
+            && (ends_in(name, "sql") || ends_in(name, "py"))
+    };
+    names.iter().filter(is_text).map(|name| (name.clone(), read_text(&dir.join(name)))).collect()
 }
 
 /// The text of a file, which must hold something.

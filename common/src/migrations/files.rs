@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::directory::{Reading, read_text, split_stem};
+use super::directory::{Reading, split_stem};
 use super::{Kind, Migration, Text};
 
 const UP: &str = ".up.sql";
@@ -59,7 +59,9 @@ pub(super) fn read_pairs(dir: &Path, names: &[String], rules: Rules, reading: &m
     for file in names {
         match rules.part(file) {
             Some((stem, part)) => match split_stem(stem) {
-                Ok(split) => take_file(dir, file, split, part, &mut pairs)
+                Ok(split) => reading
+                    .text(dir, file)
+                    .and_then(|text| take_file(text, file, split, part, &mut pairs))
                     .unwrap_or_else(|reason| reading.refuse(file, reason)),
                 Err(reason) if rules.strict => reading.refuse(file, reason),
                 Err(_) => reading.ignored.push(file.clone()),
@@ -82,13 +84,13 @@ fn expected(rules: Rules) -> &'static str {
 }
 
 fn take_file<'a>(
-    dir: &Path,
+    text: String,
     file: &str,
     (version, name): (i64, &'a str),
     part: Part,
     pairs: &mut BTreeMap<i64, Pair<'a>>,
 ) -> Result<(), String> {
-    let text = Text { file: file.to_owned(), text: read_text(&dir.join(file))? };
+    let text = Text { file: file.to_owned(), text };
     let pair = pairs.entry(version).or_default();
     let taken = match part {
         Part::Down => pair.down.as_ref().map(|(_, other)| other),

@@ -19,6 +19,6 @@ pub use foreign::Mark;
 pub use layouts::Layout;
 pub use layouts::flyway::checksum as flyway_checksum;
 pub use migration::{Kind, Migration, Text, checksum};
-pub use source::{SETTINGS_FILE, Settings, Source};
+pub use source::{Files, SETTINGS_FILE, Settings, Source};
 pub use standing::{Standing, compare};
 pub use tracking::{Applied, UNFINISHED, Unfinished, read_applied, read_unfinished};

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::directory::{ends_in, list};
+use super::directory::{Texts, ends_in, list, read_ahead};
 use super::layouts::flyway::History;
 use super::{Applied, Layout, Mark, Migration, foreign, read_applied};
 use crate::report::{OrProblem, Problem, quoted};
@@ -47,15 +47,46 @@ pub struct Source {
     pub ignored: Vec<String>,
 }
 
+/// The files of a release, read before it is known whose layout they are in.
+#[derive(Debug)]
+pub struct Files {
+    root: PathBuf,
+    settings: Settings,
+    dir: PathBuf,
+    names: Vec<String>,
+    texts: Texts,
+}
+
+impl Files {
+    /// Reads the directory of migrations of the release at `root`; what cannot be read in it is said by
+    /// [`Source::of`].
+    ///
+    /// # Errors
+    /// `migration-files`; configuration (exit 2) for `migrate.toml`.
+    pub fn read(root: &Path) -> Result<Self, Problem> {
+        let settings = read_settings(&root.join(SETTINGS_FILE))?;
+        let dir = find_directory(root, &settings)?;
+        let names = list(&dir)?;
+        let texts = read_ahead(&dir, &names);
+        Ok(Self { root: root.to_path_buf(), settings, dir, names, texts })
+    }
+}
+
 impl Source {
     /// Reads the migrations of the release at `root`; `database` helps to tell layouts apart.
     ///
     /// # Errors
     /// `migration-files`, `layout-unclear`; configuration (exit 2) for `migrate.toml`.
     pub fn read(root: &Path, database: Option<&Connection>) -> Result<Self, Problem> {
-        let settings = read_settings(&root.join(SETTINGS_FILE))?;
-        let dir = find_directory(root, &settings)?;
-        let names = list(&dir)?;
+        Self::of(Files::read(root)?, database)
+    }
+
+    /// The migrations in `files`; `database` helps to tell layouts apart.
+    ///
+    /// # Errors
+    /// `migration-files`, `layout-unclear`.
+    pub fn of(files: Files, database: Option<&Connection>) -> Result<Self, Problem> {
+        let Files { root, settings, dir, names, texts } = files;
         let layout = match settings.layout {
             Some(layout) => layout,
             None => detect(&dir, &names, database)?,
@@ -65,8 +96,8 @@ impl Source {
             (Layout::Flyway, Some(db)) => History::read(db, table.as_deref().unwrap_or_default())?,
             _ => History::default(),
         };
-        let (migrations, ignored) = layout.read(&dir, &names, &history)?;
-        Ok(Self { root: root.to_path_buf(), dir, layout, table, migrations, ignored })
+        let (migrations, ignored) = layout.read(&dir, &names, texts, &history)?;
+        Ok(Self { root, dir, layout, table, migrations, ignored })
     }
 
     /// The directory of the migrations of the release at `root`; it need not exist.

@@ -325,6 +325,29 @@ fn the_lock_recovery_and_the_right_database_come_before_what_is_remembered() {
     world.run(&["dev", "up"]).refused("wrong-database");
 }
 
+/// The files are looked at while the lock is taken: who had to wait for it looks again.
+#[test]
+fn what_changes_while_the_lock_is_waited_for_is_noticed() {
+    let worlds = [applied()];
+    remember(&worlds);
+    let [world] = worlds;
+    let path = world.state().join("dev/lock");
+    let lock = File::options().write(true).open(&path).unwrap();
+    lock.lock().unwrap();
+    let waiting = world.start(&["dev", "up", "--wait", "60"]);
+    let open = PathBuf::from(format!("/proc/{}/fd", waiting.id()));
+    let has_lock = || {
+        fs::read_dir(&open).unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+    };
+    while !has_lock() {
+        sleep(Duration::from_millis(1));
+    }
+    sleep(RECENT);
+    edit_in_secret(&world);
+    drop(lock);
+    World::finish(waiting).refused("migration-edited");
+}
+
 /// Whatever is changed: what is recalled is what `status`, which reads all, says too.
 #[test]
 fn random_edits_are_never_overlooked() {

@@ -13,7 +13,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::directory::{Reading, ends_in};
+use super::directory::{Reading, Texts, ends_in};
 use super::files::{Rules, read_pairs};
 use super::{Kind, Migration, Text};
 use crate::report::Problem;
@@ -121,7 +121,8 @@ impl Layout {
         }
     }
 
-    /// Reads `dir`, which has these names, by the rules of this layout; the second list has files that its tool ignores.
+    /// Reads `dir`, which has these names, by the rules of this layout; `texts` are those that were read
+    /// ahead. The second list has files that its tool ignores.
     ///
     /// # Errors
     /// `migration-files`.
@@ -129,9 +130,10 @@ impl Layout {
         self,
         dir: &Path,
         names: &[String],
+        texts: Texts,
         history: &flyway::History,
     ) -> Result<(Vec<Migration>, Vec<String>), Problem> {
-        let mut reading = Reading::default();
+        let mut reading = Reading::with(texts);
         match self {
             Self::Own => read_pairs(dir, names, Rules::OWN, &mut reading),
             Self::Plain => read_pairs(dir, names, Rules::PLAIN, &mut reading),

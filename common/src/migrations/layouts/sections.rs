@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Layout, Text, migration};
 use crate::migrations::Migration;
-use crate::migrations::directory::{Reading, ends_in, number, read_text};
+use crate::migrations::directory::{Reading, ends_in, number};
 
 /// The markers of a tool.
 #[derive(Clone, Copy)]
@@ -45,13 +45,13 @@ pub(super) fn read(dir: &Path, names: &[String], markers: Markers, reading: &mut
         } else if digits == 0 || !ends_in(file, "sql") {
             reading.ignored.push(file.clone());
         } else {
-            reading.take(read_one(dir, file, digits, markers).map_err(|reason| format!("{file}: {reason}")));
+            let read = reading.text(dir, file).and_then(|text| read_one(text, file, digits, markers));
+            reading.take(read.map_err(|reason| format!("{file}: {reason}")));
         }
     }
 }
 
-fn read_one(dir: &Path, file: &str, digits: usize, markers: Markers) -> Result<Migration, String> {
-    let text = read_text(&dir.join(file))?;
+fn read_one(text: String, file: &str, digits: usize, markers: Markers) -> Result<Migration, String> {
     let version = number(&file[..digits])?;
     let label = match markers.layout {
         Layout::Dbmate => file[..digits].to_owned(),
