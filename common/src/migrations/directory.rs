@@ -1,11 +1,18 @@
 //! A directory of migrations while it is read: its names, its texts, and what cannot be used.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, openat};
 
 use super::Migration;
 use crate::report::{OrProblem, Problem, quoted};
+
+/// Most files are no larger.
+const USUAL_BYTES: usize = 8 * 1024;
 
 /// What was read so far; every refusal is kept, so that one run names them all.
 #[derive(Debug, Default)]
@@ -89,14 +96,29 @@ pub(super) fn read_ahead(dir: &Path, names: &[String]) -> Texts {
         name.starts_with(|first: char| first.is_ascii_digit())
             && (ends_in(name, "sql") || ends_in(name, "py"))
     };
-    names.iter().filter(is_text).map(|name| (name.clone(), read_text(&dir.join(name)))).collect()
+    let Ok(dir) = File::open(dir) else { return Texts::new() };
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    let mut read = |name: &String| {
+        bytes.clear();
+        let opened = openat(&dir, name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        // Whoever takes a part does not ask for the size first: there are thousands.
+        let read = opened
+            .map_err(io::Error::from)
+            .and_then(|file| File::from(file).take(u64::MAX).read_to_end(&mut bytes));
+        (name.clone(), text_of(read.map(|_| bytes.as_slice())))
+    };
+    names.iter().filter(is_text).map(&mut read).collect()
 }
 
 /// The text of a file, which must hold something.
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        format!("byte {} is not UTF-8; convert it with iconv -t UTF-8", error.utf8_error().valid_up_to())
+    text_of(fs::read(path).as_deref())
+}
+
+fn text_of<E: Display>(bytes: Result<&[u8], E>) -> Result<String, String> {
+    let bytes = bytes.map_err(|error| format!("cannot be read: {error}"))?;
+    let text = str::from_utf8(bytes).map_err(|error| {
+        format!("byte {} is not UTF-8; convert it with iconv -t UTF-8", error.valid_up_to())
     })?;
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
