@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -218,12 +219,25 @@ fn an_upgrade_whose_child_fails_leaves_the_old_one() {
     assert_eq!(record["last_exit"]["code"], 9);
 }
 
-#[test]
-fn a_new_keeper_ends_the_child_of_a_killed_one() {
+/// A killed keeper, and the child that it left.
+fn orphaned() -> (Keeper, i64) {
     let mut keeper = Keeper::start(&[], STAY);
     let orphan = keeper.wait_until_running()["child"].as_i64().unwrap();
     keeper.child.kill().unwrap();
     keeper.child.wait().unwrap();
+    (keeper, orphan)
+}
+
+fn successor(dir: &Path, command: &[&str]) -> Command {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut successor = Keeper::command(dir, &["--take-over"], command);
+    successor.stdin(OwnedFd::from(listener));
+    successor
+}
+
+#[test]
+fn a_new_keeper_ends_the_child_of_a_killed_one() {
+    let (mut keeper, orphan) = orphaned();
     assert!(!is_gone(orphan), "what served goes on serving");
 
     keeper.child = Keeper::command(keeper.dir.path(), &[], STAY).spawn().unwrap();
@@ -234,15 +248,9 @@ fn a_new_keeper_ends_the_child_of_a_killed_one() {
 
 #[test]
 fn an_adopted_child_is_missed_when_the_one_that_should_follow_it_failed() {
-    let mut keeper = Keeper::start(&[], STAY);
-    let orphan = keeper.wait_until_running()["child"].as_i64().unwrap();
-    keeper.child.kill().unwrap();
-    keeper.child.wait().unwrap();
-
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut keeper, orphan) = orphaned();
     let command = shell("test -e second || { echo > second; exit 9; }; exec sleep 1000");
-    let mut successor = Keeper::command(keeper.dir.path(), &["--take-over"], &command);
-    keeper.child = successor.stdin(std::os::fd::OwnedFd::from(listener)).spawn().unwrap();
+    keeper.child = successor(keeper.dir.path(), &command).spawn().unwrap();
     let record = keeper.wait_for_record("the failed child", |record| record["error"].is_string());
     assert_eq!(record["child"].as_i64(), Some(orphan));
     signal(orphan, Signal::KILL);
@@ -276,20 +284,70 @@ fn a_keeper_that_cannot_say_what_it_keeps_ends_with_it_and_frees_the_lock() {
 }
 
 #[test]
-fn what_a_killed_keeper_left_goes_on_when_the_next_one_cannot_say_what_it_keeps() {
+fn what_a_killed_keeper_left_goes_on_and_stays_known_when_the_next_one_cannot_write() {
+    let (mut keeper, orphan) = orphaned();
+    fs::create_dir(keeper.path(DRAFT)).unwrap();
+    let ended = successor(keeper.dir.path(), STAY).status().unwrap();
+    assert_eq!(ended.code(), Some(74));
+    assert!(!is_gone(orphan));
+
+    fs::remove_dir(keeper.path(DRAFT)).unwrap();
+    keeper.child = successor(keeper.dir.path(), STAY).spawn().unwrap();
+    wait_for("the end of the orphan", || is_gone(orphan).then_some(()));
+    keeper.wait_for_record("the child that follows", |record| record["child"].as_i64() != Some(orphan));
+}
+
+/// The one that took over cannot say so any more, and is killed, too.
+#[test]
+fn a_child_that_no_record_names_is_found_by_the_lock_file() {
+    let (mut keeper, orphan) = orphaned();
+    let mut second = successor(keeper.dir.path(), &shell("echo $$ > second; exec sleep 1000"));
+    second.env("DEPLOY_FAULT", format!("deploy-keeper:rename-for-now.after#1=run:mkdir {DRAFT}"));
+    keeper.child = second.spawn().unwrap();
+    let unrecorded: i64 = keeper.wait_for_line("second").parse().unwrap();
+    wait_for("the end of the orphan", || is_gone(orphan).then_some(()));
+    assert_eq!(keeper.record().unwrap()["child"].as_i64(), Some(orphan));
+    keeper.child.kill().unwrap();
+    keeper.child.wait().unwrap();
+    assert!(!is_gone(unrecorded));
+
+    fs::remove_dir(keeper.path(DRAFT)).unwrap();
+    keeper.child = successor(keeper.dir.path(), STAY).spawn().unwrap();
+    wait_for("the end of the second one", || is_gone(unrecorded).then_some(()));
+    let is_third = |child: i64| child != orphan && child != unrecorded;
+    keeper.wait_for_record("the third one", |record| record["child"].as_i64().is_some_and(is_third));
+}
+
+/// Killed between the start of a child that follows and its promotion.
+#[test]
+fn both_children_of_an_upgrade_that_was_cut_off_end() {
     let mut keeper = Keeper::start(&[], STAY);
-    let orphan = keeper.wait_until_running()["child"].as_i64().unwrap();
+    keeper.wait_until_running();
+    keeper.signal(Signal::HUP);
+    let both = wait_for("the names of both", || {
+        let text = fs::read_to_string(keeper.path("keeper.lock")).ok()?;
+        let kept = text.lines().skip(1).map(|line| line.split_once(' ')?.0.parse().ok());
+        kept.collect::<Option<Vec<i64>>>().filter(|kept| kept.len() == 2)
+    });
     keeper.child.kill().unwrap();
     keeper.child.wait().unwrap();
 
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut successor = Keeper::command(keeper.dir.path(), &["--take-over"], STAY);
-    successor.env("DEPLOY_FAULT", format!("deploy-keeper:rename-for-now.after#1=run:mkdir {DRAFT}"));
-    let ended = successor.stdin(std::os::fd::OwnedFd::from(listener)).status().unwrap();
+    keeper.child = Keeper::command(keeper.dir.path(), &[], STAY).spawn().unwrap();
+    keeper.wait_until_running();
+    assert!(both.into_iter().all(is_gone));
+}
+
+#[test]
+fn a_child_after_one_that_could_not_be_started_must_be_recorded_too() {
+    let dir = TempDir::new().unwrap();
+    let app = dir.path().join("app");
+    let mut keeper = Keeper::start_in(dir, &[], &["./app", "1000"]);
+    keeper.wait_for_record("the error", |record| record["error"].is_string());
+    wait_for("a moment without a draft", || fs::create_dir(keeper.path(DRAFT)).ok());
+    symlink("/bin/sleep", app).unwrap();
+    let ended = wait_for("its end", || keeper.child.try_wait().unwrap());
     assert_eq!(ended.code(), Some(74));
-    assert!(!is_gone(orphan));
-    signal(orphan, Signal::KILL);
-    wait_for("the end of all that worked here", || (!works_in(keeper.dir.path())).then_some(()));
+    assert!(!works_in(&keeper.dir.path().canonicalize().unwrap()));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! A single thread wakes for a signal or a deadline, looks at everything and
 //! sleeps again; how a group ends is in `group`, what is told in `record`.
 //!
-//! No child runs that no record has named: until the first one is written, not
-//! being able to write it ends both. From then on a full disk ends nobody.
+//! Until one record that names a child is written, not being able to write it
+//! ends both. From then on a full disk ends nobody: the record follows later,
+//! and the lock file names the children meanwhile.
 
 use std::io;
 use std::net::TcpListener;
@@ -14,6 +15,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 use crate::backoff::Backoff;
 use crate::child::Child;
 use crate::group::Departing;
+use crate::lock::Lock;
 use crate::options::Options;
 use crate::record::{Record, State};
 use crate::signals::Signals;
@@ -27,6 +29,7 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Keeper<'a> {
     options: &'a Options,
+    lock: &'a Lock,
     signals: Signals,
     listener: Option<TcpListener>,
     record: Record,
@@ -39,7 +42,7 @@ pub(crate) struct Keeper<'a> {
     leftover: Option<Departing>,
     restart_at: Option<Instant>,
     backoff: Backoff,
-    /// A record of the child, or why there is none, has been written.
+    /// A record that names a child has been written.
     is_told: bool,
     /// Why the last record could not be written, and when to try again.
     unsaved: Option<(io::Error, Instant)>,
@@ -48,12 +51,14 @@ pub(crate) struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     pub(crate) fn new(
         options: &'a Options,
+        lock: &'a Lock,
         signals: Signals,
         listener: Option<TcpListener>,
         record: Record,
     ) -> Self {
         Self {
             options,
+            lock,
             signals,
             listener,
             record,
@@ -68,15 +73,18 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Starts beside the child of a killed predecessor, which ends when ours has settled, as in an
-    /// upgrade.
-    pub(crate) fn succeed(&mut self, orphan: Option<Pid>) {
-        let Some(pid) = orphan else { return };
-        self.current = Some(Child::adopt(pid));
+    /// Starts beside the youngest of what a killed predecessor left, which the record names already and
+    /// which ends when ours has settled, as in an upgrade. The others end at once.
+    pub(crate) fn succeed(&mut self, mut left: Vec<Child>) {
+        let Some(youngest) = left.pop() else { return };
+        for older in left {
+            self.retire(older.pid);
+        }
+        self.current = Some(youngest);
         self.restart_at = None;
-        self.upgrade();
+        self.is_told = true;
         self.record.state = State::Running;
-        self.save();
+        self.upgrade();
     }
 
     /// Returns when SIGTERM came and nothing of the child is left.
@@ -102,10 +110,10 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// What a killed predecessor left goes on.
+    /// At once: whoever started us does not wait for long.
     fn withdraw(&mut self, error: &io::Error) {
-        self.current.take_if(|child| child.is_adopted());
         self.record.fail(error, "cannot write keeper.json");
+        self.retiring.extend(self.current.take().map(|child| Departing::kill(child.pid)));
         self.end();
     }
 
@@ -248,11 +256,13 @@ impl<'a> Keeper<'a> {
     }
 
     fn save(&mut self) {
+        let kept: Vec<Pid> = self.current.iter().chain(&self.candidate).map(|child| child.pid).collect();
+        let _ = self.lock.sign(&kept);
         self.record.set_child(self.current.as_ref());
         let pids = self.retiring.iter().map(|old| old.pid.as_raw_nonzero().get());
         self.record.retiring = pids.collect();
         self.unsaved = self.record.save().err().map(|error| (error, Instant::now() + WRITE_AGAIN));
-        self.is_told |= self.unsaved.is_none();
+        self.is_told |= self.unsaved.is_none() && self.current.is_some();
     }
 
     fn next_deadline(&self) -> Option<Duration> {

@@ -23,6 +23,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use child::Child;
 use keeper::Keeper;
 use lock::Lock;
 use options::Options;
@@ -52,14 +53,18 @@ fn run(options: &Options) -> io::Result<ExitCode> {
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
 
     let signals = Signals::register()?;
-    let Some(_lock) = Lock::take(&options.dir)? else {
+    let Some(lock) = Lock::take(&options.dir)? else {
         return Ok(ExitCode::from(EXIT_LOCKED));
     };
-    let orphan = orphan::find(&options.dir);
-    if let Some(pid) = orphan.filter(|_| !options.take_over) {
-        orphan::clear(pid, options.stop_timeout);
+    let mut orphans = orphan::find(&options.dir);
+    // Named until they are gone: we may be killed, too.
+    lock.sign(&orphans)?;
+    if !options.take_over {
+        orphans.drain(..).for_each(|pid| orphan::clear(pid, options.stop_timeout));
     }
+    let adopted: Vec<Child> = orphans.into_iter().map(Child::adopt).collect();
     let mut record = Record::new(&options.dir);
+    record.set_child(adopted.last());
     if let Err(error) = record.save() {
         return Ok(unrecorded(&error));
     }
@@ -71,10 +76,8 @@ fn run(options: &Options) -> io::Result<ExitCode> {
             return Err(error);
         }
     };
-    let mut keeper = Keeper::new(options, signals, listener, record);
-    if options.take_over {
-        keeper.succeed(orphan);
-    }
+    let mut keeper = Keeper::new(options, &lock, signals, listener, record);
+    keeper.succeed(adopted);
     Ok(keeper.run().map_or_else(|error| unrecorded(&error), |()| ExitCode::SUCCESS))
 }
 

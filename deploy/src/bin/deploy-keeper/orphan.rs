@@ -1,5 +1,5 @@
-//! The child that a killed keeper left behind: found, and ended where it would keep the port.
-//! Trusts the old record only if pid and kernel start time both still match.
+//! What a killed keeper left behind: found, and ended where it would keep the port.
+//! Trusts what names it only if pid and kernel start time both still match.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,13 +8,19 @@ use rustix::process::Pid;
 
 use crate::child;
 use crate::group::Departing;
+use crate::lock::Lock;
 use crate::record::Record;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-pub(crate) fn find(dir: &Path) -> Option<Pid> {
-    let (pid, start_ticks) = Record::last_child(dir)?;
-    if child::start_ticks(pid) == Some(start_ticks) { Pid::from_raw(pid) } else { None }
+/// By the record and by the lock file, oldest first. An upgrade that was cut off leaves two.
+pub(crate) fn find(dir: &Path) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for (pid, start_ticks) in Record::last_child(dir).into_iter().chain(Lock::named(dir)) {
+        let lives = child::start_ticks(pid) == Some(start_ticks);
+        found.extend(Pid::from_raw(pid).filter(|pid| lives && !found.contains(pid)));
+    }
+    found
 }
 
 /// Blocks until the orphan is gone; at most `patience` and the moment SIGKILL takes.
