@@ -25,7 +25,7 @@ use crate::instance::base_environment;
 use crate::layout::Place;
 use crate::process::{await_end, to_pid};
 use crate::report::{OrProblem, Problem, quoted};
-use crate::supervisor::{KeeperRecord, keeper_command, keeper_lives, start_keeper, stop_keeper};
+use crate::supervisor::{KeeperRecord, keeper_command, keeper_lives, keeper_of, start_keeper, stop_keeper};
 
 const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(10);
@@ -125,9 +125,7 @@ impl Client {
         }
         let failed = |error: std::io::Error| self.failed(&format!("its listener is not to be had: {error}"));
         let listener = self.ask_for_listener().map_err(failed)?;
-        if let Some(keeper) = KeeperRecord::read(&self.dir).filter(|_| keeper_lives(&self.dir))
-            && let Some(pid) = to_pid(keeper.pid)
-        {
+        if let Some(pid) = keeper_of(&self.dir) {
             let _ = kill_process(pid, Signal::KILL);
             await_end(pid, ANSWER);
             fault::point("gateway.keeper-ended");

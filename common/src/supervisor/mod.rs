@@ -18,7 +18,7 @@ pub use log::{Follower, Log};
 
 pub use crate::systemd::watch_unit;
 
-pub(crate) use process::{KeeperRecord, keeper_command, keeper_lives, start_keeper, stop_keeper};
+pub(crate) use process::{KeeperRecord, keeper_command, keeper_lives, keeper_of, start_keeper, stop_keeper};
 
 use crate::address::Address;
 use crate::config::{Environment, SupervisorKind};

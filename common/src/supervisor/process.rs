@@ -1,13 +1,14 @@
 //! The `process` supervisor: each instance has a keeper, a small parent that restarts it with
 //! back-off and keeps its log. A keeper lives exactly as long as the lock on its `keeper.lock`.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::Deserialize;
 
 use super::{Condition, Start, Stopped};
@@ -175,8 +176,19 @@ pub(super) fn stop(place: &Place, slot: Slot) -> Result<Stopped, Problem> {
     }
 }
 
+/// The keeper that lives in `dir`: who has signed the lock and has it open. The record may still be
+/// that of the one before, and for an instant so may the signature: then, as without a keeper, `None`.
+pub(crate) fn keeper_of(dir: &Path) -> Option<Pid> {
+    let path = dir.join(LOCK);
+    let pid = fs::read_to_string(&path).ok()?.lines().next()?.parse().ok()?;
+    let lock = fs::metadata(&path).ok()?;
+    let is_open = |open: Metadata| (open.dev(), open.ino()) == (lock.dev(), lock.ino());
+    let mut open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    open.any(|open| fs::metadata(open.path()).is_ok_and(is_open)).then(|| to_pid(pid))?
+}
+
 /// Asks the keeper in `dir` to end its child and itself, and waits for both; `None` when none lives
-/// there. Who it is says the lock: the record may still be that of the one before.
+/// there.
 ///
 /// # Errors
 /// `not-stopped`.
@@ -187,13 +199,13 @@ pub(crate) fn stop_keeper(dir: &Path, grace: Duration) -> Result<Option<Stopped>
     let begun = Instant::now();
     while keeper_lives(dir) {
         let left = (grace + SLACK).saturating_sub(begun.elapsed());
-        let signed = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
+        let keeper = keeper_of(dir);
         if left.is_zero() {
             let title = format!("the keeper in {} does not end", dir.display());
-            return Err(Problem::new("not-stopped", title).hint(format!("ps -fp {}", signed.trim())));
+            let look = keeper.map_or("ps -fC deploy-keeper".into(), |pid| format!("ps -fp {pid}"));
+            return Err(Problem::new("not-stopped", title).hint(look));
         }
-        let pid = signed.trim().parse().ok().and_then(to_pid);
-        match pid.filter(|pid| kill_process(*pid, Signal::TERM).is_ok()) {
+        match keeper.filter(|pid| kill_process(*pid, Signal::TERM).is_ok()) {
             Some(pid) => drop(await_end(pid, left)),
             // It has just begun, and not signed yet.
             None => sleep(PAUSE),
@@ -214,4 +226,22 @@ fn stop_orphan(pid: u32) -> Result<Stopped, Problem> {
         return Ok(Stopped { killed: true });
     }
     Err(Problem::new("not-stopped", format!("process {pid} does not end")).hint(format!("ps -fp {pid}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_is_who_has_signed_the_lock_and_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(keeper_of(dir.path()), None);
+        let path = dir.path().join(LOCK);
+        fs::write(&path, format!("{}\n1 2\n", std::process::id())).unwrap();
+        assert_eq!(keeper_of(dir.path()), None, "its pid was given to a stranger");
+        let _open = File::open(&path).unwrap();
+        assert_eq!(keeper_of(dir.path()), to_pid(std::process::id()));
+        fs::write(&path, "").unwrap();
+        assert_eq!(keeper_of(dir.path()), None);
+    }
 }
