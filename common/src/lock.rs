@@ -46,6 +46,7 @@ pub struct Holder {
 pub struct Lock {
     /// `None` when a parent holds the lock for us.
     file: Option<File>,
+    waited: bool,
 }
 
 impl Lock {
@@ -55,14 +56,14 @@ impl Lock {
     /// `locked` (retryable) with the holder's name; `state-unwritable`.
     pub fn take(place: &Place, what: &str, wait: Duration) -> Result<Self, Problem> {
         if is_inherited(&place.lock()) {
-            return Ok(Self { file: None });
+            return Ok(Self { file: None, waited: false });
         }
         let environment = place.environment();
         let locked = |holder| {
             locked(&format!("'{environment}'"), holder)
                 .hint(format!("status {environment}   # or wait for it: --wait 60"))
         };
-        acquire(&place.lock(), what, wait, locked).map(|file| Self { file: Some(file) })
+        acquire(&place.lock(), what, wait, locked)
     }
 
     /// Takes the lock in `path`, which guards something that all environments share.
@@ -71,12 +72,17 @@ impl Lock {
     /// As [`Lock::take`].
     pub fn take_file(path: &Path, subject: &str, what: &str, wait: Duration) -> Result<Self, Problem> {
         let locked = |holder| locked(subject, holder).hint("status all   # or wait for it: --wait 60");
-        acquire(path, what, wait, locked).map(|file| Self { file: Some(file) })
+        acquire(path, what, wait, locked)
     }
 
     /// Whether we hold it for ourselves, and not on behalf of the tool that started us.
     pub fn is_own(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Whether somebody else held it when we asked: what was seen before may be of old.
+    pub fn was_waited_for(&self) -> bool {
+        self.waited
     }
 
     /// A copy of the descriptor that survives exec, for a working sibling.
@@ -126,13 +132,15 @@ fn acquire(
     what: &str,
     wait: Duration,
     locked: impl Fn(Option<Holder>) -> Problem,
-) -> Result<File, Problem> {
+) -> Result<Lock, Problem> {
     let mut file = open(path)?;
     let begun = Instant::now();
+    let mut waited = false;
     loop {
         match file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) => {
+                waited = true;
                 let holder = signed(path);
                 let is_known = holder.as_ref().is_some_and(|holder| !holder.ended);
                 if begun.elapsed() >= if is_known { wait } else { wait.max(UNSIGNED) } {
@@ -149,7 +157,7 @@ fn acquire(
     }
     sign(&mut file, what).or_problem("state-unwritable", || unwritable(path))?;
     fault::point("lock.taken");
-    Ok(file)
+    Ok(Lock { file: Some(file), waited })
 }
 
 /// What the file says; `None` when its holder has not signed yet, or nobody holds it.

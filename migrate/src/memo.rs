@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::cli::Run;
 use common::durable;
+use common::lock::Lock;
 use common::migrations::{SETTINGS_FILE, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ use crate::traces::Traces;
 const FILE: &str = "migrate-seen.json";
 const VERSION: &str = concat!("2 ", env!("CARGO_PKG_VERSION"));
 const TOOL: &str = "migrate";
-/// Who waited longer for the lock looks at the files again.
+/// Who needed longer, such as to make a lost ledger again, looks at the files again.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// What was kept, and what it would have to be told from.
@@ -79,7 +80,9 @@ impl Memo {
         // The database changes more often than the files, and after that they need not be looked at.
         let around = around(scene)?;
         let path = file(scene);
-        let (kept, files) = match ahead.filter(|it| it.kept.root == root && it.begun.elapsed() < FRESH) {
+        let waited = scene.lock.as_ref().is_none_or(Lock::was_waited_for);
+        let is_good = |it: &Ahead| !waited && it.kept.root == root && it.begun.elapsed() < FRESH;
+        let (kept, files) = match ahead.filter(is_good) {
             Some(ahead) => (Some(ahead.kept), ahead.walk.join().ok().flatten()?),
             None => (Kept::read(&path), walk(root)?),
         };

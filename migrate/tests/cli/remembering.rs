@@ -325,7 +325,7 @@ fn the_lock_recovery_and_the_right_database_come_before_what_is_remembered() {
     world.run(&["dev", "up"]).refused("wrong-database");
 }
 
-/// The files are looked at while the lock is taken: who had to wait for it looks again.
+/// The files are looked at while the lock is taken: who had to wait for it, however short, looks again.
 #[test]
 fn what_changes_while_the_lock_is_waited_for_is_noticed() {
     let worlds = [applied()];
@@ -334,15 +334,20 @@ fn what_changes_while_the_lock_is_waited_for_is_noticed() {
     let path = world.state().join("dev/lock");
     let lock = File::options().write(true).open(&path).unwrap();
     lock.lock().unwrap();
-    let waiting = world.start(&["dev", "up", "--wait", "60"]);
-    let open = PathBuf::from(format!("/proc/{}/fd", waiting.id()));
+    let mut waiting = world.start(&["dev", "up", "--wait", "60"]);
+    let own = PathBuf::from(format!("/proc/{}", waiting.id()));
     let has_lock = || {
-        fs::read_dir(&open).unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+        let mut open = fs::read_dir(own.join("fd")).unwrap().flatten();
+        open.any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
     };
-    while !has_lock() {
+    // The look at the files is a thread of its own.
+    let has_looked = || fs::read_dir(own.join("task")).unwrap().count() == 1;
+    let begun = Instant::now();
+    while !(has_lock() && has_looked()) {
+        assert_eq!(waiting.try_wait().unwrap(), None);
+        assert!(begun.elapsed() < Duration::from_secs(30));
         sleep(Duration::from_millis(1));
     }
-    sleep(RECENT);
     edit_in_secret(&world);
     drop(lock);
     World::finish(waiting).refused("migration-edited");
