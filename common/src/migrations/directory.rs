@@ -13,6 +13,7 @@ use crate::report::{OrProblem, Problem, quoted};
 
 /// Most files are no larger.
 const USUAL_BYTES: usize = 8 * 1024;
+const LARGE_BYTES: u64 = 1024 * 1024;
 
 /// What was read so far; every refusal is kept, so that one run names them all.
 #[derive(Debug, Default)]
@@ -90,7 +91,8 @@ pub(super) fn list(dir: &Path) -> Result<Vec<String>, Problem> {
     Ok(names)
 }
 
-/// The texts of those that begin with a number: whatever the layout is, they will be needed.
+/// The texts of those that begin with a number: whatever the layout is, they will be needed. Not of
+/// large ones, which may be something else, and which [`Reading::text`] reads where they are not.
 pub(super) fn read_ahead(dir: &Path, names: &[String]) -> Texts {
     let is_text = |name: &&String| {
         name.starts_with(|first: char| first.is_ascii_digit())
@@ -100,14 +102,17 @@ pub(super) fn read_ahead(dir: &Path, names: &[String]) -> Texts {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
     let mut read = |name: &String| {
         bytes.clear();
-        let opened = openat(&dir, name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        // A pipe that nobody writes to would keep us for ever.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let opened = openat(&dir, name.as_str(), flags, Mode::empty());
         // Whoever takes a part does not ask for the size first: there are thousands.
         let read = opened
             .map_err(io::Error::from)
-            .and_then(|file| File::from(file).take(u64::MAX).read_to_end(&mut bytes));
-        (name.clone(), text_of(read.map(|_| bytes.as_slice())))
+            .and_then(|file| File::from(file).take(LARGE_BYTES).read_to_end(&mut bytes));
+        let is_whole = (bytes.len() as u64) < LARGE_BYTES;
+        is_whole.then(|| (name.clone(), text_of(read.map(|_| bytes.as_slice()))))
     };
-    names.iter().filter(is_text).map(&mut read).collect()
+    names.iter().filter(is_text).filter_map(&mut read).collect()
 }
 
 /// The text of a file, which must hold something.
@@ -156,4 +161,25 @@ pub(super) fn split_stem(stem: &str) -> Result<(i64, &str), String> {
         return Err("its name ends after the number; rename it to NNN_name.up.sql".into());
     }
     Ok((number(digits)?, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn neither_a_pipe_nor_a_large_file_is_waited_for_or_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let large = "-".repeat(2 << 20);
+        fs::write(dir.path().join("1_small.sql"), "SELECT 1;").unwrap();
+        fs::write(dir.path().join("2_large.sql"), &large).unwrap();
+        mkfifoat(CWD, dir.path().join("3_pipe.sql"), Mode::RWXU).unwrap();
+        let mut texts = read_ahead(dir.path(), &list(dir.path()).unwrap());
+        assert_eq!(texts.remove("1_small.sql"), Some(Ok("SELECT 1;".into())));
+        assert!(texts.remove("3_pipe.sql").unwrap().unwrap_err().contains("empty"));
+        assert!(texts.is_empty());
+        assert_eq!(Reading::with(texts).text(dir.path(), "2_large.sql"), Ok(large));
+    }
 }
