@@ -1,13 +1,14 @@
 //! Pages in a real browser: Chromium, headless, driven over a pipe.
 //!
-//! `process` starts and ends it, `wire` carries messages, `tab` looks at one page, `watch` tells what
-//! is wrong with it and `ending` how that ended, `setting` is what each page begins with; here several tabs are kept going. Every
-//! wait ends at a given moment.
+//! `process` starts and ends it, `wire` carries messages, `tab` looks at one page, `visit` is how far
+//! that is, `watch` tells what is wrong with it and `ending` how that ended, `setting` is what each page
+//! begins with; here several tabs are kept going. Every wait ends at a given moment.
 
 mod ending;
 mod process;
 mod setting;
 mod tab;
+mod visit;
 mod watch;
 mod wire;
 
@@ -43,8 +44,8 @@ pub(crate) struct View {
     pub(crate) load: Option<Duration>,
     /// Of the whole visit.
     pub(crate) duration: Duration,
-    /// It was not over in time.
-    pub(crate) late: bool,
+    /// It was not over in this time, from its navigation on; zero when it was not even asked for.
+    pub(crate) late: Option<Duration>,
 }
 
 /// A running browser and its tabs, each with cookies and stores of its own.
@@ -52,6 +53,8 @@ pub(crate) struct Browser<'a> {
     rules: &'a Rules,
     /// The login's cookies.
     jar: &'a Jar,
+    /// Of the whole run.
+    end: Instant,
     wire: Wire,
     process: Process,
     tabs: Vec<Tab<'a>>,
@@ -59,16 +62,17 @@ pub(crate) struct Browser<'a> {
 }
 
 impl<'a> Browser<'a> {
-    /// Starts one whose pages get the cookies of `jar`; `None` when there is none.
+    /// Starts one whose pages get the cookies of `jar`, and which does nothing after `end`; `None` when
+    /// there is none.
     ///
     /// # Errors
-    /// `unverified`: there is one, and it does not start.
-    pub(crate) fn start(rules: &'a Rules, jar: &'a Jar) -> Result<Option<Self>, Problem> {
+    /// `unverified`: there is one, and it does not start, or not by then.
+    pub(crate) fn start(rules: &'a Rules, jar: &'a Jar, end: Instant) -> Result<Option<Self>, Problem> {
         let Some(program) = process::find() else { return Ok(None) };
         let (process, commands, answers) = Process::start(&program)?;
         let wire = Wire::new(commands, answers);
         let (tabs, seen) = (Vec::new(), VecDeque::new());
-        let mut browser = Self { rules, jar, wire, process, tabs, seen };
+        let mut browser = Self { rules, jar, end, wire, process, tabs, seen };
         match browser.await_answer() {
             Ok(()) => Ok(Some(browser)),
             Err(_) => Err(Problem::unverified(format!("{} does not start", program.display()))
@@ -79,7 +83,7 @@ impl<'a> Browser<'a> {
 
     /// From then on it tells of everything that pages open beside themselves.
     fn await_answer(&mut self) -> Result<(), Trouble> {
-        let until = Instant::now() + START;
+        let until = self.end.min(Instant::now() + START);
         let asked = self.wire.send(None, "Target.setDiscoverTargets", json!({ "discover": true }))?;
         while self.wire.receive(until)?["id"] != asked {}
         Ok(())
@@ -95,14 +99,14 @@ impl<'a> Browser<'a> {
         self.tabs.iter().all(|tab| !tab.is_stuck)
     }
 
-    /// Begins to look at `url`, the page of that number, for `limit` at most.
+    /// Begins to look at `url`, the page of that number, for `limit` at most once it is asked for.
     ///
     /// # Errors
     /// The browser is gone.
     pub(crate) fn open(&mut self, page: usize, url: &Url, limit: Duration) -> Result<(), Trouble> {
         let at = self.tabs.iter().position(Tab::is_idle).unwrap_or(self.tabs.len());
         if at == self.tabs.len() {
-            self.tabs.push(Tab::new(self.rules, self.jar));
+            self.tabs.push(Tab::new(self.rules, self.jar, self.end));
         }
         self.tabs[at].open(&mut self.wire, (page, url), limit)
     }

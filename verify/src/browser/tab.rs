@@ -12,12 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde_json::{Value, json};
 
+use super::View;
 use super::ending::Ending;
 use super::process::BLANK;
 use super::setting::{self, Command};
+use super::visit::{Phase, Visit};
 use super::watch::Watch;
 use super::wire::{Trouble, Wire};
-use super::{START, View};
 use crate::checks::Browser as Rules;
 use crate::http::Jar;
 
@@ -28,6 +29,8 @@ const LEAVING: Duration = Duration::from_secs(2);
 pub(super) struct Tab<'a> {
     rules: &'a Rules,
     jar: &'a Jar,
+    /// Of the whole run.
+    end: Instant,
     /// Names its browser context, its target there, and itself in commands and events.
     context: String,
     target: String,
@@ -39,43 +42,12 @@ pub(super) struct Tab<'a> {
     pub(super) is_stuck: bool,
 }
 
-struct Visit {
-    /// Number of the page.
-    page: usize,
-    url: Url,
-    /// From the navigation on.
-    limit: Duration,
-    phase: Phase,
-    /// Commands that are not answered yet.
-    sent: Vec<u64>,
-    begun: Instant,
-    /// Of the phase, and of all of them from the navigation on.
-    until: Instant,
-}
-
-/// How far a visit is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The page before is stopped and left, and what it has kept is taken away.
-    Stopping,
-    Leaving,
-    Cleaning,
-    /// Or a context is made, a window in it, a session for that, and its settings.
-    Isolating,
-    Creating,
-    Attaching,
-    Setting,
-    Opening,
-    Loading,
-    /// Loaded, and watched until then.
-    Settling(Instant),
-    Picturing,
-}
-
 impl<'a> Tab<'a> {
-    pub(super) fn new(rules: &'a Rules, jar: &'a Jar) -> Self {
+    /// For pages until `end`.
+    pub(super) fn new(rules: &'a Rules, jar: &'a Jar, end: Instant) -> Self {
         let (context, target, session) = (String::new(), String::new(), String::new());
-        Self { rules, jar, context, target, session, watch: Watch::new(rules), visit: None, is_stuck: false }
+        let watch = Watch::new(rules);
+        Self { rules, jar, end, context, target, session, watch, visit: None, is_stuck: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -110,23 +82,16 @@ impl<'a> Tab<'a> {
     pub(super) fn open(
         &mut self,
         wire: &mut Wire,
-        (page, url): (usize, &Url),
+        page: (usize, &Url),
         limit: Duration,
     ) -> Result<(), Trouble> {
-        let begun = Instant::now();
-        let mut visit = Visit {
-            page,
-            url: url.clone(),
-            limit,
-            phase: Phase::Stopping,
-            sent: Vec::new(),
-            begun,
-            until: begun + LEAVING,
-        };
+        let mut visit = Visit::new(page, limit, self.end);
+        let url = page.1;
         if self.context.is_empty() || self.watch.may_linger(url) {
             self.isolate(wire, &mut visit)?;
         } else {
             visit.sent = self.send(wire, setting::stopping(url))?;
+            visit.enter(Phase::Stopping, Some(LEAVING));
         }
         self.visit = Some(visit);
         Ok(())
@@ -137,17 +102,22 @@ impl<'a> Tab<'a> {
         commands.into_iter().map(send).collect()
     }
 
-    /// Ends all that pages have left in it, and has a context made for the next one.
-    fn isolate(&mut self, wire: &mut Wire, visit: &mut Visit) -> Result<(), Trouble> {
+    /// Ends all that pages have left in it.
+    fn discard(&mut self, wire: &mut Wire) -> Result<(), Trouble> {
         let context = take(&mut self.context);
         if !context.is_empty() {
             wire.send(None, "Target.disposeBrowserContext", json!({ "browserContextId": context }))?;
         }
         self.session.clear();
         self.watch = Watch::new(self.rules);
-        visit.phase = Phase::Isolating;
+        Ok(())
+    }
+
+    /// Has a context made for the next page.
+    fn isolate(&mut self, wire: &mut Wire, visit: &mut Visit) -> Result<(), Trouble> {
+        self.discard(wire)?;
         visit.sent = vec![wire.send(None, "Target.createBrowserContext", json!({}))?];
-        visit.until = Instant::now() + visit.limit.min(START);
+        visit.enter(Phase::Isolating, None);
         Ok(())
     }
 
@@ -188,6 +158,11 @@ impl<'a> Tab<'a> {
             (Phase::Stopping | Phase::Leaving | Phase::Cleaning, Some(_)) => {
                 self.isolate(wire, visit).map(|()| None)?
             }
+            // The next page must not begin in a window that is set half.
+            (Phase::Setting, Some(words)) => {
+                self.discard(wire)?;
+                Some(Ending::Refused(words.to_owned()))
+            }
             (_, Some(words)) => return Err(Trouble::Refused(words.to_owned())),
             (_, None) => self.prepare(wire, visit, result).map(|()| None)?,
         })
@@ -222,7 +197,7 @@ impl<'a> Tab<'a> {
     /// Goes on as far as the page and the clock allow; what was seen when the visit is over.
     ///
     /// # Errors
-    /// [`Trouble::Gone`], [`Trouble::Late`] when the browser opens no page.
+    /// [`Trouble::Gone`], [`Trouble::Late`] when the browser opens no page although there is time.
     pub(super) fn advance(&mut self, wire: &mut Wire) -> Result<Option<View>, Trouble> {
         let Some(mut visit) = self.visit.take() else { return Ok(None) };
         let ending = self.advance_visit(wire, &mut visit)?;
@@ -232,11 +207,14 @@ impl<'a> Tab<'a> {
     fn advance_visit(&mut self, wire: &mut Wire, visit: &mut Visit) -> Result<Option<Ending>, Trouble> {
         let (now, is_answered) = (Instant::now(), visit.sent.is_empty());
         match visit.phase {
+            _ if visit.is_too_late() => return Ok(Some(Ending::Late)),
             Phase::Leaving if is_answered && self.watch.is_left && !self.watch.may_linger(&visit.url) => {
                 visit.sent = self.send(wire, setting::cleaning(self.jar, &visit.url))?;
-                (visit.phase, visit.until) = (Phase::Cleaning, now + visit.limit.min(START));
+                visit.enter(Phase::Cleaning, None);
             }
-            Phase::Stopping | Phase::Leaving if now >= visit.until || self.watch.crashed => {
+            Phase::Stopping | Phase::Leaving | Phase::Cleaning
+                if now >= visit.until || self.watch.crashed =>
+            {
                 self.isolate(wire, visit)?;
             }
             Phase::Stopping if is_answered => {
@@ -247,9 +225,9 @@ impl<'a> Tab<'a> {
                 self.watch = Watch::new(self.rules);
                 visit.sent =
                     self.send(wire, vec![("Page.navigate", json!({ "url": visit.url.as_str() }))])?;
-                (visit.phase, visit.begun, visit.until) = (Phase::Opening, now, now + visit.limit);
+                visit.navigate();
             }
-            _ if visit.phase.is_before_page() => {
+            _ if visit.is_before_page() => {
                 let is_stuck = self.watch.crashed || now >= visit.until;
                 return if is_stuck { Err(Trouble::Late) } else { Ok(None) };
             }
@@ -274,17 +252,12 @@ impl<'a> Tab<'a> {
             self.visit = Some(visit);
             return None;
         };
-        let (duration, late) = (visit.begun.elapsed(), matches!(ending, Ending::Late));
-        self.is_stuck = self.watch.crashed || late;
+        let duration = visit.begun.elapsed();
+        let late = matches!(ending, Ending::Late).then(|| visit.granted());
+        self.is_stuck = self.watch.crashed || late.is_some();
         let (mut findings, picture) = ending.told(&self.watch, &visit.url, duration);
         findings.extend(self.watch.findings());
         Some(View { page: visit.page, findings, picture, load: self.watch.load, duration, late })
-    }
-}
-
-impl Phase {
-    fn is_before_page(self) -> bool {
-        !matches!(self, Self::Opening | Self::Loading | Self::Settling(_) | Self::Picturing)
     }
 }
 

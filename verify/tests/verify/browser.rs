@@ -1,18 +1,19 @@
 //! Pages in a real Chromium: each fault is told apart, nothing is left behind.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::world::World;
-use crate::world::processes::{groups_of, is_busy, is_renderer, processes_of};
+use crate::world::processes::{groups_of, is_renderer, processes_of};
 
-const BROWSER: &[&str] = &["dev", "--slot", "blue", "--only", "browser"];
+pub(crate) const BROWSER: &[&str] = &["dev", "--slot", "blue", "--only", "browser"];
 
 /// Page and problem type.
 const ZOO: [(&str, &str); 14] = [
@@ -32,12 +33,12 @@ const ZOO: [(&str, &str); 14] = [
     ("beacon", "passed"),
 ];
 
-fn browser(pages: &[&str], more: &str) -> String {
+pub(crate) fn browser(pages: &[&str], more: &str) -> String {
     let pages: Vec<String> = pages.iter().map(|page| format!("\"/browser/{page}\"")).collect();
     format!("[browser]\npages = [{}]\n{more}", pages.join(", "))
 }
 
-fn has_browser() -> bool {
+pub(crate) fn has_browser() -> bool {
     let found = !programs().is_empty();
     if !found {
         tests::skipped("there is no Chromium");
@@ -46,7 +47,7 @@ fn has_browser() -> bool {
 }
 
 /// Those that are here.
-fn programs() -> Vec<PathBuf> {
+pub(crate) fn programs() -> Vec<PathBuf> {
     let dirs: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
     let found = |name| dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
     ["chromium-headless-shell", "chromium", "google-chrome"].into_iter().filter_map(found).collect()
@@ -99,6 +100,39 @@ fn the_pages_of_a_session_get_its_cookies() {
     assert!(!run.stdout.contains("session-7"), "{}", run.stdout);
 }
 
+/// Such a cookie needs https, whatever the page is.
+#[test]
+fn a_cookie_that_the_browser_refuses_costs_no_browser() {
+    if !has_browser() {
+        return;
+    }
+    let pages = ["sound", "sound?1", "throw", "sound?2", "sound?3"];
+    let login = "session = \"user\"\n[routes]\n\"POST /guarded/\" = { form = { name = \"x\" }, to = \"/\", session = \"user\" }";
+    let cookie = "Set-Cookie: __Host-session=sentinel-cookie; Secure; Path=/";
+    let world = World::new(&browser(&pages, login), "")
+        .with_site(&json!({
+            "GET /guarded/": "<form method=post><input name=name></form>",
+            "POST /guarded/": { "status": 302, "headers": ["Location: /", cookie] },
+        }))
+        .serving(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let (program, starts) = (dir.path().join("chromium-headless-shell"), dir.path().join("starts"));
+    let counted =
+        format!("#!/bin/sh\necho >>{}\nexec {} \"$@\"\n", starts.display(), programs()[0].display());
+    fs::write(&program, counted).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let run = world.verify_in(BROWSER, "PATH", &path);
+    for page in pages {
+        let step = format!("browser.GET /browser/{page}");
+        assert_eq!(run.ending(&step), "page-unopened", "{page}: {}", run.step(&step));
+        let detail = run.step(&step)["problem"]["detail"].as_str().unwrap();
+        assert!(detail.contains("cookie"), "the browser's own words: {detail}");
+    }
+    assert!(!run.stdout.contains("sentinel-cookie"), "{}", run.stdout);
+    assert_eq!(fs::read_to_string(starts).unwrap().lines().count(), 1, "browsers");
+}
+
 #[test]
 fn without_a_browser_a_release_that_demands_one_is_unverified() {
     for (required, outcome) in [("true", ("unverified", 1)), ("false", ("succeeded", 0))] {
@@ -127,119 +161,6 @@ fn a_browser_that_does_not_start_says_why() {
             assert_eq!(problem["detail"], "no usable sandbox");
         }
     }
-}
-
-/// Each page several times, under several addresses.
-fn often(pages: &[&str], times: usize) -> Vec<String> {
-    (0..times).flat_map(|number| pages.iter().map(move |page| format!("{page}?{number}"))).collect()
-}
-
-#[test]
-fn pages_side_by_side_are_seen_as_each_would_be_alone() {
-    if !has_browser() {
-        return;
-    }
-    let expected = [
-        ("front", "passed"),
-        ("drawn", "script-error"),
-        ("clean", "passed"),
-        ("late", "script-error"),
-        ("slow", "passed"),
-    ];
-    let pages = often(&expected.map(|(page, _)| page), 5);
-    let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
-    let world = World::new(&browser(&pages, ""), "").serving(&[]);
-    let path = std::env::var("PATH").unwrap();
-    for program in programs() {
-        // What is found first.
-        let dir = tempfile::tempdir().unwrap();
-        symlink(&program, dir.path().join("chromium-headless-shell")).unwrap();
-        let run = world.verify_in(BROWSER, "PATH", &format!("{}:{path}", dir.path().display()));
-        for page in &pages {
-            let step = format!("browser.GET /browser/{page}");
-            let (_, ending) = expected.iter().find(|(name, _)| page.starts_with(name)).unwrap();
-            assert_eq!(run.ending(&step), *ending, "{} {page}: {}", program.display(), run.step(&step));
-        }
-        let looks = run.report["details"]["verify"]["browser"].as_array().unwrap();
-        let seen: Vec<&str> = looks.iter().map(|look| look["page"].as_str().unwrap()).collect();
-        assert_eq!(seen, pages.iter().map(|page| format!("GET /browser/{page}")).collect::<Vec<_>>());
-    }
-}
-
-/// What a page has asked for before it was over is answered while the next one loads.
-#[test]
-fn a_late_answer_sets_no_cookie_for_the_next_page() {
-    if !has_browser() {
-        return;
-    }
-    for first in ["lingering", "deferred", "working", "framed"] {
-        all_pass(&[first, "after"]);
-    }
-}
-
-/// A page is left with its scripts at rest: none of them keeps anything for the next one.
-#[test]
-fn a_page_that_is_left_keeps_nothing_for_the_next_one() {
-    if has_browser() {
-        all_pass(&["leaving", "clean", "leaving?1", "clean?1", "sound", "clean?2"]);
-    }
-}
-
-fn all_pass(pages: &[&str]) {
-    let world = World::new(&browser(pages, ""), "").serving(&[]);
-    let run = world.verify(BROWSER);
-    for page in pages {
-        let step = format!("browser.GET /browser/{page}");
-        assert_eq!(run.ending(&step), "passed", "{pages:?} {}", run.step(&step));
-    }
-}
-
-#[test]
-fn a_page_that_hangs_beside_others_costs_only_itself() {
-    if !has_browser() {
-        return;
-    }
-    let pages = ["sound", "endless", "sound?1", "late", "sound?2"];
-    let world = World::new(&browser(&pages, ""), "deadlines = { verify = \"40s\" }").serving(&[]);
-    let run = world.verify(BROWSER);
-    let endings = pages.map(|page| run.ending(&format!("browser.GET /browser/{page}")).to_owned());
-    assert_eq!(endings, ["passed", "load-slow", "passed", "script-error", "passed"], "{}", run.stdout);
-}
-
-#[test]
-fn a_page_that_crashes_costs_only_itself() {
-    if !has_browser() {
-        return;
-    }
-    let pages = ["sound", "hang", "slow", "sound?1", "slow?1", "sound?2"];
-    let world = World::new(&browser(&pages, ""), "").serving(&[]);
-    let temporary = world.path("temporary");
-    fs::create_dir(&temporary).unwrap();
-    let run = world.verify_beside(BROWSER, &temporary, || {
-        let busy = || processes_of(&groups_of(&temporary)).into_iter().find(|pid| is_busy(*pid));
-        wait_until("the page to hang", || busy().is_some());
-        kill_process(Pid::from_raw(busy().unwrap()).unwrap(), Signal::KILL).unwrap();
-    });
-    let endings = pages.map(|page| run.ending(&format!("browser.GET /browser/{page}")).to_owned());
-    assert_eq!(endings, ["passed", "page-crashed", "passed", "passed", "passed", "passed"], "{}", run.stdout);
-}
-
-#[test]
-fn a_browser_that_ends_is_started_again_and_no_page_is_lost() {
-    if !has_browser() {
-        return;
-    }
-    let pages = ["slow", "slow?1", "slow?2", "slow?3"];
-    let world = World::new(&browser(&pages, ""), "").serving(&[]);
-    let temporary = world.path("temporary");
-    fs::create_dir(&temporary).unwrap();
-    let run = world.verify_beside(BROWSER, &temporary, || {
-        wait_until("a page", || processes_of(&groups_of(&temporary)).into_iter().any(is_renderer));
-        for pid in processes_of(&groups_of(&temporary)) {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
-    });
-    assert_eq!(run.outcome(), ("succeeded", 0), "{}", run.stdout);
 }
 
 /// A run of a page that never ends, killed or asked to stop while the browser is at it.
@@ -287,7 +208,7 @@ fn a_run_that_ends_leaves_neither_a_browser_nor_its_profile() {
     assert!(fs::read_dir(&temporary).unwrap().next().is_none());
 }
 
-fn wait_until(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < Duration::from_secs(30), "waited for {what}");

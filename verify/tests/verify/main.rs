@@ -15,3 +15,4 @@ mod init;
 mod links;
 mod programs;
 mod routes;
+mod tabs;

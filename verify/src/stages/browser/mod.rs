@@ -13,8 +13,8 @@ use common::report::{Problem, Step, quoted};
 use serde::Serialize;
 
 use super::sight::Sight;
-use super::{TOOL, milliseconds, skipped};
-use crate::browser::{Browser, View};
+use super::{LIMIT, TOOL, milliseconds, skipped};
+use crate::browser::{Browser, Trouble, View};
 use crate::checks::Browser as Rules;
 use crate::finding::Finding;
 use crate::http::Asker;
@@ -57,8 +57,9 @@ pub(super) fn check(sight: &Sight<'_>, looks: &mut Vec<Look>) -> Result<Vec<Step
         Err(reason) => return Ok(vec![skipped("browser", &reason)]),
     };
     let asker = Asker::new(&subject.address)?;
-    let browser = match Browser::start(rules, &jar) {
-        Ok(Some(browser)) => browser,
+    let browser = match Browser::start(rules, &jar, subject.until) {
+        Ok(Some(browser)) => Some(browser),
+        Err(_) if subject.remaining(LIMIT).is_zero() => None,
         Ok(None) => return Ok(vec![absent(rules, missing())]),
         Err(problem) => return Ok(vec![absent(rules, problem)]),
     };
@@ -98,13 +99,24 @@ fn absent(rules: &Rules, problem: Problem) -> Step {
     skipped("browser", &problem.to_string())
 }
 
+/// Two browsers had that trouble.
+fn fatal(name: &str, trouble: Trouble) -> Problem {
+    match trouble {
+        Trouble::Late => Problem::unverified(format!("no browser began with {name} in time")),
+        Trouble::Refused(words) => Problem::unverified(format!("no browser began with {name}")).detail(words),
+        Trouble::Gone | Trouble::Interrupted => {
+            Problem::unverified(format!("{name} ended the browser twice"))
+        }
+    }
+}
+
 /// What became of a page.
 enum Seen {
     View(View),
     /// The run had no time left for it.
     Unasked,
-    /// It ended the browser, also alone.
-    Fatal,
+    /// It lost the browser, also alone.
+    Fatal(Trouble),
     /// The browser did not start again.
     Absent(Problem),
 }
@@ -137,10 +149,7 @@ impl Judge<'_> {
                 let findings = [Finding::unasked("was not opened")];
                 (page, failed(self.subject, step(Duration::ZERO), &name, &findings), None)
             }
-            Seen::Fatal => {
-                let problem = Problem::unverified(format!("{name} ended the browser twice"));
-                (page, step(Duration::ZERO).fail(problem), None)
-            }
+            Seen::Fatal(trouble) => (page, step(Duration::ZERO).fail(fatal(&name, trouble)), None),
             Seen::Absent(problem) => (page, absent(self.rules, problem), None),
         }
     }

@@ -22,8 +22,6 @@ struct Task {
     alone: bool,
     /// It was open when the browser ended.
     suspect: bool,
-    /// It has no fair time.
-    hurried: bool,
 }
 
 /// All pages, those that wait and those that are open.
@@ -32,7 +30,7 @@ pub(super) struct Visits<'a> {
     rules: &'a Rules,
     asker: &'a Asker,
     jar: &'a Jar,
-    /// None after a page that it did not get over.
+    /// None after a page that it did not get over, and where the time was over before it started.
     browser: Option<Browser<'a>>,
     waiting: VecDeque<Task>,
     open: Vec<Task>,
@@ -45,11 +43,11 @@ impl<'a> Visits<'a> {
         rules: &'a Rules,
         asker: &'a Asker,
         jar: &'a Jar,
-        browser: Browser<'a>,
+        browser: Option<Browser<'a>>,
     ) -> Self {
-        let task = |page| Task { page, alone: page == 0, suspect: false, hurried: false };
+        let task = |page| Task { page, alone: page == 0, suspect: false };
         let waiting = (0..rules.pages.len()).map(task).collect();
-        Self { subject, rules, asker, jar, browser: Some(browser), waiting, open: Vec::new() }
+        Self { subject, rules, asker, jar, browser, waiting, open: Vec::new() }
     }
 
     /// Has every page opened; what became of each goes to `seen`, with its number.
@@ -72,7 +70,7 @@ impl<'a> Visits<'a> {
                     let is_fit = browser.is_fit();
                     self.close(view, &tell);
                     if !is_fit {
-                        self.begin_again(false, &tell);
+                        self.begin_again(None, &tell);
                     }
                 }
                 Err(trouble) => self.lose(&trouble, &tell)?,
@@ -84,9 +82,9 @@ impl<'a> Visits<'a> {
     /// for want of time.
     fn close(&mut self, view: View, tell: &impl Fn(usize, Seen)) {
         let at = self.open.iter().position(|task| task.page == view.page);
-        match at.map(|at| self.open.remove(at)).filter(|_| view.late) {
-            Some(task) if task.hurried => tell(view.page, Seen::Unasked),
-            Some(task) if !task.alone => self.waiting.push_front(Task { alone: true, ..task }),
+        match at.map(|at| self.open.remove(at)).zip(view.late) {
+            Some((_, granted)) if granted < FAIR => tell(view.page, Seen::Unasked),
+            Some((task, _)) if !task.alone => self.waiting.push_front(Task { alone: true, ..task }),
             _ => tell(view.page, Seen::View(view)),
         }
     }
@@ -105,17 +103,17 @@ impl<'a> Visits<'a> {
             if let Err(problem) = self.revive() {
                 interrupt::check()?;
                 self.waiting.pop_front();
-                tell(task.page, Seen::Absent(problem));
+                let is_over = self.subject.remaining(LIMIT).is_zero();
+                tell(task.page, if is_over { Seen::Unasked } else { Seen::Absent(problem) });
                 continue;
             }
             let Some(browser) = self.browser.as_mut().filter(|browser| browser.has_room()) else {
                 return Ok(());
             };
             self.waiting.pop_front();
-            let left = self.subject.remaining(LIMIT);
-            self.open.push(Task { hurried: left < FAIR, ..task });
+            self.open.push(task);
             let url = self.asker.url(&self.rules.pages[task.page]);
-            if let Err(trouble) = browser.open(task.page, &url, left) {
+            if let Err(trouble) = browser.open(task.page, &url, LIMIT) {
                 self.lose(&trouble, tell)?;
             }
         }
@@ -125,7 +123,7 @@ impl<'a> Visits<'a> {
     /// Starts a browser where there is none.
     fn revive(&mut self) -> Result<(), Problem> {
         if self.browser.is_none() {
-            let started = Browser::start(self.rules, self.jar)?;
+            let started = Browser::start(self.rules, self.jar, self.subject.until)?;
             self.browser = Some(started.ok_or_else(missing)?);
         }
         Ok(())
@@ -136,22 +134,23 @@ impl<'a> Visits<'a> {
         if *trouble == Trouble::Interrupted {
             interrupt::check()?;
         }
-        self.begin_again(true, tell);
+        self.begin_again(Some(trouble), tell);
         Ok(())
     }
 
-    /// Ends the browser and puts its open pages back, where one that was open alone is told instead
-    /// if it ended its second browser. What was seen of others by then counts.
-    fn begin_again(&mut self, is_lost: bool, tell: &impl Fn(usize, Seen)) {
+    /// Ends the browser, which that trouble or a page made useless, and puts its open pages back, where
+    /// one that was open alone is told instead if this is the second browser that it lost. What was
+    /// seen of others by then counts.
+    fn begin_again(&mut self, lost: Option<&Trouble>, tell: &impl Fn(usize, Seen)) {
         for view in self.browser.take().into_iter().flat_map(Browser::give_up) {
             self.close(view, tell);
         }
         for task in self.open.drain(..).rev() {
-            if is_lost && task.suspect {
-                tell(task.page, Seen::Fatal);
+            if let Some(trouble) = lost.filter(|_| task.suspect) {
+                tell(task.page, Seen::Fatal(trouble.clone()));
                 continue;
             }
-            let suspect = is_lost || task.suspect;
+            let suspect = lost.is_some() || task.suspect;
             self.waiting.push_front(Task { alone: task.alone || suspect, suspect, ..task });
         }
     }

@@ -110,7 +110,7 @@ def browser_page(method, name, cookies, body):
         "clean": "for (const store of [localStorage, sessionStorage]) { if (store.mark) throw new Error('used store'); store.mark = 1 }"
                  "if (document.cookie.includes('mark')) throw new Error('used cookie'); document.cookie = 'mark=1'",
         "lingering": "fetch('/browser/late-cookie', {keepalive: true}).catch(() => 0)",
-        "deferred": "fetchLater('/browser/late-cookie', {activateAfter: 0})",
+        "deferred": "if (self.fetchLater) fetchLater('/browser/late-cookie', {activateAfter: 0})",
         "working": "const line = `fetch('${location.origin}/browser/late-cookie').catch(() => 0)`; new Worker(URL.createObjectURL(new Blob([line])))",
         "framed": "document.body.append(Object.assign(document.createElement('iframe'), {src: '/browser/lingering'}))",
         "leaving": "addEventListener('pagehide', () => { document.cookie = 'mark=1'; localStorage.mark = 1 })",
@@ -121,6 +121,8 @@ def browser_page(method, name, cookies, body):
                 file.write(body + "\n")
         return answer(200, "")
     if name == "late-cookie":
+        with open("asked", "a") as file:
+            file.write("GET /browser/late-cookie\n")
         after_asked.wait()
         return answer(200, "", "Set-Cookie: mark=late; Path=/")
     if name == "after":
