@@ -70,8 +70,8 @@ pub(crate) fn follow_restore(run: &mut Run, site: &Site<'_>, lock: &Lock) {
     }
 }
 
-/// Checks and compresses it, where that is still to be done; only under the lock. A database that is damaged stays what it is, and
-/// never counts as verified.
+/// Checks and compresses it, and says whether that was still to be done; only under the lock. A
+/// database that is damaged stays what it is, and never counts as verified.
 ///
 /// # Errors
 /// `backup-damaged`, `no-space`, `snapshot-failed`, `state-unwritable`: it is as it was.

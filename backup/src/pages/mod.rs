@@ -1,5 +1,5 @@
 //! Other pages into a database in use, inside a transaction of its own connection: only those that
-//! differ are written, so that writers wait no longer than the difference takes.
+//! differ are written, since its writers wait meanwhile.
 //!
 //! SQLite itself writes them (`sqlite_dbpage`, as its own replication program does), with its log or
 //! journal: a transaction that is cut off leaves the pages of before.
