@@ -31,8 +31,8 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Both cores are busy with checks and compression: the app comes first, the more so where no
-    /// deployment waits. Programs that are started from now on do the same.
+    /// Once nobody waits for the copy: checks and compression keep the cores busy, and the app comes
+    /// first, the more so where no deployment waits. Programs that are started from now on do the same.
     fn give_way(&self) {
         let inferior = if self.reason == MANUAL { 10 } else { 5 };
         let _ = rustix::process::nice(inferior);
@@ -58,7 +58,6 @@ pub(crate) fn create(
         run.skip("backup.database", "there is no database yet");
         return Ok(None);
     }
-    request.give_way();
     let root = site.place.backups();
     run.step("backup.space", || space::require(&live, further_bytes(site)?, &root))?;
     let (draft, scratch) = (Draft::begin(&site.place)?, site.scratch()?);
@@ -104,6 +103,7 @@ fn fill(
     draft: &Draft,
 ) -> Result<Manifest, Problem> {
     let copied = run.step("backup.snapshot", || archive::snapshot(live, raw))?;
+    request.give_way();
     let mut manifest = blank(site, request, draft, backups::next_number(&site.place)?);
     proof::describe(raw, copied, &mut manifest)?;
     let begun = Instant::now();

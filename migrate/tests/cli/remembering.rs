@@ -348,6 +348,8 @@ fn what_changes_while_the_lock_is_waited_for_is_noticed() {
         assert!(begun.elapsed() < Duration::from_secs(30));
         sleep(Duration::from_millis(1));
     }
+    // Between opening the lock's file and asking for the lock there is a moment that shows nowhere.
+    sleep(Duration::from_millis(100));
     edit_in_secret(&world);
     drop(lock);
     World::finish(waiting).refused("migration-edited");

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::checks::Browser as Rules;
 use crate::http::Jar;
 
+pub(super) const COOKIES: &str = "Network.setCookies";
+
 /// A command with what it takes.
 pub(super) type Command = (&'static str, Value);
 
@@ -59,5 +61,5 @@ pub(super) fn cleaning(jar: &Jar, url: &Url) -> Vec<Command> {
 fn cookies(jar: &Jar, url: &Url) -> Command {
     let root = url.join("/").unwrap_or_else(|_| url.clone());
     let cookie = |(name, value)| json!({ "name": name, "value": value, "url": root.as_str() });
-    ("Network.setCookies", json!({ "cookies": jar.pairs().map(cookie).collect::<Vec<_>>() }))
+    (COOKIES, json!({ "cookies": jar.pairs().map(cookie).collect::<Vec<_>>() }))
 }

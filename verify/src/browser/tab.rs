@@ -158,8 +158,8 @@ impl<'a> Tab<'a> {
             (Phase::Stopping | Phase::Leaving | Phase::Cleaning, Some(_)) => {
                 self.isolate(wire, visit).map(|()| None)?
             }
-            // The next page must not begin in a window that is set half.
-            (Phase::Setting, Some(words)) => {
+            // The page's own cookies. The next must not begin in a window that is set half.
+            (Phase::Setting, Some(words)) if visit.cookies == Some(number) => {
                 self.discard(wire)?;
                 Some(Ending::Refused(words.to_owned()))
             }
@@ -186,7 +186,10 @@ impl<'a> Tab<'a> {
             }
             Phase::Attaching => {
                 self.session = named("sessionId");
-                visit.sent = self.send(wire, setting::beginning(self.rules, self.jar, &visit.url))?;
+                let commands = setting::beginning(self.rules, self.jar, &visit.url);
+                let cookies = commands.iter().position(|(method, _)| *method == setting::COOKIES);
+                visit.sent = self.send(wire, commands)?;
+                visit.cookies = cookies.map(|at| visit.sent[at]);
                 visit.phase = Phase::Setting;
             }
             _ => {}
@@ -236,6 +239,10 @@ impl<'a> Tab<'a> {
                 let format = json!({ "format": "png", "optimizeForSpeed": true });
                 visit.sent = self.send(wire, vec![("Page.captureScreenshot", format)])?;
                 visit.phase = Phase::Picturing;
+            }
+            // It has loaded, and was watched for as long as there was.
+            Phase::Picturing if now >= visit.until && self.watch.loaded => {
+                return Ok(Some(Ending::Seen(None)));
             }
             _ if now >= visit.until => return Ok(Some(Ending::Late)),
             Phase::Loading if self.watch.loaded => visit.phase = Phase::Settling(now + self.rules.settle),

@@ -13,6 +13,8 @@ pub(super) struct Visit {
     pub(super) phase: Phase,
     /// Commands that are not answered yet.
     pub(super) sent: Vec<u64>,
+    /// The command that sets the page's cookies in a new window.
+    pub(super) cookies: Option<u64>,
     /// The first phase, and the navigation once there is one.
     pub(super) begun: Instant,
     /// Of the phase, and of all of them from the navigation on.
@@ -48,7 +50,7 @@ impl Visit {
     pub(super) fn new((page, url): (usize, &Url), limit: Duration, end: Instant) -> Self {
         let begun = Instant::now();
         let (phase, sent) = (Phase::Stopping, Vec::new());
-        Self { page, url: url.clone(), phase, sent, begun, until: end, limit, end }
+        Self { page, url: url.clone(), phase, sent, cookies: None, begun, until: end, limit, end }
     }
 
     /// Goes on to a phase that may take `limit`, or as long as any other.

@@ -16,9 +16,9 @@ fn pages_that_there_is_no_time_for_are_not_at_fault() {
     if !has_browser() {
         return;
     }
-    let pages = often(&["lingering"], 200);
+    let pages = often(&["lingering"], 600);
     let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
-    let world = World::new(&browser(&pages, ""), "deadlines = { verify = \"5s\" }").serving(&[]);
+    let world = World::new(&browser(&pages, ""), "deadlines = { verify = \"15s\" }").serving(&[]);
     let run = world.verify(BROWSER);
     let endings = pages.iter().map(|page| {
         let step = run.step(&format!("browser.GET /browser/{page}"));
