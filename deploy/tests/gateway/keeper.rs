@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -318,19 +319,25 @@ fn a_child_that_no_record_names_is_found_by_the_lock_file() {
     keeper.wait_for_record("the third one", |record| record["child"].as_i64().is_some_and(is_third));
 }
 
-/// Killed between the start of a child that follows and its promotion.
+/// The processes that the lock file names.
+fn named(keeper: &Keeper) -> Vec<i64> {
+    let text = fs::read_to_string(keeper.path("keeper.lock")).unwrap();
+    text.lines().skip(1).map(|line| line.split_once(' ').unwrap().0.parse().unwrap()).collect()
+}
+
+/// Killed between the start of a child that follows, which is told in the third record, and its
+/// promotion.
 #[test]
 fn both_children_of_an_upgrade_that_was_cut_off_end() {
-    let mut keeper = Keeper::start(&[], STAY);
+    let dir = TempDir::new().unwrap();
+    let mut command = Keeper::command(dir.path(), &[], STAY);
+    let child = command.env("DEPLOY_FAULT", "deploy-keeper:rename-for-now.after#3=abort").spawn().unwrap();
+    let mut keeper = Keeper { child, dir };
     keeper.wait_until_running();
     keeper.signal(Signal::HUP);
-    let both = wait_for("the names of both", || {
-        let text = fs::read_to_string(keeper.path("keeper.lock")).ok()?;
-        let kept = text.lines().skip(1).map(|line| line.split_once(' ')?.0.parse().ok());
-        kept.collect::<Option<Vec<i64>>>().filter(|kept| kept.len() == 2)
-    });
-    keeper.child.kill().unwrap();
-    keeper.child.wait().unwrap();
+    assert_eq!(keeper.child.wait().unwrap().signal(), Some(Signal::ABORT.as_raw()));
+    let both = named(&keeper);
+    assert!(both.len() == 2 && !both.iter().any(|pid| is_gone(*pid)), "{both:?}");
 
     keeper.child = Keeper::command(keeper.dir.path(), &[], STAY).spawn().unwrap();
     keeper.wait_until_running();
