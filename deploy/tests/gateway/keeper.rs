@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -344,17 +344,18 @@ fn both_children_of_an_upgrade_that_was_cut_off_end() {
     assert!(both.into_iter().all(is_gone));
 }
 
+/// The second record tells that there is no app, which comes then; the third would tell of the child.
 #[test]
 fn a_child_after_one_that_could_not_be_started_must_be_recorded_too() {
     let dir = TempDir::new().unwrap();
-    let app = dir.path().join("app");
-    let mut keeper = Keeper::start_in(dir, &[], &["./app", "1000"]);
-    keeper.wait_for_record("the error", |record| record["error"].is_string());
-    wait_for("a moment without a draft", || fs::create_dir(keeper.path(DRAFT)).ok());
-    symlink("/bin/sleep", app).unwrap();
-    let ended = wait_for("its end", || keeper.child.try_wait().unwrap());
-    assert_eq!(ended.code(), Some(74));
-    assert!(!works_in(&keeper.dir.path().canonicalize().unwrap()));
+    let mut keeper = Keeper::command(dir.path(), &[], &["./app", "-c", "echo > began; exec sleep 1000"]);
+    let appear = "deploy-keeper:rename-for-now.after#2=run:ln -s /bin/sh app";
+    let wait = "for _ in $(seq 2000); do [ -e began ] && break; sleep 0.01; done";
+    let block = format!("deploy-keeper:rename-for-now.before#3=run:{wait}; rm {DRAFT}; mkdir {DRAFT}");
+    keeper.env("DEPLOY_FAULT", format!("{appear}\n{block}"));
+    assert_eq!(keeper.status().unwrap().code(), Some(74));
+    assert!(dir.path().join("began").exists());
+    assert!(!works_in(&dir.path().canonicalize().unwrap()));
 }
 
 #[test]
