@@ -344,6 +344,24 @@ fn both_children_of_an_upgrade_that_was_cut_off_end() {
     assert!(both.into_iter().all(is_gone));
 }
 
+#[test]
+fn a_child_whose_keeper_was_killed_while_it_waited_for_its_end_ends_with_the_next_one() {
+    let stubborn = "trap '' TERM; echo > ready; while :; do sleep 1000; done";
+    let mut keeper = Keeper::start(&[], &shell(stubborn));
+    keeper.wait_for_line("ready");
+    let left = keeper.wait_until_running()["child"].as_i64().unwrap();
+    keeper.signal(Signal::TERM);
+    keeper.wait_for_record("the request", |record| record["retiring"] == serde_json::json!([left]));
+    keeper.child.kill().unwrap();
+    keeper.child.wait().unwrap();
+    assert!(!is_gone(left) && named(&keeper) == [left]);
+
+    let next = Keeper::command(keeper.dir.path(), &["--stop-timeout-ms", "150"], STAY).spawn();
+    keeper.child = next.unwrap();
+    keeper.wait_until_running();
+    assert!(is_gone(left));
+}
+
 /// The second record tells that there is no app, which comes then; the third would tell of the child.
 #[test]
 fn a_child_after_one_that_could_not_be_started_must_be_recorded_too() {

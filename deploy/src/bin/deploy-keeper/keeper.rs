@@ -256,8 +256,9 @@ impl<'a> Keeper<'a> {
     }
 
     fn save(&mut self) {
-        let kept: Vec<Pid> = self.current.iter().chain(&self.candidate).map(|child| child.pid).collect();
-        let _ = self.lock.sign(&kept);
+        let retiring = self.retiring.iter().map(|old| old.pid);
+        let kept = self.current.iter().chain(&self.candidate).map(|child| child.pid);
+        let _ = self.lock.sign(&retiring.chain(kept).collect::<Vec<Pid>>());
         self.record.set_child(self.current.as_ref());
         let pids = self.retiring.iter().map(|old| old.pid.as_raw_nonzero().get());
         self.record.retiring = pids.collect();

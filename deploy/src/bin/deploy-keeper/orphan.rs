@@ -13,10 +13,11 @@ use crate::record::Record;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// By the record and by the lock file, oldest first. An upgrade that was cut off leaves two.
+/// By the lock file and by the record, oldest first: a record that knows more than the lock file is of a
+/// later child. An upgrade or a stop that was cut off leaves several.
 pub(crate) fn find(dir: &Path) -> Vec<Pid> {
     let mut found = Vec::new();
-    for (pid, start_ticks) in Record::last_child(dir).into_iter().chain(Lock::named(dir)) {
+    for (pid, start_ticks) in Lock::named(dir).into_iter().chain(Record::last_child(dir)) {
         let lives = child::start_ticks(pid) == Some(start_ticks);
         found.extend(Pid::from_raw(pid).filter(|pid| lives && !found.contains(pid)));
     }
