@@ -140,7 +140,7 @@ pub(super) fn condition(place: &Place, slot: Slot) -> Condition {
             _ => Condition::Exited { ending: record.ending() },
         };
     }
-    match orphan(place, slot, &record) {
+    match orphans(place, slot).pop() {
         Some(pid) => Condition::Orphaned { pid },
         None if record.state == "stopped" => Condition::Stopped,
         None => Condition::Exited { ending: record.ending() },
@@ -157,23 +157,37 @@ fn has_settled(pid: u32) -> bool {
     Owner::read(pid).is_some_and(|owner| clock::age(owner.started_at.as_millisecond()) >= Ok(SETTLED))
 }
 
-/// The instance's process when it outlived its keeper.
-fn orphan(place: &Place, slot: Slot, record: &KeeperRecord) -> Option<u32> {
-    let pid = record.child?;
-    let release = Instance::read(place, slot)?.release;
-    Owner::read(pid)?.belongs_to(&release, &place.release(&release)).then_some(pid)
+/// The instance's processes that outlived their keeper, oldest first. Its lock file names also those
+/// that it had asked to end, and those that a full disk kept out of the record.
+fn orphans(place: &Place, slot: Slot) -> Vec<u32> {
+    let dir = place.slot(slot);
+    let Some(Instance { release, .. }) = Instance::read(place, slot) else { return Vec::new() };
+    let directory = place.release(&release);
+    let mut found = named_by_lock(&dir);
+    let recorded = KeeperRecord::read(&dir).and_then(|record| record.child);
+    found.extend(recorded.filter(|pid| !found.contains(pid)));
+    found.retain(|pid| Owner::read(*pid).is_some_and(|owner| owner.belongs_to(&release, &directory)));
+    found
+}
+
+/// The lines after the keeper's own hold a pid and its start ticks each.
+fn named_by_lock(dir: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
+    let lives = |line: &str| {
+        let (pid, ticks) = line.split_once(' ')?;
+        let owner = Owner::read(pid.parse().ok()?)?;
+        (Some(owner.started_ticks) == ticks.parse().ok()).then_some(owner.pid)
+    };
+    text.lines().filter_map(lives).collect()
 }
 
 pub(super) fn stop(place: &Place, slot: Slot) -> Result<Stopped, Problem> {
-    let dir = place.slot(slot);
-    if let Some(stopped) = stop_keeper(&dir, GRACE)? {
-        return Ok(stopped);
+    let mut stopped = stop_keeper(&place.slot(slot), GRACE)?.unwrap_or_default();
+    // Also after a keeper: it may have been killed before its child had ended.
+    for pid in orphans(place, slot) {
+        stopped.killed |= stop_orphan(pid)?.killed;
     }
-    let record = KeeperRecord::read(&dir);
-    match record.and_then(|record| orphan(place, slot, &record)) {
-        Some(pid) => stop_orphan(pid),
-        None => Ok(Stopped::default()),
-    }
+    Ok(stopped)
 }
 
 /// The keeper that lives in `dir`: who has signed the lock and has it open. The record may still be
