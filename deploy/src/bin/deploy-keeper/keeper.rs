@@ -83,7 +83,6 @@ impl<'a> Keeper<'a> {
         self.current = Some(youngest);
         self.restart_at = None;
         self.is_told = true;
-        self.record.state = State::Running;
         self.upgrade();
     }
 

@@ -27,7 +27,7 @@ use child::Child;
 use keeper::Keeper;
 use lock::Lock;
 use options::Options;
-use record::Record;
+use record::{Record, State};
 use rustix::fs::Mode;
 use signals::Signals;
 
@@ -65,10 +65,6 @@ fn run(options: &Options) -> io::Result<ExitCode> {
     let adopted: Vec<Child> = orphans.into_iter().map(Child::adopt).collect();
     let mut record = Record::new(&options.dir);
     record.set_child(adopted.last());
-    if let Err(error) = record.save() {
-        return Ok(unrecorded(&error));
-    }
-
     let listener = match open_listener(options) {
         Ok(listener) => listener,
         Err(error) => {
@@ -76,6 +72,13 @@ fn run(options: &Options) -> io::Result<ExitCode> {
             return Err(error);
         }
     };
+    // What we take over runs, whatever becomes of the records that follow.
+    if !adopted.is_empty() {
+        record.state = State::Running;
+    }
+    if let Err(error) = record.save() {
+        return Ok(unrecorded(&error));
+    }
     let mut keeper = Keeper::new(options, &lock, signals, listener, record);
     keeper.succeed(adopted);
     Ok(keeper.run().map_or_else(|error| unrecorded(&error), |()| ExitCode::SUCCESS))
