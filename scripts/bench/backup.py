@@ -203,8 +203,6 @@ def restore(place, judge):
     tell(place.bench, "restore", medians)
     print(f"restore, complete: {statistics.median(complete):.2f} s", flush=True)
     judge("backup: restore / cp", place.bench.ratio("restore", "cp"), 3)
-    if "restic" in sides:
-        judge("backup: restore / restic", place.bench.ratio("restore", "restic"), 2)
     change()
     _, refused, _, longest = writing(place, lambda _: ours(), patience=5)
     judge("backup: refused writes beside a restore", refused, 0)
