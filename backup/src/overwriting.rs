@@ -3,17 +3,15 @@
 //!
 //! One connection does all of it, so that nobody can write between what is set aside and the change.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::backups::{Backup, DATABASE_PLAIN, FileFacts};
 use common::cli::Run;
 use common::database;
-use common::durable;
 use common::fault;
 use common::interrupt;
-use common::report::{OrProblem, Problem, quoted};
+use common::report::{Problem, quoted};
 use rusqlite::{Connection, ErrorCode};
 
 use crate::content::{self, number};
@@ -57,9 +55,7 @@ impl Taken {
             self.facts = archive::refresh_in(&self.live, &self.copy)?;
             self.version = version;
         }
-        File::open(&self.copy)
-            .and_then(|file| durable::sync_file(&file))
-            .or_problem("state-unwritable", || format!("cannot write {}", self.copy.display()))
+        archive::sync(&self.copy)
     }
 
     /// Keeps other writers out; with a rollback journal readers, too, once pages are written.

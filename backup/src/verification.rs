@@ -1,13 +1,12 @@
 //! `backup ENV verify ID`: every file is what was written, and what a restore would give is the
 //! database that was backed up. A restore begins with the same two checks.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use common::backups::{Backup, DATABASE, DATABASE_PLAIN, EXPORT, EXPORT_COMPRESSED, FILES};
 use common::cli::Run;
-use common::durable;
 use common::report::{OrProblem, Problem, quoted};
 
 use crate::content::{self, Content};
@@ -64,7 +63,7 @@ pub(crate) fn extract(run: &mut Run, site: &Site<'_>, id: &str, target: &Path) -
     }
     run.detail("id", id);
     check_and_unpack(run, &mut backup, &locate, target)
-        .and_then(|()| sync(target))
+        .and_then(|()| archive::sync(target))
         .map_err(|problem| space::explain(problem, target.parent().unwrap_or(target)))?;
     run.detail("file", target.display().to_string());
     Ok(())
@@ -185,12 +184,6 @@ pub(crate) fn unpack(backup: &Backup, target: &Path) -> Result<(), Problem> {
         return Err(damaged(backup, "its snapshot is not the database that was backed up"));
     }
     Ok(())
-}
-
-fn sync(file: &Path) -> Result<(), Problem> {
-    File::open(file)
-        .and_then(|file| durable::sync_file(&file))
-        .or_problem("state-unwritable", || format!("cannot write {}", file.display()))
 }
 
 fn damaged(backup: &Backup, why: &str) -> Problem {

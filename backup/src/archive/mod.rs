@@ -16,7 +16,7 @@ use common::backups::FileFacts;
 use common::cli::Meter;
 use common::database;
 use common::durable;
-use common::report::Problem;
+use common::report::{OrProblem, Problem};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
@@ -152,6 +152,16 @@ pub(crate) fn compress(
         return Err(io::Error::other(format!("{} does not read back the same", target.display())));
     }
     Ok(Compressed { file: written, raw: raw.finish().1 })
+}
+
+/// Waits until what was written of `file` is on disk.
+///
+/// # Errors
+/// `state-unwritable`.
+pub(crate) fn sync(file: &Path) -> Result<(), Problem> {
+    File::open(file)
+        .and_then(|file| durable::sync_file(&file))
+        .or_problem("state-unwritable", || format!("cannot write {}", file.display()))
 }
 
 /// Copies `source`, which is not compressed, into `out`.
