@@ -8,7 +8,6 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::cli::Run;
@@ -19,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::scene::Scene;
-use crate::traces::Traces;
+use crate::traces::{Traces, Walk};
 
 const FILE: &str = "migrate-seen.json";
-const VERSION: &str = concat!("2 ", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("3 ", env!("CARGO_PKG_VERSION"));
 const TOOL: &str = "migrate";
 /// Who needed longer, such as to make a lost ledger again, looks at the files again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -54,7 +53,7 @@ impl Kept {
 pub(crate) struct Ahead {
     kept: Kept,
     begun: Instant,
-    walk: JoinHandle<Option<String>>,
+    walk: Walk,
 }
 
 impl Ahead {
@@ -64,8 +63,7 @@ impl Ahead {
         if !kept.traces.starts_with(&around(scene)?) {
             return None;
         }
-        let (root, begun) = (kept.root.clone(), Instant::now());
-        let walk = thread::Builder::new().spawn(move || walk(&root)).ok()?;
+        let (begun, walk) = (Instant::now(), walk(&kept.root)?);
         Some(Self { kept, begun, walk })
     }
 }
@@ -83,10 +81,11 @@ impl Memo {
         let waited = scene.lock.as_ref().is_none_or(Lock::was_waited_for);
         let is_good = |it: &Ahead| !waited && it.kept.root == root && it.begun.elapsed() < FRESH;
         let (kept, files) = match ahead.filter(is_good) {
-            Some(ahead) => (Some(ahead.kept), ahead.walk.join().ok().flatten()?),
+            Some(ahead) => (Some(ahead.kept), ahead.walk),
             None => (Kept::read(&path), walk(root)?),
         };
-        Some(Self { path, root: root.to_owned(), traces: around + &files, kept })
+        let traces = around + &files.end().end()?;
+        Some(Self { path, root: root.to_owned(), traces, kept })
     }
 
     /// Tells again what was told; false when that may have become untrue.
@@ -118,10 +117,9 @@ fn around(scene: &Scene) -> Option<String> {
     traces.end()
 }
 
-/// Traces of the files of a release.
-fn walk(root: &Path) -> Option<String> {
+/// Begins to look at the files of a release.
+fn walk(root: &Path) -> Option<Walk> {
     let mut traces = Traces::begin(&[]);
     traces.file(&root.join(SETTINGS_FILE));
-    traces.tree(&Source::directory(root).ok()?);
-    traces.end()
+    Some(Walk::begin(traces, Source::directory(root).ok()?))
 }

@@ -13,6 +13,7 @@ use common::report::Problem;
 use crate::content::shape;
 use crate::engine::{Done, Failure, Finished, Room, Seen, Terms, longest, millis};
 use crate::job::{Job, Stamp, prepare_table};
+use crate::kept_journal::KeptJournal;
 use crate::loss;
 use crate::outside;
 use crate::references::{Violations, has_keys, refuse_new, violations};
@@ -32,6 +33,9 @@ pub(crate) struct Pass<'a> {
     /// Hash of the schema, and rows.
     before: Option<(String, Counts)>,
     counted: Scope,
+    /// Whether the connection is set for the last transaction or one before it; unknown at first, and
+    /// after a file that ran without one.
+    set_for: Option<bool>,
     begun: Instant,
     write_lock: Duration,
     touched: bool,
@@ -49,6 +53,7 @@ impl<'a> Pass<'a> {
             keys: false,
             before: None,
             counted: Scope::All,
+            set_for: None,
             begun: Instant::now(),
             write_lock: Duration::ZERO,
             touched: false,
@@ -59,6 +64,7 @@ impl<'a> Pass<'a> {
         mut self,
         choose: impl FnOnce(&Connection) -> Result<Vec<Job>, Problem>,
     ) -> Result<Option<Done>, Failure> {
+        let _journal = self.terms.each.then(|| KeptJournal::of(&self.room.db));
         self.begin(true)?;
         let chosen = choose(&self.room.db);
         let jobs = match chosen {
@@ -92,11 +98,14 @@ impl<'a> Pass<'a> {
     fn begin(&mut self, last: bool) -> Result<(), Problem> {
         let db = &self.room.db;
         let begin = || {
-            db.pragma_update(None, "synchronous", if last { "EXTRA" } else { "FULL" })?;
-            db.pragma_update(None, "foreign_keys", false)?;
+            if self.set_for != Some(last) {
+                db.pragma_update(None, "synchronous", if last { "EXTRA" } else { "FULL" })?;
+                db.pragma_update(None, "foreign_keys", false)?;
+            }
             db.execute_batch("BEGIN IMMEDIATE")
         };
         begin().map_err(|error| sql_problem(&error))?;
+        self.set_for = Some(last);
         self.begun = Instant::now();
         Ok(())
     }
@@ -182,6 +191,7 @@ impl<'a> Pass<'a> {
             Stamp { environment: self.terms.environment, sequence: self.sequence + 1, duration_ms: 0 };
         let statements = outside::run(db, &job, stamp);
         // Whatever the file has set: the next migration begins as every other does.
+        self.set_for = None;
         self.begin(true)?;
         let statements = statements?;
         self.record(&job, begun)?;

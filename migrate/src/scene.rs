@@ -18,6 +18,7 @@ use common::site::enter;
 use rusqlite::Connection;
 
 use crate::belonging;
+use crate::cores;
 
 /// One environment with its place and database.
 pub(crate) struct Scene {
@@ -128,6 +129,7 @@ impl Scene {
         let (root, database) = (self.root(release)?, self.database.as_deref());
         let (db, files) = thread::scope(|scope| {
             let looking = thread::Builder::new().spawn_scoped(scope, || look(database));
+            cores::step_aside();
             let files = Files::read(&root);
             (looking.ok().and_then(|looking| looking.join().ok()), files)
         });

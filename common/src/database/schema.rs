@@ -9,6 +9,8 @@ use crate::report::{OrProblem, Problem};
 
 /// The tracking table of `migrate`; it is ours, not the app's.
 pub const RECORDS: &str = "migrations";
+/// What SQLite's own objects begin with.
+const INTERNAL: &[u8] = b"sqlite_";
 
 /// One column as `PRAGMA table_xinfo` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +70,9 @@ impl Schema {
     /// `database-unreadable`.
     pub fn hash_in(connection: &Connection) -> Result<String, Problem> {
         let mut hasher = Sha256::new();
-        let mut text = String::new();
+        let mut room = String::new();
         each_object(connection, |row| {
-            normalise(row.text, &mut text);
-            digest(&mut hasher, row.kind, row.name, &text);
+            digest(&mut hasher, row.kind, row.name, normalised(row.text, &mut room));
         })
         .or_problem("database-unreadable", || "cannot read the schema".into())?;
         Ok(crate::hex(&hasher.finalize()))
@@ -202,23 +203,28 @@ fn digest(hasher: &mut Sha256, kind: &str, name: &str, text: &str) {
     }
 }
 
-/// Puts one blank between the words of `text`.
-fn normalise(text: &str, into: &mut String) {
-    into.clear();
+/// `text` with one blank between its words; put together in `room` where it is not yet so.
+fn normalised<'a>(text: &'a str, room: &'a mut String) -> &'a str {
+    let is_normal = text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && !text.contains("  ");
+    if is_normal {
+        return text.trim_matches(' ');
+    }
+    room.clear();
     for (number, word) in text.split_whitespace().enumerate() {
         if number > 0 {
-            into.push(' ');
+            room.push(' ');
         }
-        into.push_str(word);
+        room.push_str(word);
     }
+    room
 }
 
 fn objects(connection: &Connection) -> rusqlite::Result<Objects> {
     let mut found = Objects::new();
+    let mut room = String::new();
     each_object(connection, |row| {
-        let mut text = String::new();
-        normalise(row.text, &mut text);
         let key = (row.kind.to_owned(), row.name.to_owned());
+        let text = normalised(row.text, &mut room).to_owned();
         found.insert(key, Object { table: row.table.to_owned(), text });
     })?;
     Ok(found)
@@ -232,18 +238,39 @@ struct Listed<'a> {
     text: &'a str,
 }
 
-/// Gives each object of the app to `take`, by kind and name.
-fn each_object(connection: &Connection, mut take: impl FnMut(Listed<'_>)) -> rusqlite::Result<()> {
-    let mut list = connection.prepare(
-        "SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master
-         WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> ?1 ORDER BY type, name",
-    )?;
-    let mut rows = list.query([RECORDS])?;
+/// Gives each object of the app to `take`, by kind and name. Chosen and sorted here: SQLite takes four
+/// times as long for thousands of them.
+fn each_object(connection: &Connection, take: impl FnMut(Listed<'_>)) -> rusqlite::Result<()> {
+    let mut list = connection.prepare("SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master")?;
+    let mut rows = list.query([])?;
+    // All in one piece, each with where its parts end.
+    let (mut letters, mut objects) = (String::new(), Vec::new());
     while let Some(row) = rows.next()? {
-        let text = |column: usize| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
-        take(Listed { kind: text(0)?, name: text(1)?, table: text(2)?, text: text(3)? });
+        let begin = letters.len();
+        let mut ends = [0; 4];
+        for (column, end) in ends.iter_mut().enumerate() {
+            letters.push_str(row.get_ref(column)?.as_str()?);
+            *end = letters.len();
+        }
+        objects.push((begin, ends));
     }
+    let listed = |(begin, [kind, name, table, text]): (usize, [usize; 4])| Listed {
+        kind: &letters[begin..kind],
+        name: &letters[kind..name],
+        table: &letters[name..table],
+        text: &letters[table..text],
+    };
+    let mut objects: Vec<Listed<'_>> = objects.into_iter().map(listed).filter(Listed::is_of_app).collect();
+    objects.sort_unstable_by_key(|object| (object.kind, object.name));
+    objects.into_iter().for_each(take);
     Ok(())
+}
+
+impl Listed<'_> {
+    fn is_of_app(&self) -> bool {
+        let own = self.name.as_bytes().get(..INTERNAL.len());
+        self.table != RECORDS && !own.is_some_and(|start| start.eq_ignore_ascii_case(INTERNAL))
+    }
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {

@@ -298,7 +298,8 @@ fn sockets_of_another_account_are_hidden_not_missing() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&observer.stdout);
-    assert!(observer.status.success() && said.contains("1 passed"), "{said}");
+    let why = String::from_utf8_lossy(&observer.stderr);
+    assert!(observer.status.success() && said.contains("1 passed"), "{said}{why}");
 }
 
 #[test]
