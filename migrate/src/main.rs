@@ -2,8 +2,8 @@
 //!
 //! `scene` finds the environment, its database and the migrations; `choice` says which are due;
 //! `engine` runs them, `pass` in transactions, `python` those that are scripts; `books` keeps the
-//! tables of other tools; `memo` remembers that nothing was due. `up`, `down`, `rehearse`, `standing`, `schema_file`, `squash` and
-//! `template` are the verbs.
+//! tables of other tools; `memo` remembers that nothing was due, by the `traces` of the files. `up`,
+//! `down`, `rehearse`, `standing`, `schema_file`, `squash` and `template` are the verbs.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;

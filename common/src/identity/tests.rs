@@ -11,12 +11,16 @@ use rustix::net::{AddressFamily, SocketType};
 use super::*;
 
 /// Listens with `SO_REUSEPORT` on the port in `argv[1]`, forks `argv[2]` workers, says the port,
-/// and lives until its stdin ends.
+/// and lives until its stdin ends. A free port is taken without that: it might be another test's.
 const LISTENER: &str = "
 import os, socket, sys
 s = socket.socket()
+port = int(sys.argv[1])
+if port == 0:
+    s.bind(('127.0.0.1', 0))
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-s.bind(('127.0.0.1', int(sys.argv[1])))
+if port:
+    s.bind(('127.0.0.1', port))
 s.listen()
 for _ in range(int(sys.argv[2])):
     if os.fork() == 0:
