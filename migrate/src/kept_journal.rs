@@ -1,28 +1,52 @@
 //! Many transactions, one journal: what SQLite's default makes and removes for each of them stays.
 
-use rusqlite::Connection;
+use std::os::unix::fs::MetadataExt;
 
-/// While it lives, the rollback journal of a database is emptied after a transaction rather than removed,
-/// with the same order of writes on disk. A kill leaves the empty file, which the next transaction of
-/// anybody removes.
+use rusqlite::{Connection, Result};
+use rustix::process::{getegid, geteuid};
+
+/// Of the largest transaction before, in bytes.
+const KEPT: i64 = 1024 * 1024;
+
+/// While it lives, the header of the rollback journal is zeroed after a transaction, and the file stays
+/// rather than being removed, with the same order of writes on disk. A kill leaves such a file: it counts
+/// for nothing, and the next transaction in the default mode, anybody's, removes it.
 pub(crate) struct KeptJournal<'a>(&'a Connection);
 
 impl<'a> KeptJournal<'a> {
-    /// `None` where the database has no such journal, or removes it for another reason.
+    /// `None` where the database has no such journal, removes it for another reason, or would have one
+    /// that its owner cannot read.
     pub(crate) fn of(db: &'a Connection) -> Option<Self> {
-        let current: String = db.pragma_query_value(Some("main"), "journal_mode", |row| row.get(0)).ok()?;
-        (current == "delete" && set(db, "persist") == Ok("persist".into())).then_some(Self(db))
+        let is_default = mode(db).is_ok_and(|mode| mode == "delete");
+        (is_default && is_shared_with_owner(db) && set(db, "persist", KEPT).is_ok()).then_some(Self(db))
     }
 }
 
 impl Drop for KeptJournal<'_> {
     fn drop(&mut self) {
-        let _ = set(self.0, "delete");
+        // Somebody may have chosen another one meanwhile.
+        if mode(self.0).is_ok_and(|mode| mode == "persist") {
+            let _ = set(self.0, "delete", -1);
+        }
     }
 }
 
-fn set(db: &Connection, mode: &str) -> rusqlite::Result<String> {
-    db.pragma_update_and_check(Some("main"), "journal_mode", mode, |row| row.get(0))
+/// SQLite gives a journal to the owner of the database only when it runs as root.
+fn is_shared_with_owner(db: &Connection) -> bool {
+    let is_own = |path| {
+        let meta = std::fs::metadata(path);
+        meta.is_ok_and(|meta| meta.uid() == geteuid().as_raw() && meta.gid() == getegid().as_raw())
+    };
+    geteuid().is_root() || db.path().is_some_and(is_own)
+}
+
+fn mode(db: &Connection) -> Result<String> {
+    db.pragma_query_value(Some("main"), "journal_mode", |row| row.get(0))
+}
+
+fn set(db: &Connection, mode: &str, limit: i64) -> Result<()> {
+    db.pragma_update(Some("main"), "journal_size_limit", limit)?;
+    db.pragma_update(Some("main"), "journal_mode", mode)
 }
 
 #[cfg(test)]
@@ -50,9 +74,23 @@ mod tests {
         drop(kept);
         assert!(!journal.exists());
         drop(other);
-        assert_eq!(set(&db, "wal"), Ok("wal".into()));
+        let kept = KeptJournal::of(&db);
+        db.pragma_update(None, "journal_mode", "wal").unwrap();
+        drop(kept);
+        assert_eq!(mode(&db).unwrap(), "wal", "as somebody has chosen it meanwhile");
         assert!(KeptJournal::of(&db).is_none());
-        assert_eq!(set(&db, "wal"), Ok("wal".into()), "as it was");
+    }
+
+    #[test]
+    fn a_large_transaction_does_not_keep_its_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let db = Connection::open(&path).unwrap();
+        let rows = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) SELECT randomblob(1000) FROM n";
+        db.execute_batch(&format!("CREATE TABLE t(a); INSERT INTO t {rows};")).unwrap();
+        let _kept = KeptJournal::of(&db);
+        db.execute_batch("UPDATE t SET a = randomblob(1000)").unwrap();
+        assert_eq!(fs::metadata(with_suffix(&path, "-journal")).unwrap().len(), KEPT.cast_unsigned());
     }
 
     #[test]

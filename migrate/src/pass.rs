@@ -36,6 +36,7 @@ pub(crate) struct Pass<'a> {
     /// Whether the connection is set for the last transaction or one before it; unknown at first, and
     /// after a file that ran without one.
     set_for: Option<bool>,
+    journal: Option<KeptJournal<'a>>,
     begun: Instant,
     write_lock: Duration,
     touched: bool,
@@ -54,6 +55,7 @@ impl<'a> Pass<'a> {
             before: None,
             counted: Scope::All,
             set_for: None,
+            journal: None,
             begun: Instant::now(),
             write_lock: Duration::ZERO,
             touched: false,
@@ -64,7 +66,7 @@ impl<'a> Pass<'a> {
         mut self,
         choose: impl FnOnce(&Connection) -> Result<Vec<Job>, Problem>,
     ) -> Result<Option<Done>, Failure> {
-        let _journal = self.terms.each.then(|| KeptJournal::of(&self.room.db));
+        self.keep_journal();
         self.begin(true)?;
         let chosen = choose(&self.room.db);
         let jobs = match chosen {
@@ -91,6 +93,10 @@ impl<'a> Pass<'a> {
                 })
             }
         }
+    }
+
+    fn keep_journal(&mut self) {
+        self.journal = if self.terms.each { KeptJournal::of(&self.room.db) } else { None };
     }
 
     /// Only the last commit has to be on disk when it returns, however the power goes: at FULL a
@@ -137,7 +143,9 @@ impl<'a> Pass<'a> {
             *file = Some(job.file.clone());
             let is_last = number + 1 == count;
             if job.is_outside() {
-                self.commit()?;
+                if !self.room.db.is_autocommit() {
+                    self.commit()?;
+                }
                 self.run_outside(job)?;
             } else {
                 if self.room.db.is_autocommit() {
@@ -189,8 +197,10 @@ impl<'a> Pass<'a> {
         self.touched = true;
         let stamp =
             Stamp { environment: self.terms.environment, sequence: self.sequence + 1, duration_ms: 0 };
+        // It finds everything as it is without us; whatever it sets, the next migration begins as every other.
+        self.journal = None;
         let statements = outside::run(db, &job, stamp);
-        // Whatever the file has set: the next migration begins as every other does.
+        self.keep_journal();
         self.set_for = None;
         self.begin(true)?;
         let statements = statements?;

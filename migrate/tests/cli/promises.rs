@@ -145,6 +145,23 @@ fn outside_of_a_transaction_is_possible_and_said() {
 }
 
 #[test]
+fn several_may_run_outside_of_transactions_one_after_the_other() {
+    let vacuum = "-- no-transaction\nVACUUM;";
+    let switch = "-- no-transaction\nPRAGMA journal_mode = WAL;";
+    for args in [&["dev", "up"][..], &["dev", "up", "--each"]] {
+        let world = World::new();
+        let files = [switch, "CREATE TABLE u(a);", vacuum, vacuum, "INSERT INTO u VALUES (1);", vacuum];
+        for (number, text) in (1..).zip(files) {
+            world.migration(number, text, "SELECT 1;");
+        }
+        let answer = world.run(args).good();
+        assert_eq!(answer.details()["applied"].as_array().unwrap().len(), files.len());
+        assert_eq!(world.query("PRAGMA journal_mode"), json!([["wal"]]), "as the first of them set it");
+        assert!(!world.database().with_extension("db-journal").exists());
+    }
+}
+
+#[test]
 fn what_fails_outside_of_a_transaction_goes_on_where_it_was() {
     let world = World::new();
     world.migration(1, "CREATE TABLE u(a);", "DROP TABLE u;");
