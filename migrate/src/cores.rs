@@ -6,7 +6,8 @@ use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 ///
 /// Linux starts a thread beside its creator, where it waits for it, when no other core seems to be
 /// free; and on many virtual machines a core that rests looks like one that the host has taken
-/// away. Nothing happens where there is one core only.
+/// away. Nothing happens where there is one core only. A core that comes to the machine later is not
+/// used by this process, which is a short one.
 pub(crate) fn step_aside() {
     let Ok(all) = sched_getaffinity(None) else { return };
     let mut others = all;

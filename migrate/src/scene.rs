@@ -129,7 +129,9 @@ impl Scene {
         let (root, database) = (self.root(release)?, self.database.as_deref());
         let (db, files) = thread::scope(|scope| {
             let looking = thread::Builder::new().spawn_scoped(scope, || look(database));
-            cores::step_aside();
+            if looking.is_ok() {
+                cores::step_aside();
+            }
             let files = Files::read(&root);
             (looking.ok().and_then(|looking| looking.join().ok()), files)
         });

@@ -233,9 +233,9 @@ def beside_a_writer(place, judge):
     rounds, refused, written = [], 0, 0
     for _ in range(place.bench.rounds):
         alone = p99(writing(place, lambda writer: select.select([writer.stdout], [], [], 10)))
-        begun = time.monotonic()
-        commits = writing(place, lambda _: place.ours("create"))
-        counts = begun + place.until_it_counts()
+        begun = []
+        commits = writing(place, lambda _: (begun.append(time.monotonic()), place.ours("create")))
+        counts = begun[0] + place.until_it_counts()
         rounds.append((alone, p99([commit for commit in commits if commit[0] < counts]), p99(commits)))
         refused, written = refused + sum(commit[2] for commit in commits), written + len(commits)
     judge("backup: refused writes in WAL mode", refused, 0, f"of {written}")

@@ -9,8 +9,6 @@ use crate::report::{OrProblem, Problem};
 
 /// The tracking table of `migrate`; it is ours, not the app's.
 pub const RECORDS: &str = "migrations";
-/// What SQLite's own objects begin with.
-const INTERNAL: &[u8] = b"sqlite_";
 
 /// One column as `PRAGMA table_xinfo` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,6 +244,9 @@ fn each_object(connection: &Connection, take: impl FnMut(Listed<'_>)) -> rusqlit
     // All in one piece, each with where its parts end.
     let (mut letters, mut objects) = (String::new(), Vec::new());
     while let Some(row) = rows.next()? {
+        if !is_of_app(row.get_ref(1)?.as_str_or_null()?, row.get_ref(2)?.as_str_or_null()?) {
+            continue;
+        }
         let begin = letters.len();
         let mut ends = [0; 4];
         for (column, end) in ends.iter_mut().enumerate() {
@@ -260,17 +261,14 @@ fn each_object(connection: &Connection, take: impl FnMut(Listed<'_>)) -> rusqlit
         table: &letters[name..table],
         text: &letters[table..text],
     };
-    let mut objects: Vec<Listed<'_>> = objects.into_iter().map(listed).filter(Listed::is_of_app).collect();
+    let mut objects: Vec<Listed<'_>> = objects.into_iter().map(listed).collect();
     objects.sort_unstable_by_key(|object| (object.kind, object.name));
     objects.into_iter().for_each(take);
     Ok(())
 }
 
-impl Listed<'_> {
-    fn is_of_app(&self) -> bool {
-        let own = self.name.as_bytes().get(..INTERNAL.len());
-        self.table != RECORDS && !own.is_some_and(|start| start.eq_ignore_ascii_case(INTERNAL))
-    }
+fn is_of_app(name: Option<&str>, table: Option<&str>) -> bool {
+    name.is_some_and(|name| !name.starts_with("sqlite_")) && table.is_some_and(|table| table != RECORDS)
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
@@ -296,6 +294,33 @@ mod tests {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(sql).unwrap();
         Schema::read(&db).unwrap()
+    }
+
+    #[test]
+    fn a_hash_is_the_same_however_it_is_made() {
+        for encoding in ["UTF-8", "UTF-16le"] {
+            let db = Connection::open_in_memory().unwrap();
+            db.execute_batch(&format!(
+                "PRAGMA encoding = '{encoding}';
+                 CREATE TABLE users(a INTEGER PRIMARY KEY,\n\tb TEXT UNIQUE);  CREATE TABLE таблица( a );
+                 CREATE TABLE Users2(a); CREATE INDEX i ON users(b); CREATE VIEW v AS SELECT 'x  y' FROM users;
+                 CREATE TABLE migrations(version); CREATE INDEX m ON migrations(version); ANALYZE;"
+            ))
+            .unwrap();
+            let schema = Schema::read(&db).unwrap();
+            assert_eq!(Schema::hash_in(&db).unwrap(), schema.hash(), "{encoding}");
+            assert_eq!(schema.tables().collect::<Vec<_>>(), ["Users2", "users", "таблица"]);
+            assert!(schema.objects.keys().all(|(_, name)| name != "m" && !name.starts_with("sqlite_")));
+        }
+    }
+
+    #[test]
+    fn blanks_are_one_blank_between_words() {
+        for text in ["", " ", "a", " a  b ", "a b", "a\n\tb", " a b", "a b ", "a\u{a0}b", "ä  b", "\u{7f} a"]
+        {
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(normalised(text, &mut String::from("left over")), words, "{text:?}");
+        }
     }
 
     #[test]

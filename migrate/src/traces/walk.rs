@@ -50,7 +50,9 @@ impl Walk {
         let shared = Arc::new(Shared { dir, traces, list: OnceLock::new(), next: AtomicUsize::new(0) });
         let theirs = Arc::clone(&shared);
         let other = thread::Builder::new().spawn(move || theirs.work()).ok();
-        cores::step_aside();
+        if other.is_some() {
+            cores::step_aside();
+        }
         Self { shared, other }
     }
 
@@ -127,7 +129,7 @@ impl List {
 
 impl Traces {
     fn part(&self, dir: &OwnedFd, names: &[u8]) -> Self {
-        let mut part = Self { digest: Sha256::new(), ..self.clone() };
+        let mut part = Self { digest: Sha256::new(), devices: self.devices.clone(), ..*self };
         part.entries(dir.as_fd(), names);
         part
     }
