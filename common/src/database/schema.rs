@@ -236,8 +236,8 @@ struct Listed<'a> {
     text: &'a str,
 }
 
-/// Gives each object of the app to `take`, by kind and name. Chosen and sorted here: SQLite takes four
-/// times as long for thousands of them.
+/// Gives each object of the app to `take`, by kind and name. Chosen and sorted here: SQLite takes twice
+/// as long for thousands of them.
 fn each_object(connection: &Connection, take: impl FnMut(Listed<'_>)) -> rusqlite::Result<()> {
     let mut list = connection.prepare("SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master")?;
     let mut rows = list.query([])?;
