@@ -48,8 +48,13 @@ impl Walk {
     pub(crate) fn begin(mut traces: Traces, dir: PathBuf) -> Self {
         traces.file(&dir);
         let shared = Arc::new(Shared { dir, traces, list: OnceLock::new(), next: AtomicUsize::new(0) });
-        let theirs = Arc::clone(&shared);
-        let other = thread::Builder::new().spawn(move || theirs.work()).ok();
+        // Otherwise there is nothing to do for anybody.
+        let other = if shared.traces.is_settled {
+            let theirs = Arc::clone(&shared);
+            thread::Builder::new().spawn(move || theirs.work()).ok()
+        } else {
+            None
+        };
         if other.is_some() {
             cores::step_aside();
         }
